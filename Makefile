@@ -1,0 +1,71 @@
+# `make help` lists the targets. People and CI run the same ones.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
+CODE := services gateway tests benchmarks migrations
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test check format generate generated-up-to-date image lock bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+
+setup: .venv/.installed ## set up .venv (needs only python3 >= 3.11 with venv)
+
+# Wheels first, the build tools among them; then what comes as source, built with those; then ourselves.
+.venv/.installed: requirements/build.txt requirements/dev.txt requirements/sdist.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("goodstanding needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv failed: install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/build.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r requirements/sdist.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+up: setup ## set up .venv if needed, then: goodstanding up --data data
+	@exec $(BIN)/goodstanding up --data data
+
+test: setup ## set up .venv if needed, then run every test
+	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
+
+check: setup generated-up-to-date ## formatting, lint, types, contracts, generated code, imports
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/mypy tests benchmarks
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/image.binpb
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## format the code and the contracts
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix --quiet $(CODE)
+	$(BIN)/buf format -w protos
+
+generate: setup ## generate the Python code of the contracts
+	@for out in python grpc_python mypy mypy_grpc; do flags="$$flags --$${out}_out=$(or $(OUT),protos)"; done; \
+	$(BIN)/python -m grpc_tools.protoc -I protos $$flags $(PROTOS) 2> >(grep -v '^Writing mypy' >&2)
+
+generated-up-to-date: setup
+	@out=$$(mktemp -d) && $(MAKE) --no-print-directory generate OUT=$$out && status=0; \
+	for file in $$(cd $$out && find goodstanding -type f); do \
+	  cmp -s $$out/$$file protos/$$file || { echo "protos/$$file is out of date: run make generate" >&2; status=1; }; done; \
+	rm -rf $$out; exit $$status
+
+image: setup ## record the contracts as they are, for `buf breaking` to compare with: once a release
+	$(BIN)/buf build protos --exclude-source-info -o protos/image.binpb
+
+lock: ## resolve the requirements anew (needs uv)
+	@for set in build sdist; do uv pip compile requirements/$$set.in -o requirements/$$set.txt $(LOCK); done
+	@uv pip compile pyproject.toml --extra dev -o requirements/dev.txt $(LOCK)
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --upgrade
+
+bench: setup ## measure issuing and OCSP answers beside openssl
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what was built, and .venv; data folders stay
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

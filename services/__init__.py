@@ -1,0 +1,1 @@
+"""The certificate authority and the status service: gRPC servers over one database."""

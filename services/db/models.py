@@ -1,0 +1,202 @@
+"""The tables. Alembic (`migrations/`) makes them; this is what queries are written against.
+
+Names of constraints follow one convention, so that a migration can name what it changes. Times are seconds since 1970;
+serial numbers are bytes (see `records`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives a row number only to a column that is spelled INTEGER PRIMARY KEY.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _actor_columns() -> list[Column[str]]:
+    return [
+        Column("actor_identity", String(512), nullable=False),
+        Column("actor_name", String(255), nullable=False),
+        Column("actor_role", String(32), nullable=False),
+        Column("actor_fingerprint", String(64), nullable=False),
+        Column("peer", String(128), nullable=False),
+        Column("request_id", String(128), nullable=False),
+    ]
+
+
+# One row (id 1). `value` is the revision of the last committed change: a writer adds to it late in its transaction, so
+# that the row lock makes revisions follow the order of commits. Sequences do not.
+position = Table(
+    "position",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("history", String(64), nullable=False),
+    Column("value", BigInteger, nullable=False),
+)
+
+issuers = Table(
+    "issuers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("subject_der", LargeBinary, nullable=False),
+    Column("public_key_der", LargeBinary, nullable=False),
+    Column("parent_id", ForeignKey("issuers.id"), nullable=True),
+    Column("key_ref", Text, nullable=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint("name"),
+    UniqueConstraint("subject_der", "public_key_der"),
+)
+
+issuer_certificates = Table(
+    "issuer_certificates",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
+    Column("preference", Integer, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    UniqueConstraint("issuer_id", "preference"),
+)
+
+# The description of a certificate: wide, and not read when a status is asked for.
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
+    Column("serial", LargeBinary(20), nullable=False),
+    Column("der", LargeBinary, nullable=True),
+    Column("subject", Text, nullable=False),
+    Column("subject_alternative_names", Text, nullable=False),
+    Column("profile", String(64), nullable=False),
+    Column("public_key_sha256", LargeBinary(32), nullable=True),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    *_actor_columns(),
+    # Keyset paging: latest first.
+    Index("ix_certificates_issued_at_id", "issued_at", "id"),
+    Index("ix_certificates_not_after_id", "not_after", "id"),
+    # Finds the live delegated responder certificates of one caller (few rows).
+    Index(
+        "ix_certificates_delegates",
+        "actor_identity",
+        "issuer_id",
+        "not_after",
+        sqlite_where=text("profile = 'ocsp-responder'"),
+        postgresql_where=text("profile = 'ocsp-responder'"),
+    ),
+)
+
+# Common names and subject alternative names in lower case, for search.
+certificate_names = Table(
+    "certificate_names",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("certificate_id", RowId, ForeignKey("certificates.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# The hot table: what an OCSP answer needs, and nothing else.
+certificate_status = Table(
+    "certificate_status",
+    metadata,
+    Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
+    Column("serial", LargeBinary(20), primary_key=True),
+    Column("certificate_id", RowId, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger, nullable=True),
+    Column("reason", SmallInteger, nullable=True),
+    Column("invalidity_at", BigInteger, nullable=True),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Index(
+        "ix_certificate_status_revoked",
+        "issuer_id",
+        "certificate_id",
+        sqlite_where=text("revoked_at IS NOT NULL"),
+        postgresql_where=text("revoked_at IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+# Every change of a status after issuing, in the order of commits: what watchers are told, and who did it. The
+# columns after `action` are the status from then on; all of them are NULL after a release.
+status_changes = Table(
+    "status_changes",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("issuer_id", ForeignKey("issuers.id"), nullable=False),
+    Column("serial", LargeBinary(20), nullable=False),
+    Column("action", String(16), nullable=False),  # revoke, hold, release
+    Column("revoked_at", BigInteger, nullable=True),
+    Column("reason", SmallInteger, nullable=True),
+    Column("invalidity_at", BigInteger, nullable=True),
+    Column("changed_at", BigInteger, nullable=False),
+    *_actor_columns(),
+)
+
+# Makes retries safe (G6). `outcome` names the row that holds the result: a certificate id for IssueCertificate, a
+# revision in status_changes for RevokeCertificate (an earlier one where the call changed nothing).
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("identity", String(512), primary_key=True),
+    Column("method", String(64), primary_key=True),
+    Column("request_id", String(128), primary_key=True),
+    Column("payload_sha256", LargeBinary(32), nullable=False),
+    Column("outcome", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+crls = Table(
+    "crls",
+    metadata,
+    Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+)
+
+# Certificates for the gRPC services themselves. Only denied ones are looked at when a call comes in.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("identity", String(512), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("denied_at", BigInteger, nullable=True),
+    Column("denied_because", Text, nullable=False),
+)
