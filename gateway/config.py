@@ -1,0 +1,129 @@
+"""The gateway's settings: the table `[gateway]` of the configuration file, and the environment.
+
+Every setting can be given as `GOODSTANDING_GATEWAY__<NAME>` too, which wins over the file. Paths are relative to the
+configuration file. All mistakes are reported at once, each with its name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the text names the file, the settings and what is wrong with them."""
+
+
+def _host_port(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:2560")
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "http" or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"{value!r} is not a plain http:// URL (OCSP clients cannot use https here: R16)")
+    return value.rstrip("/")
+
+
+HostPort = Annotated[str, AfterValidator(_host_port)]
+
+
+class GatewayTable(BaseModel):
+    """The table `[gateway]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    http: HostPort = "127.0.0.1:2560"
+    """Where OCSP clients ask."""
+    ops: HostPort = "127.0.0.1:2561"
+    """Where operators look: health and metrics. Never the public address."""
+    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """The address of `http` as clients know it; its path is taken off before a GET is read."""
+    ca: HostPort = "127.0.0.1:50051"
+    """The CA service, asked for responder certificates."""
+    status: HostPort = "127.0.0.1:50052"
+    """The status service."""
+    tls_ca: Path = Path("tls/ca.pem")
+    """The root of the gRPC services' own certificates."""
+    certificate: Path = Path("tls/gateway.pem")
+    key: Path = Path("tls/gateway.key")
+    """The gateway's client credential, with the role responder (PEM, unencrypted)."""
+
+    max_staleness: float = Field(1.0, ge=0.1, le=60)
+    """Seconds after a revocation after which `good` is never written any more (τ in the documents)."""
+    ping_interval: float = Field(0.2, ge=0.02, le=10)
+    """Seconds between two proofs of freshness. Much less than max_staleness, or answers fall back to look-ups."""
+    validity: int = Field(12 * 3600, ge=60, le=10 * 86400 - 1)
+    """Seconds from thisUpdate to nextUpdate."""
+    max_age: int = Field(300, ge=0, le=86400)
+    """The longest that HTTP caches may hold an answer, in seconds. It adds to max_staleness, for what they serve."""
+    clock_skew: int = Field(60, ge=0, le=3600)
+    """How far thisUpdate is put back where a period begins, in seconds, for clients whose clock is behind."""
+
+    cache_entries: int = Field(100_000, ge=16)
+    """Certificates whose status is held."""
+    cache_mib: int = Field(128, ge=1)
+    """Memory for statuses and ready answers, in MiB (an estimate, on the safe side)."""
+    max_requests: int = Field(100, ge=1, le=1000)
+    """Single requests in one OCSP request; one with more is malformedRequest."""
+    max_pending: int = Field(4096, ge=1)
+    """CertIDs being answered at once; past it, tryLater."""
+    max_connections: int = Field(4096, ge=1)
+    """Open connections; past it, new ones are closed."""
+
+
+class GatewaySettings(BaseSettings):
+    """What the gateway reads of the configuration: its own table, and the name of the file it came from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GOODSTANDING_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    gateway: GatewayTable = GatewayTable()
+    base: Path = Path()
+    """Where relative paths begin."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  (pydantic calls it by name)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose content is given to the constructor."""
+        return env_settings, init_settings
+
+    def path(self, relative: Path) -> Path:
+        """A path of the configuration, made whole."""
+        return self.base / relative
+
+
+def load(file: Path | None) -> GatewaySettings:
+    """The settings from `file` (none: defaults, relative to the working directory) and the environment.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is no TOML, or holds settings that are wrong.
+    """
+    content: dict[str, Any] = {}
+    if file is not None:
+        try:
+            content = tomllib.loads(file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read the configuration file {file}: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{file} is not valid TOML: {error}") from error
+    try:
+        return GatewaySettings(gateway=content.get("gateway", {}), base=file.parent if file else Path())
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"{file or 'the environment'}: {wrong}") from error

@@ -1,0 +1,86 @@
+"""Which issuer a CertID means (RFC 6960, section 4.1.1; R26–R32).
+
+An issuer is a name *and* a key: both hashes must be of the same one. Two keys under one name are two issuers, and so is
+one key under two names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from cryptography.hazmat import asn1
+
+from gateway.ocsp.request import CertID
+
+HASH_ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An issuer, as the status service describes it."""
+
+    name: str
+    active: bool
+    """Whether it issues, and so can be asked for a responder certificate."""
+    subject_der: bytes
+    public_key_der: bytes
+    certificates_der: tuple[bytes, ...]
+    revision: int
+
+
+@asn1.sequence
+class _SubjectPublicKeyInfo:
+    algorithm: asn1.TLV
+    subject_public_key: asn1.BitString
+
+
+def key_bits(public_key_der: bytes) -> bytes:
+    """The content of the BIT STRING in a SubjectPublicKeyInfo, without its unused-bits octet (R27)."""
+    info = asn1.decode_der(_SubjectPublicKeyInfo, public_key_der)
+    return bytes(info.subject_public_key.as_bytes())
+
+
+class IssuerIndex:
+    """The issuers by name and by hashes."""
+
+    def __init__(self, issuers: Iterable[Issuer] = ()) -> None:
+        self._by_name: dict[str, Issuer] = {}
+        self._by_hashes: dict[tuple[str, bytes, bytes], Issuer] = {}
+        self.update(issuers)
+
+    def update(self, issuers: Iterable[Issuer]) -> None:
+        """Add issuers, or put them in the place of what they were."""
+        for issuer in issuers:
+            self._by_name[issuer.name] = issuer
+        self._by_hashes = {hashes: issuer for issuer in self._by_name.values() for hashes in _hashes(issuer)}
+
+    def replace(self, issuers: Iterable[Issuer]) -> None:
+        """Know these issuers, and no others."""
+        self._by_name.clear()
+        self.update(issuers)
+
+    def by_name(self, name: str) -> Issuer | None:
+        """The issuer of that name."""
+        return self._by_name.get(name)
+
+    def match(self, cert_id: CertID) -> Issuer | None:
+        """The issuer that a CertID means; None if it is not ours, or the hash is one that we do not know."""
+        if cert_id.hash_algorithm is None:
+            return None
+        return self._by_hashes.get((cert_id.hash_algorithm, cert_id.issuer_name_hash, cert_id.issuer_key_hash))
+
+    def __iter__(self) -> Iterator[Issuer]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+def _hashes(issuer: Issuer) -> Iterable[tuple[str, bytes, bytes]]:
+    bits = key_bits(issuer.public_key_der)
+    for algorithm in HASH_ALGORITHMS:
+        name_hash = hashlib.new(algorithm, issuer.subject_der, usedforsecurity=False).digest()
+        key_hash = hashlib.new(algorithm, bits, usedforsecurity=False).digest()
+        yield algorithm, name_hash, key_hash

@@ -1,0 +1,48 @@
+"""What the gateway counts, for `/metrics` on the operator address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge
+
+_ANSWERS = Counter(
+    "goodstanding_ocsp_answers_total",
+    "OCSP answers by where their status came from (hot: ready answer; cached; looked_up), or by their error",
+    ["source"],
+)
+# Looked up by label once: labels() takes longer than inc().
+ANSWERS = {
+    source: _ANSWERS.labels(source)
+    for source in (
+        "hot",
+        "cached",
+        "looked_up",
+        "malformed_request",
+        "internal_error",
+        "try_later",
+        "sig_required",
+        "unauthorized",
+    )
+}
+LOOK_UPS = Counter("goodstanding_status_look_ups_total", "Certificates looked up at the status service")
+_CACHED = Gauge("goodstanding_cache_entries", "Certificates whose status is held")
+_CACHED_BYTES = Gauge("goodstanding_cache_bytes", "Memory for statuses and ready answers, estimated")
+_REVISION = Gauge("goodstanding_revision", "The revision up to which every change is known")
+_EVIDENCE_AGE = Gauge("goodstanding_evidence_age_seconds", "Seconds since the latest answered ping was sent")
+_SIGNER_EXPIRY = Gauge("goodstanding_signer_not_after_seconds", "When the responder certificate ends", ["issuer"])
+
+
+def export(
+    entries: Callable[[], float], size: Callable[[], float], revision: Callable[[], float], age: Callable[[], float]
+) -> None:
+    """Let the gauges be read from the parts that know."""
+    _CACHED.set_function(entries)
+    _CACHED_BYTES.set_function(size)
+    _REVISION.set_function(revision)
+    _EVIDENCE_AGE.set_function(age)
+
+
+def signer_changed(issuer: str, not_after: float) -> None:
+    """An issuer has another responder certificate."""
+    _SIGNER_EXPIRY.labels(issuer).set(not_after)

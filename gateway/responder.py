@@ -1,0 +1,216 @@
+"""The bytes of a request in, an answer out: what both doors call.
+
+Steps, numbered as in the code:
+
+1. a ready answer for exactly these bytes, if its status is still vouched for (`cached`);
+2. parse, or malformedRequest;
+3. match every CertID to one issuer of ours, or unauthorized;
+4. find the signer, or tryLater;
+5. find the status of each, from the cache or by look-up, or tryLater;
+6. build and sign; keep what can be shared.
+
+`answer` never raises. Whatever goes wrong becomes an OCSP error and never `good` (G2); the caller asks `Answer.fresh`
+when it writes (G3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from gateway.answer import Answer
+from gateway.answers import Entry, Ready, Status
+from gateway.evidence import CertificateKey
+from gateway.issuers import Issuer
+from gateway.knowledge import Knowledge, StatusUnavailable
+from gateway.metrics import ANSWERS, LOOK_UPS
+from gateway.ocsp.request import CertID, MalformedRequest, OcspRequest, parse_request
+from gateway.ocsp.response import OcspStatus, ResponseSigner, Revoked, SingleResponse
+from gateway.signers import Signers
+from gateway.validity import ValidityPolicy, Window, as_time
+
+log = structlog.get_logger(__name__)
+
+
+class Refusal(Exception):
+    """The answer is an OCSP error."""
+
+    def __init__(self, status: OcspStatus) -> None:
+        super().__init__(status.name)
+        self.status = status
+
+
+class Responder:
+    """Answers OCSP requests (RFC 6960) from `knowledge`, signed by `signers`. `wall_clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        signers: Signers,
+        policy: ValidityPolicy,
+        wall_clock: Callable[[], float],
+        *,
+        max_age: int,
+        max_requests: int,
+        max_pending: int,
+    ) -> None:
+        self._knowledge = knowledge
+        self._signers = signers
+        self._policy = policy
+        self._wall_clock = wall_clock
+        self._max_age = max_age
+        self._max_requests = max_requests
+        self._max_pending = max_pending
+        self._pending = 0
+
+    def cached(self, request_der: bytes) -> Answer | None:
+        """The ready answer for exactly these bytes; None if there is none that may be given now."""
+        ready = self._knowledge.cache.by_request(request_der)  # 1.
+        if ready is None or not self._usable(ready):
+            return None
+        ANSWERS["hot"].inc()
+        return ready.answer
+
+    async def answer(self, request_der: bytes) -> Answer:
+        """The answer, whatever the bytes are."""
+        try:
+            answer = await self._answer(request_der)
+            # A change may have come while it was made. Once more, rather than tryLater.
+            return answer if answer.fresh() else await self._answer(request_der)
+        except Refusal as refusal:
+            status = refusal.status
+        except StatusUnavailable as error:
+            log.warning("status_unavailable", reason=str(error))
+            status = OcspStatus.TRY_LATER
+        except Exception:  # the last line of defence: a bug must become internalError, never a hang or a 5xx
+            log.exception("internal_error", request=request_der[:512].hex())
+            status = OcspStatus.INTERNAL_ERROR
+        ANSWERS[status.name.lower()].inc()
+        return Answer.error(status)
+
+    async def _answer(self, request_der: bytes) -> Answer:
+        try:
+            request = parse_request(request_der, max_requests=self._max_requests)  # 2.
+        except MalformedRequest:
+            raise Refusal(OcspStatus.MALFORMED_REQUEST) from None
+        issuer = self._issuer(request.cert_ids)  # 3.
+        signer = self._signer(issuer)  # 4.
+        waiting = len(request.cert_ids)
+        if self._pending + waiting > self._max_pending:
+            raise Refusal(OcspStatus.TRY_LATER)
+        self._pending += waiting
+        try:
+            entries = await self._entries(issuer, request.cert_ids)  # 5.
+        finally:
+            self._pending -= waiting
+        # The look-up may have brought new evidence for an answer that is ready.
+        return self.cached(request_der) or self._sign(request_der, request, entries, signer)  # 6.
+
+    def _issuer(self, cert_ids: Sequence[CertID]) -> Issuer:
+        """The one issuer that all CertIDs mean. A delegate speaks for one key only (RFC 6960, section 4.2.2.2)."""
+        issuers = [self._knowledge.issuers.match(cert_id) for cert_id in cert_ids]
+        first = issuers[0]
+        if first is None or any(issuer is not first for issuer in issuers):
+            raise Refusal(OcspStatus.UNAUTHORIZED)
+        return first
+
+    def _signer(self, issuer: Issuer) -> ResponseSigner:
+        signer = self._signers.current(issuer.name)
+        if signer is None:
+            # Nobody here can ever sign for an issuer that is offline; for an active one a signer is on its way.
+            raise Refusal(OcspStatus.TRY_LATER if issuer.active else OcspStatus.UNAUTHORIZED)
+        return signer
+
+    async def _entries(self, issuer: Issuer, cert_ids: Sequence[CertID]) -> list[Entry]:
+        knowledge = self._knowledge
+        entries: dict[bytes, Entry] = {}
+        missing: list[CertificateKey] = []
+        for serial in {cert_id.serial or b"" for cert_id in cert_ids}:
+            key = CertificateKey(issuer.name, serial)
+            held = knowledge.held(key)
+            if not serial:
+                # Zero, negative, or longer than any serial number may be: nobody issued it (R31).
+                entries[serial] = Entry(Status(key, False, None, 0, 0, 0), float("inf"), 0, covered=False)
+            elif held is not None:
+                ANSWERS["cached"].inc()
+                entries[serial] = held
+            else:
+                missing.append(key)
+        if missing:
+            LOOK_UPS.inc(len(missing))
+            ANSWERS["looked_up"].inc(len(missing))
+            for entry in await asyncio.gather(*map(knowledge.look_up, missing)):
+                entries[entry.status.key.serial] = entry
+        return [entries[cert_id.serial or b""] for cert_id in cert_ids]
+
+    def _sign(
+        self, request_der: bytes, request: OcspRequest, entries: Sequence[Entry], signer: ResponseSigner
+    ) -> Answer:
+        now = int(self._wall_clock())
+        windows = [self._window(entry, signer, now) for entry in entries]
+        shared = request.canonical and len(entries) == 1 and entries[0].status.known
+        singles = [
+            _single(cert_id, entry, window)
+            for cert_id, entry, window in zip(request.cert_ids, entries, windows, strict=True)
+        ]
+        latest = max(window.this_update for window in windows)
+        produced_at = latest if shared else max(now, latest)
+        body = signer.sign(singles, as_time(produced_at), request.nonce)
+        answer = Answer(body, fresh=self._freshness(entries))
+        if shared:
+            self._make_ready(answer, request_der, request.cert_ids[0], entries[0], windows[0], signer)
+        elif request.nonce is None:
+            answer.next_update = min(window.next_update for window in windows)
+        return answer
+
+    def _window(self, entry: Entry, signer: ResponseSigner, now: int) -> Window:
+        begin = int(signer.certificate.not_valid_before_utc.timestamp())
+        window = self._policy.window(entry.status, now, begin, int(signer.not_after.timestamp()))
+        if window is None:
+            raise Refusal(OcspStatus.TRY_LATER)  # R68: never sign with a certificate that has expired
+        return window
+
+    def _freshness(self, entries: Sequence[Entry]) -> Callable[[], bool]:
+        fresh = self._knowledge.fresh
+        if len(entries) == 1:
+            entry = entries[0]
+            return lambda: fresh(entry)
+        return lambda: all(map(fresh, entries))
+
+    def _make_ready(
+        self,
+        answer: Answer,
+        request_der: bytes,
+        cert_id: CertID,
+        entry: Entry,
+        window: Window,
+        signer: ResponseSigner,
+    ) -> None:
+        answer.etag = b'"' + hashlib.sha256(answer.body).hexdigest().encode() + b'"'
+        answer.this_update = window.this_update
+        answer.next_update = window.next_update
+        answer.max_age = self._max_age
+        ready = Ready(answer, request_der, cert_id.der, signer, window.good_until, entry)
+        self._knowledge.cache.add_ready(ready)
+
+    def _usable(self, ready: Ready) -> bool:
+        """Whether a ready answer may be given: its status is fresh, its period goes on, its signer still signs."""
+        return (
+            ready.good_until > self._wall_clock()
+            and self._signers.current(ready.entry.status.key.issuer) is ready.signer
+            and self._knowledge.fresh(ready.entry)
+        )
+
+
+def _single(cert_id: CertID, entry: Entry, window: Window) -> SingleResponse:
+    this_update, next_update = as_time(window.this_update), as_time(window.next_update)
+    revocation = entry.status.revocation
+    if not entry.status.known:
+        return SingleResponse(cert_id.der, "unknown", this_update, next_update)
+    if revocation is None:
+        return SingleResponse(cert_id.der, "good", this_update, next_update)
+    revoked = Revoked(as_time(revocation.revoked_at), revocation.reason)
+    return SingleResponse(cert_id.der, revoked, this_update, next_update)

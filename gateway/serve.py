@@ -1,0 +1,196 @@
+"""The gateway's process: `goodstanding serve gateway` ends up here.
+
+Who calls whom: the doors call the responder; the responder asks knowledge and signers; knowledge is filled by look-ups
+and by the watch; the watch tells enrolment which issuers there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from gateway import metrics
+from gateway.answers import AnswerCache
+from gateway.channel import CredentialFiles, ServiceChannel
+from gateway.clock import boot_time, wall_time
+from gateway.config import ConfigurationError, GatewaySettings, load
+from gateway.documents import Documents
+from gateway.knowledge import Knowledge
+from gateway.limits import Limits
+from gateway.ops import make_ops_app
+from gateway.protocol import ocsp_protocol
+from gateway.responder import Responder
+from gateway.signers import Enrolment, Signers
+from gateway.status_source import StatusClient, StatusWatch
+from gateway.validity import ValidityPolicy
+from gateway.web import make_app
+
+log = structlog.get_logger(__name__)
+
+_CREDENTIAL_CHECK = 10.0
+_STOP_WITHIN = 5
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, without its signal handlers: there are two of them here, and one place that handles signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Gateway:
+    """The parts of one gateway, put together."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        table = settings.gateway
+        files = CredentialFiles(settings.path(table.tls_ca), settings.path(table.certificate), settings.path(table.key))
+        self.settings = table
+        self.channels = [ServiceChannel(table.status, files), ServiceChannel(table.ca, files)]
+        status, ca = self.channels
+        self.client = StatusClient(status, boot_time, timeout=table.max_staleness)
+        cache = AnswerCache(table.cache_entries, table.cache_mib * 1024 * 1024)
+        self.knowledge = Knowledge(cache, self.client.look_up, boot_time, table.max_staleness)
+        self.client.evidence = self.knowledge.evidence
+        self.signers = Signers(wall_time)
+        self.enrolment = Enrolment(self.signers, ca)
+        self.watch = StatusWatch(self.client, self.knowledge, boot_time, table.ping_interval, self._issuers_changed)
+        self.responder = Responder(
+            self.knowledge,
+            self.signers,
+            ValidityPolicy(table.validity, table.clock_skew),
+            wall_time,
+            max_age=table.max_age,
+            max_requests=table.max_requests,
+            max_pending=table.max_pending,
+        )
+        self.documents = Documents(self.knowledge.issuers, self.client, wall_time)
+        evidence = self.knowledge.evidence
+        metrics.export(
+            lambda: len(cache), lambda: cache.size, lambda: evidence.applied, lambda: boot_time() - evidence.proof
+        )
+
+    def _issuers_changed(self) -> None:
+        self.enrolment.follow(list(self.knowledge.issuers))
+
+    def readiness(self) -> tuple[bool, dict[str, object]]:
+        """Whether OCSP can be answered for every active issuer, and what is missing."""
+        active = [issuer.name for issuer in self.knowledge.issuers if issuer.active]
+        age = boot_time() - self.knowledge.evidence.proof
+        checks: dict[str, object] = {
+            "issuers": bool(active),
+            "watch": age < self.settings.max_staleness,
+            "signers": {name: self.signers.ready_for(name) for name in active},
+        }
+        ready = bool(active) and age < self.settings.max_staleness and all(map(self.signers.ready_for, active))
+        return ready, checks
+
+    async def run_background(self) -> None:
+        """Follow the status service and the credential's files, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.watch.run())
+            tasks.create_task(self._follow_credential())
+
+    async def _follow_credential(self) -> None:
+        while True:
+            await asyncio.sleep(_CREDENTIAL_CHECK)
+            for channel in self.channels:
+                try:
+                    channel.refresh()
+                except OSError as error:
+                    log.warning("credential_unreadable", reason=str(error))
+
+    async def close(self) -> None:
+        """End calls and connections."""
+        await self.enrolment.close()
+        await self.knowledge.close()
+        for channel in self.channels:
+            await channel.close()
+
+
+async def serve(config_file: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: the configuration cannot be used, or an address cannot be listened on.
+    """
+    settings = load(config_file)
+    table = settings.gateway
+    try:
+        gateway = Gateway(settings)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the gateway's credential: {error}. `goodstanding credential new` makes one."
+        ) from error
+    limits = Limits(max_connections=table.max_connections, max_pending=table.max_pending)
+    app = make_app(gateway.responder, gateway.documents)
+    public = _server(app, ocsp_protocol(gateway.responder, limits))
+    operators = _server(make_ops_app(gateway.readiness), "h11")
+    with _listen(table.http) as public_socket, _listen(table.ops) as operators_socket:
+        await _run(
+            gateway,
+            [(public, public_socket), (operators, operators_socket)],
+        )
+
+
+async def _run(gateway: Gateway, servers: list[tuple[_Server, socket.socket]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    background = asyncio.create_task(gateway.run_background())
+    serving = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
+    background.add_done_callback(lambda _: stop.set())
+    log.info("gateway_serving", http=gateway.settings.http, ops=gateway.settings.ops)
+    await stop.wait()
+    failed = background.done()
+    for server, _ in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    background.cancel()
+    results = await asyncio.gather(background, return_exceptions=True)
+    await gateway.close()
+    if failed and isinstance(results[0], Exception):
+        raise results[0]
+
+
+def _server(app: Callable[..., Awaitable[None]], http: Any) -> _Server:
+    config = uvicorn.Config(
+        app,
+        http=http,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_STOP_WITHIN,
+    )
+    return _Server(config)
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {address}: {error.strerror}. Stop what uses it, or set another address."
+        ) from error
+    return listener

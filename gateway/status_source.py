@@ -1,0 +1,263 @@
+"""The status service as the gateway sees it: look-ups, issuers, revocation lists, and the watch.
+
+The only file that speaks gRPC to the status service. Everything that goes wrong there becomes StatusUnavailable, or a
+new attempt; a message that makes no sense counts as going wrong, and never as `good` (G2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+from grpc import aio
+
+from gateway.answers import Revocation, Status
+from gateway.channel import ServiceChannel
+from gateway.clock import Clock
+from gateway.evidence import CertificateKey, Evidence
+from gateway.issuers import Issuer
+from gateway.knowledge import Knowledge, LookedUp, StatusUnavailable
+from goodstanding.status.v1 import status_pb2 as pb
+from goodstanding.status.v1.status_pb2_grpc import CertificateStatusServiceStub
+from goodstanding.types.v1 import types_pb2
+
+if TYPE_CHECKING:  # exists only in the stubs
+    from goodstanding.status.v1.status_pb2_grpc import CertificateStatusServiceAsyncStub
+
+log = structlog.get_logger(__name__)
+
+# Without a pong for that long, the stream is given up, and the connection with it.
+_STUCK_AFTER = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """A CRL (DER) with its times, in seconds since 1970."""
+
+    der: bytes
+    this_update: int
+    next_update: int
+
+
+class StatusClient:
+    """Calls of the status service."""
+
+    def __init__(self, channel: ServiceChannel, clock: Clock, timeout: float) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._timeout = timeout
+        # The position that look-ups must have reached; set before the first one.
+        self.evidence: Evidence | None = None
+
+    @property
+    def _stub(self) -> CertificateStatusServiceAsyncStub:
+        return CertificateStatusServiceStub(self._channel.current)
+
+    async def look_up(self, keys: Sequence[CertificateKey]) -> list[LookedUp]:
+        """Look certificates up, all as of one revision.
+
+        Raises:
+            StatusUnavailable: the service could not answer, or not from where this gateway is.
+        """
+        request = pb.BatchGetCertificateStatusRequest()
+        for key in keys:
+            reference = request.certificates.add().issuer_and_serial_number
+            reference.issuer = key.issuer
+            reference.serial_number = key.serial.hex()
+        if self.evidence is not None and self.evidence.history:
+            request.history = self.evidence.history
+            request.min_revision = self.evidence.applied
+        sent_at = self._clock()
+        try:
+            reply = await self._stub.BatchGetCertificateStatus(request, timeout=self._timeout)
+            if len(reply.records) != len(keys):
+                raise StatusUnavailable("the status service gave another number of answers than was asked for")
+            return [
+                LookedUp(_status(key, record), reply.history, reply.revision, sent_at)
+                for key, record in zip(keys, reply.records, strict=True)
+            ]
+        except aio.AioRpcError as error:
+            raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
+
+    async def list_issuers(self) -> list[Issuer]:
+        """All issuers.
+
+        Raises:
+            StatusUnavailable: the service could not answer.
+        """
+        try:
+            reply = await self._stub.ListIssuers(pb.ListIssuersRequest(), timeout=5)
+        except aio.AioRpcError as error:
+            raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
+        return [_issuer(message) for message in reply.issuers]
+
+    async def crl(self, issuer: str) -> RevocationList | None:
+        """An issuer's newest revocation list; None if it has none.
+
+        Raises:
+            StatusUnavailable: the service could not answer.
+        """
+        request = pb.GetCertificateRevocationListRequest(issuer=issuer)
+        try:
+            reply = await self._stub.GetCertificateRevocationList(request, timeout=5)
+        except aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                return None
+            raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
+        return RevocationList(reply.crl_der, reply.this_update_time.seconds, reply.next_update_time.seconds)
+
+    def watch(self) -> aio.StreamStreamCall[pb.WatchCertificateStatusRequest, pb.WatchCertificateStatusResponse]:
+        """Begin a watch stream."""
+        return self._stub.WatchCertificateStatus()
+
+    def reconnect(self) -> None:
+        """Leave a connection that is stuck."""
+        self._channel.reopen()
+
+
+class StatusWatch:
+    """Keeps a watch stream open and tells `knowledge` what it says."""
+
+    def __init__(
+        self,
+        client: StatusClient,
+        knowledge: Knowledge,
+        clock: Clock,
+        ping_interval: float,
+        issuers_changed: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._knowledge = knowledge
+        self._clock = clock
+        self._ping_interval = ping_interval
+        self._issuers_changed = issuers_changed
+        self._ping_id = 0
+
+    async def run(self) -> None:
+        """Watch until cancelled; a stream that ends is followed by another."""
+        lost = False
+        while True:
+            try:
+                await self._follow()
+                reason = "the status service ended the stream"
+            except (aio.AioRpcError, StatusUnavailable, TimeoutError) as error:
+                reason = error.details() or "" if isinstance(error, aio.AioRpcError) else str(error)
+            if not lost:
+                log.warning("watch_lost", reason=reason)
+            lost = True
+            await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311  (spreads reconnects, no secret)
+            if await self._load_issuers():
+                lost = False
+
+    async def _load_issuers(self) -> bool:
+        try:
+            self._knowledge.issuers.replace(await self._client.list_issuers())
+        except StatusUnavailable:
+            return False
+        self._issuers_changed()
+        return True
+
+    async def _follow(self) -> None:
+        evidence = self._knowledge.evidence
+        evidence.connected()
+        call = self._client.watch()
+        pinger: asyncio.Task[None] | None = None
+        try:
+            start = pb.WatchCertificateStatusRequest.Start(history=evidence.history, from_revision=evidence.applied)
+            await call.write(pb.WatchCertificateStatusRequest(start=start))
+            pinger = asyncio.create_task(self._ping(call))
+            while True:
+                message = await asyncio.wait_for(call.read(), _STUCK_AFTER)
+                if not isinstance(message, pb.WatchCertificateStatusResponse):
+                    return
+                await self._hear(message)
+        except TimeoutError:
+            self._client.reconnect()
+            raise TimeoutError("no answer to any ping; connecting anew") from None
+        finally:
+            if pinger is not None:
+                pinger.cancel()
+            call.cancel()
+
+    async def _ping(
+        self, call: aio.StreamStreamCall[pb.WatchCertificateStatusRequest, pb.WatchCertificateStatusResponse]
+    ) -> None:
+        try:
+            while True:
+                self._ping_id += 1
+                self._knowledge.evidence.ping_sent(self._ping_id, self._clock())
+                ping = pb.WatchCertificateStatusRequest.Ping(id=self._ping_id)
+                await call.write(pb.WatchCertificateStatusRequest(ping=ping))
+                await asyncio.sleep(self._ping_interval)
+        except (aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the reading side sees the same end, and acts on it
+
+    async def _hear(self, message: pb.WatchCertificateStatusResponse) -> None:
+        knowledge = self._knowledge
+        match message.WhichOneof("message"):
+            case "pong":
+                knowledge.evidence.pong(message.pong.id, message.pong.revision)
+            case "changes":
+                changes = message.changes
+                issuers = [_issuer(issuer) for issuer in changes.issuers]
+                changed = [(_key(record), record.revision) for record in changes.records]
+                knowledge.changes(changed, issuers, changes.through_revision)
+                if issuers:
+                    self._issuers_changed()
+            case "reset":
+                knowledge.reset(message.reset.history, message.reset.revision)
+                log.info("watch_reset", history=message.reset.history, revision=message.reset.revision)
+                if not await self._load_issuers():
+                    raise StatusUnavailable("cannot list the issuers")
+            case _:
+                raise StatusUnavailable("the status service said something that this gateway does not know")
+
+
+def _key(record: pb.StatusRecord) -> CertificateKey:
+    return CertificateKey(record.issuer, bytes.fromhex(record.serial_number))
+
+
+def _status(key: CertificateKey, record: pb.StatusRecord) -> Status:
+    """A record as a status. Whatever is not plainly good, revoked or unknown is an error (G2)."""
+    revocation = None
+    match record.status:
+        case types_pb2.CERTIFICATE_STATUS_UNKNOWN:
+            return Status(key, known=False, revocation=None, changed_at=0, not_after=0, revision=0)
+        case types_pb2.CERTIFICATE_STATUS_GOOD:
+            if record.HasField("revocation"):
+                raise StatusUnavailable("a good certificate with a revocation")
+        case types_pb2.CERTIFICATE_STATUS_REVOKED:
+            revocation = _revocation(record.revocation)
+        case _:
+            raise StatusUnavailable(f"the status number {record.status} is not known")
+    if (record.issuer, record.serial_number) != (key.issuer, key.serial.hex()):
+        raise StatusUnavailable("an answer about another certificate than was asked about")
+    return Status(
+        key,
+        known=True,
+        revocation=revocation,
+        changed_at=record.change_time.seconds,
+        not_after=record.not_after_time.seconds,
+        revision=record.revision,
+    )
+
+
+def _revocation(message: types_pb2.Revocation) -> Revocation:
+    invalidity = message.invalidity_time.seconds if message.HasField("invalidity_time") else None
+    return Revocation(message.revocation_time.seconds, message.reason, invalidity)
+
+
+def _issuer(message: types_pb2.Issuer) -> Issuer:
+    return Issuer(
+        name=message.name,
+        active=message.state == types_pb2.ISSUER_STATE_ACTIVE,
+        subject_der=message.subject_der,
+        public_key_der=message.public_key_der,
+        certificates_der=tuple(message.certificates_der),
+        revision=message.revision,
+    )

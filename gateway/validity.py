@@ -1,0 +1,59 @@
+"""When an answer begins and ends (R56–R59, R75–R77, R85; G5).
+
+Answers that can be shared follow a grid of periods, a quarter of their validity each: within a period every worker and
+every restart gives the same times, and when a period ends, three quarters of the validity are left for caches that hold
+the old answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gateway.answers import Status
+
+_UNKNOWN_VALIDITY = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The times of one SingleResponse, in seconds since 1970."""
+
+    this_update: int
+    next_update: int
+    good_until: int
+    """From then on another answer is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityPolicy:
+    """How long answers are valid. All values are seconds."""
+
+    validity: int
+    clock_skew: int
+
+    def window(self, status: Status, now: int, signer_not_before: int, signer_not_after: int) -> Window | None:
+        """The times for an answer about `status`; None if the signer's certificate does not allow one now.
+
+        thisUpdate is not before the status came about, so that a revocation is never later than it (R59), nor before
+        the signer's certificate begins, because some clients check that certificate as of producedAt.
+        """
+        if not status.known:
+            return self._unknown(now, signer_not_after)
+        period = max(1, self.validity // 4)
+        start = (now - self.clock_skew) // period * period
+        this_update = max(start, status.changed_at, signer_not_before)
+        next_update = min(this_update + self.validity, signer_not_after)
+        if not signer_not_before <= now < signer_not_after or next_update <= max(now, this_update):
+            return None
+        return Window(this_update, next_update, min(start + period + self.clock_skew, next_update))
+
+    def _unknown(self, now: int, signer_not_after: int) -> Window | None:
+        # The certificate may be issued a moment later: nobody should hold on to this for long.
+        next_update = min(now + min(self.validity, _UNKNOWN_VALIDITY), signer_not_after)
+        return Window(now, next_update, now) if now < next_update else None
+
+
+def as_time(seconds: int) -> datetime:
+    """Seconds since 1970 as an aware time."""
+    return datetime.fromtimestamp(seconds, UTC)
