@@ -1,0 +1,72 @@
+"""Certificate revocation lists: version 2, full, direct (RFC 5280, section 5; R106 to R108)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.pki.issuers import Issuer
+from services.pki.reasons import NAMES, Reason
+from services.pki.serials import serial_to_int
+
+MAX_NUMBER = 2**159 - 1
+"""RFC 5280, section 5.2.3: at most 20 octets."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlEntry:
+    """One revoked certificate."""
+
+    serial: bytes
+    revoked_at: datetime
+    reason: int = 0
+    """Number of RFC 5280. 0 leaves the extension out (R110)."""
+    invalidity_at: datetime | None = None
+
+
+def make_crl(
+    issuer: Issuer,
+    entries: Iterable[CrlEntry] = (),
+    *,
+    number: int,
+    this_update: datetime,
+    next_update: datetime,
+) -> bytes:
+    """Sign a CRL and return its DER. Without entries, the list of revoked certificates is absent, not empty (R107).
+
+    `number` must be higher than in all CRLs of this issuer before; the caller sees to that.
+    Raises ValueError for a number out of range, times in the wrong order, and reason 8, which only delta CRLs know.
+    """
+    if not 0 <= number <= MAX_NUMBER:
+        raise ValueError("a CRL number has at most 20 octets")
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.name)
+        .last_update(this_update.replace(microsecond=0))
+        .next_update(next_update.replace(microsecond=0))
+        .add_extension(issuer.authority_key_identifier, critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for entry in entries:
+        builder = builder.add_revoked_certificate(_revoked(entry))
+    return builder.sign(issuer.private_key, issuer.hash_algorithm).public_bytes(Encoding.DER)  # type: ignore[arg-type]
+
+
+def _revoked(entry: CrlEntry) -> x509.RevokedCertificate:
+    reason = Reason(entry.reason)
+    if reason is Reason.REMOVE_FROM_CRL:
+        raise ValueError("removeFromCRL is for delta CRLs")
+    builder = (
+        x509.RevokedCertificateBuilder()
+        .serial_number(serial_to_int(entry.serial))
+        .revocation_date(entry.revoked_at.replace(microsecond=0))
+    )
+    if reason is not Reason.UNSPECIFIED:
+        builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags(NAMES[reason])), critical=False)
+    if entry.invalidity_at is not None:
+        builder = builder.add_extension(x509.InvalidityDate(entry.invalidity_at.replace(microsecond=0)), critical=False)
+    return builder.build()

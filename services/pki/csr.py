@@ -1,0 +1,193 @@
+"""Certificate requests (PKCS #10, RFC 2986): any bytes become a `CertificateRequest` or a DomainError, in bounded time.
+
+Only the key and the names are believed (R115); that the sender has the private key is proven (R114). In this order,
+the cheap before the costly:
+
+1. size, PEM to DER, structure, version;
+2. algorithm, size and strength of the key;
+3. string types in the subject, number of names;
+4. the signature.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from services.errors import DomainError, InvalidArgument
+from services.pki import der as parts_of
+from services.pki.names import SubjectAlternativeNames, refuse_too_many
+from services.pki.weak_keys import weakness_of_rsa
+
+SubjectPublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+MAX_BYTES = 64 * 1024
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
+
+_RSA = bytes.fromhex("300d06092a864886f70d0101010500")
+# The whole AlgorithmIdentifier, so that explicit curve parameters and RSA keys bound to PSS fall out (R102).
+_KEY_ALGORITHMS = {
+    _RSA: "RSA",
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): "P-256",
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): "P-384",
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): "P-521",
+    bytes.fromhex("300506032b6570"): "Ed25519",
+}
+# UTF8String, PrintableString, IA5String: the others (T61String, BMPString, ...) are read differently by everybody.
+_STRING_TAGS = frozenset({0x0C, 0x13, 0x16})
+_LENGTHS = {
+    NameOID.COMMON_NAME: (1, 64),
+    NameOID.COUNTRY_NAME: (2, 2),
+    NameOID.JURISDICTION_COUNTRY_NAME: (2, 2),
+}
+_WEAK_HASHES = (hashes.MD5, hashes.SHA1)
+_PEM = re.compile(rb"-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRequest:
+    """What is believed of a certificate request. The names are as asked for, not checked yet."""
+
+    der: bytes
+    subject: x509.Name
+    sans: SubjectAlternativeNames | None
+    """None where the request carries no subjectAltName."""
+    public_key: SubjectPublicKey
+    public_key_der: bytes
+    """SubjectPublicKeyInfo."""
+    field: str
+    """The field of the API request that it came in, for error messages."""
+
+
+def read_csr(
+    *, der: bytes | None = None, pem: str | bytes | None = None, field: str | None = None
+) -> CertificateRequest:
+    """Read a certificate request, given as `der` or as `pem` (text around the PEM block is skipped).
+
+    `field` is what violations name: `csr_der` or `csr_pem` unless said otherwise.
+    Raises InvalidArgument: CSR_TOO_LARGE, CSR_MALFORMED, CSR_VERSION, KEY_TYPE_NOT_ALLOWED, KEY_TOO_SMALL,
+    KEY_TOO_LARGE, KEY_WEAK, SUBJECT_INVALID, TOO_MANY_NAMES, CSR_SIGNATURE_INVALID.
+    """
+    if (der is None) == (pem is None):
+        raise InvalidArgument("CSR_MALFORMED", "exactly one certificate request is needed", field=field or "csr_pem")
+    place = field or ("csr_der" if pem is None else "csr_pem")
+    try:
+        return _read(der if der is not None else _from_pem(pem or b"", place), place)
+    except DomainError:
+        raise
+    except Exception as error:  # Whatever a library makes of hostile bytes: it is the sender's mistake, not ours.
+        raise InvalidArgument("CSR_MALFORMED", "not a certificate request (PKCS #10) in DER", field=place) from error
+
+
+def _from_pem(pem: str | bytes, field: str) -> bytes:
+    data = pem if isinstance(pem, bytes) else pem.encode("utf-8", "replace")
+    _refuse_large(data, field)
+    block = _PEM.search(data)
+    if block is not None:
+        return binascii.a2b_base64(b"".join(block[2].split()), strict_mode=True)
+    if b"PRIVATE KEY-----" in data:
+        text = "this is a private key, not a certificate request: nobody but its owner may have it, so make a new one"
+    else:
+        text = "no block between BEGIN CERTIFICATE REQUEST and END CERTIFICATE REQUEST in it"
+    raise InvalidArgument("CSR_MALFORMED", text, field=field)
+
+
+def _refuse_large(data: bytes, field: str) -> None:
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument("CSR_TOO_LARGE", f"a certificate request has at most {MAX_BYTES} bytes", field=field)
+
+
+def _read(der: bytes, field: str) -> CertificateRequest:
+    _refuse_large(der, field)
+    parts = parts_of.request_parts(der)
+    if parts.version != 0:
+        raise InvalidArgument("CSR_VERSION", "the version of a certificate request is 0 (RFC 2986)", field=field)
+    check_public_key(parts.public_key_der, field)
+    check_subject_strings(parts.subject, field)
+    csr = x509.load_der_x509_csr(der)
+    sans = _names_of(csr)
+    refuse_too_many(len(sans or ()), field)
+    public_key = csr.public_key()
+    if not isinstance(public_key, SubjectPublicKey):
+        raise _key_type(field)
+    _check_possession(csr, field)
+    # Encoded anew: a point that came compressed stands uncompressed in the certificate.
+    public_key_der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return CertificateRequest(der, csr.subject, sans, public_key, public_key_der, field)
+
+
+def check_public_key(public_key_der: bytes, field: str) -> None:
+    """Check type, size and strength of a SubjectPublicKeyInfo (R102), before any library loads it.
+
+    Raises InvalidArgument (KEY_TYPE_NOT_ALLOWED, KEY_TOO_SMALL, KEY_TOO_LARGE, KEY_WEAK, on `field`), ValueError.
+    """
+    algorithm = parts_of.key_algorithm(public_key_der)
+    if algorithm not in _KEY_ALGORITHMS:
+        raise _key_type(field)
+    if algorithm != _RSA:
+        return
+    modulus, exponent = parts_of.rsa_numbers(public_key_der)
+    bits = modulus.bit_length()
+    if bits < MIN_RSA_BITS:
+        raise InvalidArgument("KEY_TOO_SMALL", f"RSA keys need {MIN_RSA_BITS} bits; this has {bits}", field=field)
+    if bits > MAX_RSA_BITS:
+        raise InvalidArgument("KEY_TOO_LARGE", f"RSA keys have at most {MAX_RSA_BITS} bits, not {bits}", field=field)
+    weakness = "the size is not a multiple of 8 bits" if bits % 8 else weakness_of_rsa(modulus, exponent)
+    if weakness:
+        raise InvalidArgument("KEY_WEAK", f"this RSA key is not safe: {weakness}", field=field)
+
+
+def check_subject_strings(attributes: Iterable[tuple[x509.ObjectIdentifier, int, int]], field: str) -> None:
+    """Check the string types of a subject, and the lengths of those attributes whose lengths the library minds.
+
+    Raises InvalidArgument (SUBJECT_INVALID, on `field`).
+    """
+    for oid, tag, length in attributes:
+        if tag not in _STRING_TAGS:
+            text = "the subject must consist of UTF8String, PrintableString and IA5String"
+            raise InvalidArgument("SUBJECT_INVALID", text, field=field)
+        shortest, longest = _LENGTHS.get(oid, (0, MAX_BYTES))
+        if not shortest <= length <= longest:
+            text = f"in the subject, {oid._name} must be {shortest} to {longest} bytes long, not {length}"
+            raise InvalidArgument("SUBJECT_INVALID", text, field=field)
+
+
+def _key_type(field: str) -> InvalidArgument:
+    return InvalidArgument(
+        "KEY_TYPE_NOT_ALLOWED",
+        "a key is RSA (rsaEncryption), EC on the named curve P-256, P-384 or P-521, or Ed25519",
+        field=field,
+    )
+
+
+def _names_of(csr: x509.CertificateSigningRequest) -> SubjectAlternativeNames | None:
+    try:
+        extension = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return None
+    return SubjectAlternativeNames.from_extension(extension.value)
+
+
+def _check_possession(csr: x509.CertificateSigningRequest, field: str) -> None:
+    """R114. A signature over SHA-1 or MD5 proves nothing: somebody else may have got it for another text."""
+    try:
+        sound = not isinstance(csr.signature_hash_algorithm, _WEAK_HASHES) and csr.is_signature_valid
+    except (UnsupportedAlgorithm, ValueError):
+        sound = False
+    if not sound:
+        raise InvalidArgument(
+            "CSR_SIGNATURE_INVALID",
+            "the signature of the request does not prove possession of the key (or is made with SHA-1 or MD5)",
+            field=field,
+        )

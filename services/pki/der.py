@@ -1,0 +1,125 @@
+"""The exact bytes of parts of certificates and requests, which decoding and encoding again might change.
+
+The parts are found with declarative ASN.1; whatever is not DER raises ValueError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cryptography import x509
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.serialization import Encoding
+
+
+@asn1.sequence
+class _Signed:
+    """The shape that certificates and requests share."""
+
+    signed: asn1.TLV
+    algorithm: asn1.TLV
+    signature: asn1.BitString
+
+
+@asn1.sequence
+class _TbsCertificate:
+    version: Annotated[int, asn1.Explicit(0)]
+    serial: int
+    algorithm: asn1.TLV
+    issuer: asn1.TLV
+    validity: asn1.TLV
+    subject: asn1.TLV
+    public_key: asn1.TLV
+    issuer_unique_id: Annotated[asn1.BitString | None, asn1.Implicit(1)]
+    subject_unique_id: Annotated[asn1.BitString | None, asn1.Implicit(2)]
+    # An [3] EXPLICIT TLV may not be optional here; a list of one, tagged implicitly, has the same bytes.
+    extensions: Annotated[list[asn1.TLV] | None, asn1.Implicit(3)]
+
+
+@asn1.sequence
+class _Attribute:
+    type: x509.ObjectIdentifier
+    value: asn1.TLV
+
+
+@asn1.sequence
+class _CertificationRequestInfo:
+    version: int
+    subject: list[asn1.SetOf[_Attribute]]
+    public_key: asn1.TLV
+    # A SET OF: this reads it without asking for its order, which the signature covers anyway.
+    attributes: Annotated[list[asn1.TLV] | None, asn1.Implicit(0)]
+
+
+@asn1.sequence
+class _SubjectPublicKeyInfo:
+    algorithm: asn1.TLV
+    key: asn1.BitString
+
+
+@asn1.sequence
+class _RsaPublicKey:
+    modulus: int
+    exponent: int
+
+
+def subject_der(certificate: x509.Certificate) -> bytes:
+    """The subject as it stands in the certificate (Name)."""
+    return asn1.encode_der(_tbs(certificate).subject)
+
+
+def issuer_der(certificate: x509.Certificate) -> bytes:
+    """The issuer as it stands in the certificate (Name)."""
+    return asn1.encode_der(_tbs(certificate).issuer)
+
+
+def public_key_der(certificate: x509.Certificate) -> bytes:
+    """The SubjectPublicKeyInfo as it stands in the certificate."""
+    return asn1.encode_der(_tbs(certificate).public_key)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestParts:
+    """Raw parts of a PKCS #10 request."""
+
+    version: int
+    subject: tuple[tuple[x509.ObjectIdentifier, int, int], ...]
+    """Of each attribute its type, the tag of its value, and the length of its value in octets."""
+    public_key_der: bytes
+
+
+def request_parts(csr_der: bytes) -> RequestParts:
+    """Take a PKCS #10 request apart, interpreting as little as possible."""
+    info = asn1.decode_der(_Signed, csr_der).signed.parse(_CertificationRequestInfo)
+    subject = tuple(
+        (attribute.type, attribute.value.tag_bytes[0], len(attribute.value.data))
+        for rdn in info.subject
+        for attribute in rdn.as_list()
+    )
+    return RequestParts(info.version, subject, asn1.encode_der(info.public_key))
+
+
+def key_algorithm(public_key_der: bytes) -> bytes:
+    """The AlgorithmIdentifier of a SubjectPublicKeyInfo, parameters included."""
+    return asn1.encode_der(asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).algorithm)
+
+
+def key_bits(public_key_der: bytes) -> bytes:
+    """The content of subjectPublicKey, without tag, length and unused-bits octet."""
+    key = asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).key
+    if key.padding_bits():
+        raise ValueError("a public key with unused bits")
+    return key.as_bytes()
+
+
+def rsa_numbers(public_key_der: bytes) -> tuple[int, int]:
+    """The modulus and the exponent of an RSA key, whatever they are."""
+    key = asn1.decode_der(_RsaPublicKey, key_bits(public_key_der))
+    return key.modulus, key.exponent
+
+
+def _tbs(certificate: x509.Certificate) -> _TbsCertificate:
+    signed = asn1.decode_der(_Signed, certificate.public_bytes(Encoding.DER)).signed
+    parsed: _TbsCertificate = signed.parse(_TbsCertificate)
+    return parsed

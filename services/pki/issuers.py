@@ -1,0 +1,90 @@
+"""A CA certificate with its private key, ready to sign: what every certificate repeats is worked out once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from services.pki.der import public_key_der, subject_der
+
+PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+_EC_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
+}
+
+
+def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm | None:
+    """The hash that belongs to a key (baseline requirements 7.1.3.2): as strong as the curve; SHA-256 for RSA.
+
+    None for Ed25519, which hashes by itself. Raises ValueError for another curve.
+    """
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        if key.curve.name not in _EC_HASHES:
+            raise ValueError(f"no CA key on the curve {key.curve.name}")
+        return _EC_HASHES[key.curve.name]
+    return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """`Issuer(certificate, private_key)`; the other attributes follow from these two.
+
+    Raises ValueError when they don't belong together, when the certificate isn't one of a CA with a subject key
+    identifier, or when its subject could not be repeated byte for byte (R90).
+    """
+
+    certificate: x509.Certificate
+    private_key: PrivateKey
+    name: x509.Name = field(init=False)
+    subject_der: bytes = field(init=False)
+    public_key_der: bytes = field(init=False)
+    key_identifier: bytes = field(init=False)
+    authority_key_identifier: x509.AuthorityKeyIdentifier = field(init=False)
+    hash_algorithm: hashes.HashAlgorithm | None = field(init=False)
+    not_before: datetime = field(init=False)
+    not_after: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit, and work out the rest."""
+        key_identifier = _key_identifier(self.certificate)
+        values = {
+            "name": self.certificate.subject,
+            "subject_der": subject_der(self.certificate),
+            "public_key_der": public_key_der(self.certificate),
+            "key_identifier": key_identifier,
+            # The key identifier alone, without issuer and serial number (R96).
+            "authority_key_identifier": x509.AuthorityKeyIdentifier(key_identifier, None, None),
+            "hash_algorithm": signature_hash(self.private_key),
+            "not_before": self.certificate.not_valid_before_utc,
+            "not_after": self.certificate.not_valid_after_utc,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        public_key = self.private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if public_key != self.public_key_der:
+            raise ValueError("the private key does not belong to the CA certificate")
+        if self.name.public_bytes() != self.subject_der:
+            raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
+
+
+def _key_identifier(certificate: x509.Certificate) -> bytes:
+    """The subject key identifier of a certificate that may sign certificates (RFC 5280, 4.2.1.2, 4.2.1.3, 4.2.1.9)."""
+    extensions = certificate.extensions
+    try:
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+        identifier = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound as missing:
+        raise ValueError(f"not a certificate of a CA: it lacks {missing.oid._name}") from None
+    if not constraints.ca or not usage.key_cert_sign:
+        raise ValueError("not a certificate of a CA: it may not sign certificates")
+    return identifier.digest

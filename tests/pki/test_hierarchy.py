@@ -1,0 +1,102 @@
+"""Roots and issuing CAs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
+
+from services.pki.certificates import Issuer
+from services.pki.hierarchy import ca_name, make_issuing, make_root
+from services.pki.keys import KeyKind
+
+from .conftest import NOW, Authority, key_of, make_csr
+from .test_certificates import critical_of, usage_of
+
+
+def test_the_root(authority: Authority) -> None:
+    """Self-signed, without path length, EKU, AIA or CRL, and for signing certificates and CRLs alone (R95 to R100)."""
+    root = authority.root
+    root.verify_directly_issued_by(root)
+    constraints = root.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (constraints.ca, constraints.path_length) == (True, None)
+    assert usage_of(root) == {"key_cert_sign", "crl_sign"}
+    assert critical_of(root) == {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE}
+    assert {extension.oid for extension in root.extensions} == {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+    }
+    assert NOW - root.not_valid_before_utc <= timedelta(days=1)
+
+
+def test_the_issuing_ca(authority: Authority) -> None:
+    """Below the root, pathLen 0, may sign OCSP answers itself, says where the root's CRL and the root are."""
+    issuing = authority.issuer.certificate
+    issuing.verify_directly_issued_by(authority.root)
+    constraints = issuing.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (constraints.ca, constraints.path_length) == (True, 0)
+    assert usage_of(issuing) == {"key_cert_sign", "crl_sign", "digital_signature"}  # R64, R99
+    assert critical_of(issuing) == {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE}
+    (point,) = issuing.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    assert (point.reasons, point.crl_issuer, point.relative_name) == (None, None, None)  # R98
+    assert [name.value for name in point.full_name or []] == ["http://ocsp.example.test/ca/root.crl"]
+    (access,) = issuing.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    assert access.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+    assert issuing.issuer == authority.root.subject
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa2048", "ed25519"])
+def test_other_kinds_of_keys(kind: KeyKind) -> None:
+    """A hierarchy can be on any kind of key."""
+    root = make_root(name="Root", key=key_of(kind), now=NOW)
+    issuing = make_issuing(root=root, root_key=key_of(kind), name="Issuing", key=key_of("p521"), now=NOW)
+    issuing.verify_directly_issued_by(root)
+
+
+def test_an_issuing_ca_doesn_t_outlive_its_root() -> None:
+    """Its validity is cut to the root's on both sides (R93)."""
+    root = make_root(name="Root", key=key_of("p256"), now=NOW, validity=timedelta(days=10))
+    issuing = make_issuing(root=root, root_key=key_of("p256"), name="Issuing", key=key_of("p384"), now=NOW)
+    assert issuing.not_valid_after_utc == root.not_valid_after_utc
+    assert issuing.not_valid_before_utc == root.not_valid_before_utc
+
+
+def test_hierarchies_that_cannot_be(authority: Authority) -> None:
+    """Another key than the root's, the root's own name, and overlong names are refused."""
+    other, issuing = key_of("p384"), key_of("p521")
+    with pytest.raises(ValueError, match="private key"):
+        make_issuing(root=authority.root, root_key=other, name="Issuing", key=issuing, now=NOW)
+    with pytest.raises(ValueError, match="another name"):
+        make_issuing(
+            root=authority.root, root_key=authority.root_key, name=authority.root.subject, key=issuing, now=NOW
+        )
+    with pytest.raises(ValueError, match="length"):
+        ca_name("a" * 65)
+
+
+def test_only_cas_are_issuers(authority: Authority) -> None:
+    """An end entity's certificate can't be made an issuer, nor a CA's with another key."""
+    leaf = authority.issue(make_csr("a.example", key=key_of("p384")))
+    with pytest.raises(ValueError, match="not a certificate of a CA"):
+        Issuer(leaf, key_of("p384"))
+    with pytest.raises(ValueError, match="does not belong"):
+        Issuer(authority.root, key_of("p384"))
+
+
+def test_openssl_agrees(authority: Authority, openssl: Callable[..., str], tmp_path: Path) -> None:
+    """`openssl verify -x509_strict` accepts the whole chain for each profile, and its purpose."""
+    (tmp_path / "root.pem").write_bytes(authority.root.public_bytes(Encoding.PEM))
+    (tmp_path / "issuing.pem").write_bytes(authority.issuer.certificate.public_bytes(Encoding.PEM))
+    strict = ["-x509_strict", "-policy_check", "-attime", str(int(NOW.timestamp())), "-CAfile", "root.pem"]
+    for profile, purpose in (("server", "sslserver"), ("client", "sslclient"), ("ocsp-responder", "ocsphelper")):
+        leaf = authority.issue(make_csr("a.example"), profile)
+        (tmp_path / "leaf.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+        shown = openssl("verify", *strict, "-untrusted", "issuing.pem", "-purpose", purpose, "leaf.pem")
+        assert shown == "leaf.pem: OK\n"

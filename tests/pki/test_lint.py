@@ -1,0 +1,121 @@
+"""An independent linter finds nothing wrong with what is signed, in any profile and for every kind of key (R104)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lint_pkix_signer_signee_cert_chain
+
+from services.pki.certificates import Issuer
+from services.pki.crls import CrlEntry, make_crl
+from services.pki.keys import KeyKind
+from services.pki.mtls import make_client_credential, make_server_credential, make_tls_ca
+
+from .conftest import NOW, Authority, key_of, make_authority, make_csr
+
+Findings = Callable[..., str]
+
+
+class _Content(BytesIO):
+    """A file that is read already."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(Path(path).read_bytes())
+        self.name = path
+
+
+@pytest.fixture
+def findings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Findings:
+    """What a linter of pkilint says from severity WARNING on; nothing if all is well."""
+    # The linters open files through argparse, and never close them.
+    monkeypatch.setattr(argparse, "FileType", lambda mode: _Content)
+
+    def run(lint: ModuleType, *arguments: str) -> str:
+        capsys.readouterr()
+        lint.main(["lint", "-s", "WARNING", *arguments])
+        return capsys.readouterr().out.strip()
+
+    return run
+
+
+def write(path: Path, certificate: x509.Certificate) -> str:
+    """Write it as PEM, and return the path."""
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    return str(path)
+
+
+def _requests() -> dict[tuple[str, str], bytes]:
+    # No wildcards and no SPIFFE URIs: RFC 5280 leaves both open, and the linter minds them.
+    kinds: tuple[KeyKind, ...] = ("p256", "p384", "p521", "rsa2048", "ed25519")
+    found: dict[tuple[str, str], bytes] = {}
+    for kind in kinds:
+        found["server", kind] = found["client", kind] = make_csr("a.example", key=key_of(kind))
+    found["server", "no subject"] = make_csr("", [x509.DNSName("a.example"), x509.DNSName("b.example")])
+    mail, uri = x509.RFC822Name("a@b.example"), x509.UniformResourceIdentifier("https://other.example/a")
+    found["client", "many names"] = make_csr("alice", [mail, uri, x509.DNSName("a.example")])
+    found["ocsp-responder", "p256"] = make_csr("")
+    found["ocsp-responder", "rsa2048"] = make_csr("", key=key_of("rsa2048"))
+    return found
+
+
+@pytest.mark.parametrize(("profile", "which"), list(_requests()))
+def test_certificates_of_every_profile(
+    authority: Authority, tmp_path: Path, findings: Findings, profile: str, which: str
+) -> None:
+    """RFC 5280 has no objection, neither to the certificate nor to it beside its issuer's."""
+    certificate = authority.issue(_requests()[profile, which], profile)
+    leaf = write(tmp_path / "leaf.pem", certificate)
+    assert findings(lint_pkix_cert, leaf) == ""
+    issuer = write(tmp_path / "issuer.pem", authority.issuer.certificate)
+    assert findings(lint_pkix_signer_signee_cert_chain, issuer, leaf) == ""
+
+
+def test_a_delegate_fits_the_baseline_requirements(authority: Authority, tmp_path: Path, findings: Findings) -> None:
+    """The linter of the baseline requirements takes a delegate as it is (R66)."""
+    leaf = write(tmp_path / "leaf.pem", authority.issue(make_csr(""), "ocsp-responder"))
+    assert findings(lint_cabf_serverauth_cert, "-t", "OCSP-RESPONDER", leaf) == ""
+
+
+@pytest.mark.parametrize("kind", ["p256", "rsa2048"])
+def test_ca_certificates(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
+    """RFC 5280 has no objection to root and issuing CA."""
+    authority = make_authority(kind)
+    root = write(tmp_path / "root.pem", authority.root)
+    issuing = write(tmp_path / "issuing.pem", authority.issuer.certificate)
+    assert findings(lint_pkix_cert, root) == ""
+    assert findings(lint_pkix_cert, issuing) == ""
+    assert findings(lint_pkix_signer_signee_cert_chain, root, issuing) == ""
+
+
+def test_crls(authority: Authority, tmp_path: Path, findings: Findings) -> None:
+    """RFC 5280 has no objection to CRLs, empty and not."""
+    issuer = Issuer(authority.root, authority.root_key)
+    for entries in ([], [CrlEntry(b"\x01" * 16, NOW, 1, NOW - timedelta(days=1)), CrlEntry(b"\x02" * 16, NOW)]):
+        path = tmp_path / "root.crl"
+        path.write_bytes(make_crl(issuer, entries, number=1, this_update=NOW, next_update=NOW + timedelta(days=30)))
+        options = ["-t", "CRL", "-p", "PKIX", "--document-format", "DER"]
+        assert findings(lint_crl, *options, str(path)) == ""
+
+
+def test_credentials(tmp_path: Path, findings: Findings) -> None:
+    """RFC 5280 has no objection to the credentials of the services, beyond names that its linter doesn't know."""
+    ca_key, key = key_of("p256"), key_of("p384")
+    ca = make_tls_ca(key=ca_key, now=NOW)
+    identity = "spiffe://goodstanding/admin/alice"
+    for certificate in (
+        ca,
+        make_server_credential(ca=ca, ca_key=ca_key, key=key, now=NOW),
+        make_client_credential(ca=ca, ca_key=ca_key, key=key, now=NOW, identity=identity),
+    ):
+        said = findings(lint_pkix_cert, write(tmp_path / "one.pem", certificate)).splitlines()
+        problems = [line for line in said if "(ERROR)" in line or "(WARNING)" in line or "(FATAL)" in line]
+        assert all('"localhost"' in problem or '"spiffe://' in problem for problem in problems), said
+        assert bool(problems) is (certificate is not ca)
