@@ -1,1 +1,1 @@
-"""The database: the only package that imports SQLAlchemy. Queries are functions that take a connection and return records."""
+"""The database: the only package that imports SQLAlchemy. Queries are functions of a connection that return records."""

@@ -115,7 +115,7 @@ certificates = Table(
     ),
 )
 
-# Common names and subject alternative names in lower case, for search.
+# Common names and subject alternative names, for search: in lower case, long ones hashed (`certificates.search_name`).
 certificate_names = Table(
     "certificate_names",
     metadata,
@@ -131,15 +131,17 @@ certificate_status = Table(
     Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
     Column("serial", LargeBinary(20), primary_key=True),
     Column("certificate_id", RowId, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
     Column("revoked_at", BigInteger, nullable=True),
     Column("reason", SmallInteger, nullable=True),
     Column("invalidity_at", BigInteger, nullable=True),
     Column("changed_at", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # Lists revoked certificates, latest issued first, without a walk past all the good ones.
     Index(
         "ix_certificate_status_revoked",
-        "issuer_id",
+        "issued_at",
         "certificate_id",
         sqlite_where=text("revoked_at IS NOT NULL"),
         postgresql_where=text("revoked_at IS NOT NULL"),

@@ -1,5 +1,7 @@
 """What queries return and take: frozen values, free of SQLAlchemy.
 
+`…Record` is what a query returns, `New…` what an insertion takes.
+
 Serial numbers are `bytes`: big-endian, unsigned, without leading zero octets, 1 to 20 of them. Times are UTC `datetime`
 values with whole seconds and tzinfo; the database holds them as seconds since 1970.
 """
@@ -9,6 +11,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+
+class CertificateState(StrEnum):
+    """The state of a certificate at some moment. Revoked goes before expired."""
+
+    VALID = "valid"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class ChangeAction(StrEnum):
+    """What was done to a status after issuing."""
+
+    REVOKE = "revoke"
+    HOLD = "hold"
+    RELEASE = "release"
 
 
 class IssuerState(StrEnum):
@@ -57,6 +75,31 @@ class IssuerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewIssuer:
+    """An issuer to add."""
+
+    name: str
+    state: IssuerState
+    subject_der: bytes
+    public_key_der: bytes
+    certificates: tuple[NewIssuerCertificate, ...]
+    """At least one, the preferred one first."""
+    parent_id: int | None
+    """The issuer above it; None for a root."""
+    key_ref: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewIssuerCertificate:
+    """A CA certificate of an issuer to add."""
+
+    der: bytes
+    not_before: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RevocationRecord:
     """A revocation: when, why (number of RFC 5280, section 5.3.1), and since when to distrust."""
 
@@ -80,6 +123,69 @@ class StatusRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCertificate:
+    """A certificate that was signed, to be recorded with the status good."""
+
+    issuer_id: int
+    serial: bytes
+    der: bytes | None
+    subject: str
+    common_name: str | None
+    subject_alternative_names: tuple[str, ...]
+    """Each with its kind in front, as in `DNS:example.com`. Searched for without it."""
+    profile: str
+    public_key_sha256: bytes | None
+    not_before: datetime
+    not_after: datetime
+    issued_at: datetime
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A change of the status of a recorded certificate. `revocation` holds from then on; None after a release."""
+
+    issuer_id: int
+    serial: bytes
+    action: ChangeAction
+    revocation: RevocationRecord | None
+    changed_at: datetime
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedStatuses:
+    """Changes of statuses in the order of their revisions, the latest of each certificate only."""
+
+    records: tuple[StatusRecord, ...]
+    through_revision: int
+    """All changes up to this revision are in; below what was asked for where the limit was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFilters:
+    """Which certificates to list: those that fit all that is given."""
+
+    issuer_id: int | None = None
+    state: CertificateState | None = None
+    profile: str | None = None
+    name: str | None = None
+    """A whole common name or subject alternative name, in any case."""
+    not_after_from: datetime | None = None
+    """Inclusive."""
+    not_after_until: datetime | None = None
+    """Exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateCursor:
+    """The last certificate of a page."""
+
+    issued_at: datetime
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateRecord:
     """One certificate with its description and status."""
 
@@ -98,6 +204,28 @@ class CertificateRecord:
     actor: Actor
     revocation: RevocationRecord | None
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a retry has in common with the first call."""
+
+    identity: str
+    method: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """A call that was carried out, and the row that holds its result.
+
+    `outcome` is the id of a certificate after issuing, the revision of a status change after revoking.
+    """
+
+    key: IdempotencyKey
+    payload_sha256: bytes
+    outcome: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,237 @@
+"""Certificates with their descriptions: recording, finding, listing.
+
+Listing costs the same at ten thousand and at ten million certificates: pages follow an index by time and id, and never
+count or skip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+)
+
+from services.clock import from_epoch, to_epoch
+from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.records import (
+    CertificateCursor,
+    CertificateFilters,
+    CertificateRecord,
+    CertificateState,
+    NewCertificate,
+)
+from services.db.rows import actor_values, read_actor, read_revocation
+
+_NAME_LENGTH = 255
+_DELEGATE_PROFILE = "ocsp-responder"
+
+
+def insert_certificates(conn: Connection, rows: Sequence[NewCertificate]) -> list[int]:
+    """Record descriptions, and return their ids in order. The same transaction must call `status.insert_statuses`."""
+    if not rows:
+        return []
+    ids = _reserve_ids(conn, len(rows))
+    numbered = list(zip(ids, rows, strict=True))
+    conn.execute(insert(certificates), [_values(id_, row) for id_, row in numbered])
+    names = [{"name": name, "certificate_id": id_} for id_, row in numbered for name in _search_names(row)]
+    if names:
+        conn.execute(insert(certificate_names), names)
+    return ids
+
+
+def get_certificate(conn: Connection, issuer_id: int, serial: bytes) -> CertificateRecord | None:
+    """The certificate of that issuer and serial number."""
+    row = conn.execute(_by_issuer_and_serial, {"issuer": issuer_id, "serial_number": serial}).one_or_none()
+    return None if row is None else _record(row, row.der)
+
+
+def get_certificate_by_id(conn: Connection, certificate_id: int) -> CertificateRecord | None:
+    """The certificate of that id (the outcome of an earlier call)."""
+    row = conn.execute(_by_id, {"certificate": certificate_id}).one_or_none()
+    return None if row is None else _record(row, row.der)
+
+
+def find_by_serial(conn: Connection, serial: bytes) -> list[CertificateRecord]:
+    """The certificates of all issuers with that serial number."""
+    return [_record(row, row.der) for row in conn.execute(_by_serial, {"serial_number": serial})]
+
+
+def list_certificates(
+    conn: Connection,
+    filters: CertificateFilters,
+    *,
+    now: datetime,
+    limit: int,
+    after: CertificateCursor | None = None,
+) -> list[CertificateRecord]:
+    """The next `limit` certificates that fit, latest issued first, without DER. `now` tells expired from valid."""
+    # Revoked certificates are few: their own index leads. The columns are equal in both tables.
+    if filters.state is CertificateState.REVOKED:
+        order = (certificate_status.c.issued_at, certificate_status.c.certificate_id)
+    else:
+        order = (certificates.c.issued_at, certificates.c.id)
+    query = _without_der.where(*_conditions(filters, now)).order_by(*(column.desc() for column in order)).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(*order) < (to_epoch(after.issued_at), after.id))
+    return [_record(row, None) for row in conn.execute(query)]
+
+
+def count_live_delegates(conn: Connection, identity: str, issuer_id: int, now: datetime) -> int:
+    """How many `ocsp-responder` certificates, neither expired nor revoked, this identity holds of that issuer."""
+    values = {"identity": identity, "issuer": issuer_id, "now": to_epoch(now)}
+    count: int = conn.execute(_live_delegates, values).scalar_one()
+    return count
+
+
+def search_name(name: str) -> str:
+    """The form under which a name is searched for: lower case, and a hash where it is too long to be indexed."""
+    lowered = name.lower()
+    return lowered if len(lowered) <= _NAME_LENGTH else "sha256:" + hashlib.sha256(lowered.encode()).hexdigest()
+
+
+def _reserve_ids(conn: Connection, count: int) -> list[int]:
+    """Ids for new rows: many rows go in with one statement, which cannot return them."""
+    if conn.dialect.name == "postgresql":
+        return list(conn.execute(_next_ids, {"count": count}).scalars())
+    # SQLite has one writer at a time, and certificates are never deleted.
+    highest: int = conn.execute(_highest_id).scalar_one()
+    return list(range(highest + 1, highest + 1 + count))
+
+
+def _values(id_: int, row: NewCertificate) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "issuer_id": row.issuer_id,
+        "serial": row.serial,
+        "der": row.der,
+        "subject": row.subject,
+        "subject_alternative_names": json.dumps(row.subject_alternative_names),
+        "profile": row.profile,
+        "public_key_sha256": row.public_key_sha256,
+        "not_before": to_epoch(row.not_before),
+        "not_after": to_epoch(row.not_after),
+        "issued_at": to_epoch(row.issued_at),
+        **actor_values(row.actor),
+    }
+
+
+def _search_names(row: NewCertificate) -> set[str]:
+    names = {search_name(name.partition(":")[2]) for name in row.subject_alternative_names}
+    if row.common_name:
+        names.add(search_name(row.common_name))
+    return names
+
+
+def _conditions(filters: CertificateFilters, now: datetime) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if filters.issuer_id is not None:
+        # "+ 0" keeps SQLite from reading all of an issuer by its key, and sorting that.
+        found.append(certificates.c.issuer_id + 0 == filters.issuer_id)
+    if filters.profile is not None:
+        found.append(certificates.c.profile == filters.profile)
+    if filters.not_after_from is not None:
+        found.append(certificates.c.not_after >= to_epoch(filters.not_after_from))
+    if filters.not_after_until is not None:
+        found.append(certificates.c.not_after < to_epoch(filters.not_after_until))
+    if filters.name is not None:
+        named = select(certificate_names.c.certificate_id).where(certificate_names.c.name == search_name(filters.name))
+        found.append(certificates.c.id.in_(named))
+    return found + _state_conditions(filters.state, to_epoch(now))
+
+
+def _state_conditions(state: CertificateState | None, now: int) -> list[ColumnElement[bool]]:
+    revoked = certificate_status.c.revoked_at.is_not(None)
+    match state:
+        case None:
+            return []
+        case CertificateState.REVOKED:
+            return [revoked]
+        case CertificateState.VALID:
+            return [~revoked, certificates.c.not_after >= now]
+        case CertificateState.EXPIRED:
+            return [~revoked, certificates.c.not_after < now]
+
+
+def _record(row: Row[Any], der: bytes | None) -> CertificateRecord:
+    return CertificateRecord(
+        id=row.id,
+        issuer_id=row.issuer_id,
+        issuer_name=row.issuer_name,
+        serial=row.serial,
+        der=der,
+        subject=row.subject,
+        subject_alternative_names=tuple(json.loads(row.subject_alternative_names)),
+        profile=row.profile,
+        not_before=from_epoch(row.not_before),
+        not_after=from_epoch(row.not_after),
+        issued_at=from_epoch(row.issued_at),
+        actor=read_actor(row),
+        revocation=read_revocation(row.revoked_at, row.reason, row.invalidity_at),
+        revision=row.revision,
+    )
+
+
+# The key says it all; the id lets a query that begins with statuses find the descriptions.
+_described = certificates.join(
+    certificate_status,
+    (certificate_status.c.issuer_id == certificates.c.issuer_id)
+    & (certificate_status.c.serial == certificates.c.serial)
+    & (certificate_status.c.certificate_id == certificates.c.id),
+).join(issuers, issuers.c.id == certificates.c.issuer_id)
+
+_without_der: Select[Any] = select(
+    *(column for column in certificates.c if column.name not in ("der", "public_key_sha256")),
+    issuers.c.name.label("issuer_name"),
+    certificate_status.c.revoked_at,
+    certificate_status.c.reason,
+    certificate_status.c.invalidity_at,
+    certificate_status.c.revision,
+).select_from(_described)
+
+_whole = _without_der.add_columns(certificates.c.der)
+_by_id = _whole.where(certificates.c.id == bindparam("certificate"))
+_by_issuer_and_serial = _whole.where(
+    certificates.c.id
+    == select(certificate_status.c.certificate_id)
+    .where(
+        certificate_status.c.issuer_id == bindparam("issuer"), certificate_status.c.serial == bindparam("serial_number")
+    )
+    .scalar_subquery()
+)
+# One look-up per issuer: there is no index by serial number alone.
+_by_serial = _whole.where(
+    certificates.c.id.in_(
+        select(certificate_status.c.certificate_id).where(
+            certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+            certificate_status.c.serial == bindparam("serial_number"),
+        )
+    )
+).order_by(certificates.c.id)
+
+_live_delegates = (
+    select(func.count())
+    .select_from(_described)
+    .where(
+        certificates.c.profile == text(f"'{_DELEGATE_PROFILE}'"),  # spelled out, so that the partial index fits
+        certificates.c.actor_identity == bindparam("identity"),
+        certificates.c.issuer_id == bindparam("issuer"),
+        certificates.c.not_after >= bindparam("now"),
+        certificate_status.c.revoked_at.is_(None),
+    )
+)
+_highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
+_next_ids = text("SELECT nextval('certificates_id_seq') FROM generate_series(1, :count)")

@@ -1,0 +1,52 @@
+"""The counter that orders changes, and the history that it counts in.
+
+Revisions follow the order of commits, because a writer holds the counter's row from the moment it takes revisions until
+it commits. So a reader that has seen revision r in one snapshot has seen every change up to r.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import Connection, bindparam, literal_column, select, update
+
+from services.db.models import position
+from services.db.postgresql import TIMELINE
+from services.db.records import Position
+
+_stored = select(position.c.history, position.c.value)
+_with_timeline = select(position.c.history, position.c.value, literal_column(TIMELINE).label("timeline"))
+_advance = update(position).values(value=position.c.value + bindparam("count")).returning(position.c.value)
+
+
+def read_position(conn: Connection) -> Position:
+    """The revision of the last change in this snapshot, and its history.
+
+    The name of the history changes with the database file or, on PostgreSQL, the server and its timeline: after a
+    restore or a fail-over the revisions of before mean nothing.
+    """
+    suffix: str | None = conn.info["history_suffix"]
+    if conn.dialect.name == "sqlite":
+        history, value = conn.execute(_stored).one()
+        return Position(f"{history}-{suffix}", value)
+    if suffix is None:
+        history, value = conn.execute(_stored).one()
+        return Position(history, value)
+    history, value, timeline = conn.execute(_with_timeline).one()
+    return Position(f"{history}-{suffix}-{timeline}", value)
+
+
+def advance(conn: Connection, count: int) -> int:
+    """Take `count` (≥ 1) revisions and return the first. Call late in the transaction: it holds other writers off."""
+    if count < 1:
+        raise ValueError("at least one revision")
+    value: int = conn.execute(_advance, {"count": count}).scalar_one()
+    return value - count + 1
+
+
+def new_history(conn: Connection) -> str:
+    """Begin a new history, and return the stored part of its name. Takes one revision, so that pollers see it."""
+    history = secrets.token_hex(8)
+    advance(conn, 1)
+    conn.execute(update(position).values(history=history))
+    return history

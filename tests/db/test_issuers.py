@@ -1,0 +1,110 @@
+"""Issuers, revocation lists and credentials: the small tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.db import credentials, crls, issuers, position
+from services.db.engine import Database
+from services.db.records import CredentialRecord, CrlRecord, IssuerState, NewIssuer
+from services.errors import AlreadyExists
+
+Issuers = Callable[..., NewIssuer]
+
+
+def test_issuers_come_back_with_their_chain(database: Database, new_issuer: Issuers) -> None:
+    """An issuer brings the preferred certificate of each issuer above it, nearest first."""
+    with database.write() as conn:
+        root = issuers.add_issuer(conn, new_issuer("root"), position.advance(conn, 1))
+        middle = issuers.add_issuer(conn, new_issuer("middle", root), position.advance(conn, 1))
+        issuers.add_issuer(conn, new_issuer("leaf", middle), position.advance(conn, 1))
+    with database.read() as conn:
+        found = issuers.list_issuers(conn)
+        changed = issuers.issuers_changed_between(conn, 1, 2)
+    assert [(issuer.name, issuer.revision) for issuer in found] == [("root", 1), ("middle", 2), ("leaf", 3)]
+    assert [issuer.chain_der for issuer in found] == [
+        (),
+        (b"root certificate",),
+        (b"middle certificate", b"root certificate"),
+    ]
+    assert found[0].certificates_der == (b"root certificate",)
+    assert found[0].key_ref == "ca/root.key"
+    assert changed == [found[1]]
+
+
+def test_several_certificates_keep_their_order(database: Database, new_issuer: Issuers) -> None:
+    """A renewed or cross-signed CA certificate belongs to the same issuer; the first is preferred."""
+    one = new_issuer("issuing")
+    two = replace(one.certificates[0], der=b"renewed")
+    with database.write() as conn:
+        issuers.add_issuer(conn, replace(one, certificates=(two, *one.certificates)), position.advance(conn, 1))
+    with database.read() as conn:
+        assert issuers.list_issuers(conn)[0].certificates_der == (b"renewed", b"issuing certificate")
+
+
+@pytest.mark.parametrize(
+    "change", [{"subject_der": b"other"}, {"name": "other"}], ids=["same name", "same subject and key"]
+)
+def test_issuer_exists_once(database: Database, new_issuer: Issuers, change: dict[str, Any]) -> None:
+    """An issuer is a name, and a subject with a public key: never one row per CA certificate (DESIGN 4)."""
+    with database.write() as conn:
+        issuers.add_issuer(conn, new_issuer("issuing"), position.advance(conn, 1))
+    with pytest.raises(AlreadyExists) as caught, database.write() as conn:
+        issuers.add_issuer(conn, replace(new_issuer("issuing"), **change), position.advance(conn, 1))
+    assert caught.value.reason == "ISSUER_EXISTS"
+
+
+def test_state_of_an_issuer_changes_with_its_revision(database: Database, new_issuer: Issuers) -> None:
+    """Watchers learn of it."""
+    with database.write() as conn:
+        id_ = issuers.add_issuer(conn, new_issuer("issuing"), position.advance(conn, 1))
+        issuers.set_issuer_state(conn, id_, IssuerState.RETIRED, position.advance(conn, 1))
+    with database.read() as conn:
+        (changed,) = issuers.issuers_changed_between(conn, 1, 2)
+        assert issuers.issuers_changed_between(conn, 2, 2) == []
+    assert (changed.state, changed.revision) == (IssuerState.RETIRED, 2)
+
+
+def test_issuer_needs_a_certificate(database: Database, new_issuer: Issuers) -> None:
+    """Without one nobody could check what it signs."""
+    with pytest.raises(ValueError, match="without a certificate"), database.write() as conn:
+        issuers.add_issuer(conn, replace(new_issuer("issuing"), certificates=()), 1)
+
+
+def test_latest_crl_and_growing_numbers(database: Database, issuer_id: int, now: datetime) -> None:
+    """Numbers only grow (R108), and the greatest is the latest."""
+    first = CrlRecord(issuer_id, 1, b"first", now, now + timedelta(days=7))
+    with database.write() as conn:
+        assert crls.latest_crl(conn, issuer_id) is None
+        crls.add_crl(conn, first)
+        crls.add_crl(conn, replace(first, number=3, der=b"third"))
+        for number in (2, 3):
+            with pytest.raises(AlreadyExists):
+                crls.add_crl(conn, replace(first, number=number))
+    with database.read() as conn:
+        assert crls.latest_crl(conn, issuer_id) == replace(first, number=3, der=b"third")
+        assert crls.latest_crl(conn, issuer_id + 1) is None
+
+
+def test_credentials_are_denied_for_good(database: Database, now: datetime) -> None:
+    """A denial has its time and reason, and neither a second one nor a new description takes it back."""
+    admin = CredentialRecord("ab" * 32, "admin", "admin", "spiffe://goodstanding/admin/admin", now, now, None, "")
+    other = replace(admin, fingerprint="cd" * 32, created_at=now + timedelta(seconds=1))
+    with database.write() as conn:
+        credentials.upsert_credential(conn, admin)
+        credentials.upsert_credential(conn, other)
+        assert credentials.denied_fingerprints(conn) == frozenset()
+        denied = credentials.deny_credential(conn, admin.fingerprint, now, "stolen")
+        assert denied == replace(admin, denied_at=now, denied_because="stolen")
+        assert credentials.deny_credential(conn, admin.fingerprint, now + timedelta(days=1), "again") == denied
+        assert credentials.deny_credential(conn, "ef" * 32, now, "unknown") is None
+        credentials.upsert_credential(conn, replace(admin, name="renamed"))
+    with database.read() as conn:
+        assert credentials.denied_fingerprints(conn) == {admin.fingerprint}
+        assert credentials.get_credential(conn, "ef" * 32) is None
+        assert credentials.list_credentials(conn) == [other, replace(denied, name="renamed")]

@@ -1,0 +1,153 @@
+"""The schema comes from the migrations alone, equals the models, and is refused when it is not this version's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+
+from services.db import position, schema
+from services.db.engine import Database
+from services.db.models import metadata
+from services.errors import FailedPrecondition
+
+
+def test_migrated_schema_equals_the_models(database: Database) -> None:
+    """Nothing is in the models that a migration does not make, and the other way round."""
+    with database.read() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrated_indexes_equal_the_models(database: Database) -> None:
+    """Partial indexes have the same condition in both; compare_metadata does not look at it."""
+    wanted = {
+        index.name: str(index.dialect_options[database.dialect]["where"])
+        for table in metadata.tables.values()
+        for index in table.indexes
+        if index.dialect_options[database.dialect]["where"] is not None
+    }
+    with database.read() as conn:
+        found = {
+            index["name"]: normalised(index["dialect_options"][f"{database.dialect}_where"])
+            for table in metadata.tables
+            for index in inspect(conn).get_indexes(table)
+            if f"{database.dialect}_where" in index.get("dialect_options", {})
+        }
+    assert found == {name: normalised(where) for name, where in wanted.items()}
+
+
+def normalised(condition: object) -> str:
+    """A condition without the brackets and casts that PostgreSQL adds."""
+    return re.sub(r"[()]|::\w+", "", str(condition))
+
+
+def test_hot_tables_have_no_row_numbers(migrated_sqlite: Path) -> None:
+    """Look-ups by serial number read one tree, as the models ask for."""
+    models = create_engine("sqlite://")
+    metadata.create_all(models)
+    migrated = create_engine(f"sqlite:///{migrated_sqlite}")
+    query = text("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%WITHOUT ROWID%' ORDER BY name")
+    try:
+        with models.connect() as wanted, migrated.connect() as found:
+            names = found.execute(query).scalars().all()
+            assert names == wanted.execute(query).scalars().all()
+            assert "certificate_status" in names
+    finally:
+        models.dispose()
+        migrated.dispose()
+
+
+def test_known_revisions_are_the_migrations() -> None:
+    """The list that services check without loading Alembic is the list of files."""
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    assert tuple(script.revision for script in scripts)[::-1] == schema.REVISIONS
+
+
+def test_upgrade_creates_and_repeats(empty_database_url: str) -> None:
+    """Upgrading twice is upgrading once; the history stays."""
+    schema.upgrade(empty_database_url)
+    db = Database.open(empty_database_url)
+    with db.read() as conn:
+        before = position.read_position(conn)
+    assert before.revision == 0
+    schema.upgrade(empty_database_url)
+    schema.check_current(db)
+    with db.read() as conn:
+        assert position.read_position(conn) == before
+    db.close()
+
+
+def test_upgrades_race(empty_database_url: str) -> None:
+    """Two upgrades at the same time wait for each other, and both succeed."""
+    with ThreadPoolExecutor() as executor:
+        for future in [executor.submit(schema.upgrade, empty_database_url) for _ in range(2)]:
+            future.result()
+
+
+def test_database_without_schema_needs_upgrade(empty_database_url: str, tmp_path: Path) -> None:
+    """An empty database is refused with the command that cures it."""
+    (tmp_path / "goodstanding.db").touch()
+    db = Database.open(empty_database_url)
+    with pytest.raises(FailedPrecondition, match="goodstanding db upgrade") as caught:
+        schema.check_current(db)
+    assert caught.value.reason == "DATABASE_NEEDS_UPGRADE"
+    db.close()
+
+
+def test_database_from_the_future_is_refused(database_url: str, database: Database) -> None:
+    """A schema that this version does not know is neither used nor upgraded."""
+    with database.write() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(FailedPrecondition, match="newer goodstanding") as at_start:
+        schema.check_current(database)
+    with pytest.raises(FailedPrecondition, match="newer goodstanding") as at_upgrade:
+        schema.upgrade(database_url)
+    assert at_start.value.reason == at_upgrade.value.reason == "DATABASE_FROM_FUTURE"
+
+
+def test_upgrade_without_folder_names_it(tmp_path: Path) -> None:
+    """A missing folder is named, and not created."""
+    with pytest.raises(FailedPrecondition, match=str(tmp_path / "missing")) as caught:
+        schema.upgrade(f"sqlite:///{tmp_path}/missing/goodstanding.db")
+    assert caught.value.reason == "DATABASE_FOLDER_MISSING"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_is_private(migrated_sqlite: Path) -> None:
+    """Only the owner reads the database, whatever the umask."""
+    assert migrated_sqlite.stat().st_mode & 0o777 == 0o600
+
+
+def test_services_start_without_alembic_and_unused_drivers() -> None:
+    """What only upgrades or the other database need is not imported at the start."""
+    program = (
+        "import sys; from services.db import certificates, engine, schema, status;"
+        "assert not {'alembic', 'mako', 'psycopg'} & set(sys.modules)"
+    )
+    root = Path(schema.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(root)})
+
+
+def test_installed_migrations_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel brings the migrations inside the package; a checkout has them at the top."""
+    checkout = schema.migrations_folder()
+    assert (checkout / "env.py").is_file()
+    package = tmp_path / "services" / "db"
+    shutil.copytree(checkout, package / "_migrations")
+    monkeypatch.setattr(schema, "__file__", str(package / "schema.py"))
+    assert schema.migrations_folder() == package / "_migrations"
+    schema.upgrade(f"sqlite:///{tmp_path}/goodstanding.db")
