@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
+from prometheus_client import REGISTRY
+from starlette.types import ASGIApp
 
 from gateway import metrics
 from gateway.answers import AnswerCache
@@ -24,9 +27,10 @@ from gateway.clock import boot_time, wall_time
 from gateway.config import ConfigurationError, GatewaySettings, load
 from gateway.documents import Documents
 from gateway.knowledge import Knowledge
-from gateway.limits import Limits
-from gateway.ops import make_ops_app
-from gateway.protocol import ocsp_protocol
+from gateway.limits import DoorCounters, Limits
+from gateway.ops import DoorCollector, make_ops_app
+from gateway.paths import OcspPaths
+from gateway.protocol import ocsp_protocol, server_config
 from gateway.responder import Responder
 from gateway.signers import Enrolment, Signers
 from gateway.status_source import StatusClient, StatusWatch
@@ -37,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 _CREDENTIAL_CHECK = 10.0
 _STOP_WITHIN = 5
+# Open files beside client connections: gRPC, listeners, logs.
+_OTHER_FILES = 128
 
 
 class _Server(uvicorn.Server):
@@ -130,15 +136,28 @@ async def serve(config_file: Path | None) -> None:
         raise ConfigurationError(
             f"cannot read the gateway's credential: {error}. `goodstanding credential new` makes one."
         ) from error
+    _raise_file_limit(table.max_connections + _OTHER_FILES)
     limits = Limits(max_connections=table.max_connections, max_pending=table.max_pending)
-    app = make_app(gateway.responder, gateway.documents)
-    public = _server(app, ocsp_protocol(gateway.responder, limits))
-    operators = _server(make_ops_app(gateway.readiness), "h11")
+    paths = OcspPaths([urlsplit(table.public_url or "").path])
+    counters = DoorCounters()
+    protocol = ocsp_protocol(gateway.responder, limits, paths, counters)
+    app = make_app(gateway.responder, gateway.documents, paths=paths, limits=limits)
+    public = _Server(server_config(app, protocol, timeout_graceful_shutdown=_STOP_WITHIN))
+    operators = _Server(_operators_config(make_ops_app(gateway.readiness)))
+    door = protocol.door
+    REGISTRY.register(DoorCollector(counters, lambda: len(door.sweep), lambda: door.pending))
     with _listen(table.http) as public_socket, _listen(table.ops) as operators_socket:
         await _run(
             gateway,
             [(public, public_socket), (operators, operators_socket)],
         )
+
+
+def _raise_file_limit(wanted: int) -> None:
+    """Allow as many open files as connections may need; the usual 1,024 would stop the listener long before."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard >= 0 else wanted, hard))
 
 
 async def _run(gateway: Gateway, servers: list[tuple[_Server, socket.socket]]) -> None:
@@ -149,7 +168,7 @@ async def _run(gateway: Gateway, servers: list[tuple[_Server, socket.socket]]) -
     background = asyncio.create_task(gateway.run_background())
     serving = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
     background.add_done_callback(lambda _: stop.set())
-    log.info("gateway_serving", http=gateway.settings.http, ops=gateway.settings.ops)
+    log.info("serving", http=gateway.settings.http, ops=gateway.settings.ops)
     await stop.wait()
     failed = background.done()
     for server, _ in servers:
@@ -162,20 +181,18 @@ async def _run(gateway: Gateway, servers: list[tuple[_Server, socket.socket]]) -
         raise results[0]
 
 
-def _server(app: Callable[..., Awaitable[None]], http: Any) -> _Server:
-    config = uvicorn.Config(
+def _operators_config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
-        http=http,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        date_header=False,
+        limit_concurrency=100,
         timeout_graceful_shutdown=_STOP_WITHIN,
     )
-    return _Server(config)
 
 
 def _listen(address: str) -> socket.socket:

@@ -1,0 +1,80 @@
+"""What operators look at, on an address of its own: never on the public port.
+
+`/healthz` says that the process runs its event loop, `/readyz` whether it can answer now and what is missing if not,
+`/metrics` everything else, in Prometheus' text format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from gateway.limits import DoorCounters
+
+Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
+"""Whether the process can answer now, and the details for a reader, as JSON values."""
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+def make_ops_app(readiness: Readiness, registry: CollectorRegistry = REGISTRY) -> Starlette:
+    """The operator's application."""
+
+    async def healthz(request: Request) -> Response:  # noqa: ARG001  (Starlette passes it)
+        return PlainTextResponse("ok\n", headers=_NO_STORE)
+
+    async def readyz(request: Request) -> Response:  # noqa: ARG001
+        ready, details = readiness()
+        return JSONResponse({"ready": ready, **details}, 200 if ready else 503, headers=_NO_STORE)
+
+    async def metrics(request: Request) -> Response:
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={**_NO_STORE, "content-type": media_type})
+
+    app = Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class DoorCollector(Collector):
+    """Exports what the public port has seen. `open_connections` and `pending` are asked when Prometheus asks."""
+
+    def __init__(self, counters: DoorCounters, open_connections: Callable[[], int], pending: Callable[[], int]) -> None:
+        self._counters = counters
+        self._open_connections = open_connections
+        self._pending = pending
+
+    def collect(self) -> Iterable[Metric]:
+        """The current numbers."""
+        seen = self._counters
+        requests = CounterMetricFamily("gateway_http_requests", "Requests on the public port.", labels=["door"])
+        requests.add_metric(["protocol"], seen.requests)
+        requests.add_metric(["asgi"], seen.requests_passed_on)
+        yield requests
+        for name, text, value in (
+            ("connections", "Connections accepted.", seen.connections),
+            ("connections_refused", "Connections closed at once, over the limit.", seen.connections_refused),
+            ("not_modified", "Requests answered 304 below ASGI.", seen.not_modified),
+            ("no_longer_fresh", "Answers replaced by tryLater when written.", seen.no_longer_fresh),
+            ("overloaded", "Requests answered tryLater because too many were pending.", seen.overloaded),
+            ("refused_requests", "Requests that were not HTTP, too large or too slow.", seen.refused_requests),
+            ("stalled_writes", "Connections cut off because the client did not read.", seen.stalled_writes),
+        ):
+            yield CounterMetricFamily(f"gateway_http_{name}", text, value=value)
+        yield GaugeMetricFamily("gateway_http_open_connections", "Open connections.", value=self._open_connections())
+        yield GaugeMetricFamily("gateway_http_pending", "Requests being looked up or signed.", value=self._pending())

@@ -1,0 +1,202 @@
+"""Status look-ups.
+
+Guarantees: the records of one answer, and its position, come from one snapshot; nothing is found for a certificate that
+was not recorded here (G2), nor for one that differs from the certificate that was recorded under its serial number. A
+database that has not reached the revision asked for is an error, never an older answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from services.clock import Clock
+from services.db.certificates import find_by_serial
+from services.db.crls import latest_crl
+from services.db.engine import Connection, Database
+from services.db.issuers import issuers_changed_between, list_issuers
+from services.db.position import read_position
+from services.db.records import CrlRecord, IssuerRecord, Position, StatusRecord
+from services.db.status import find_issuers_of_serial, get_statuses
+from services.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.status.issuer_index import IssuerIndex, build_index
+
+
+class ByCertID(NamedTuple):
+    """A certificate by hashes of its issuer (RFC 6960, section 4.1.1)."""
+
+    hash_algorithm: str
+    issuer_name_hash: bytes
+    issuer_key_hash: bytes
+    serial: bytes
+
+
+class BySerial(NamedTuple):
+    """A certificate by its serial number and the name of its issuer; None while one issuer only has that serial number.
+
+    `field` is the path of the issuer in the request.
+    """
+
+    issuer: str | None
+    serial: bytes
+    field: str
+
+
+class ByCertificate(NamedTuple):
+    """A certificate by itself, and the serial number in it."""
+
+    der: bytes
+    serial: bytes
+
+
+Reference = ByCertID | BySerial | ByCertificate
+
+
+class Finding(NamedTuple):
+    """What is known of one certificate: `issuer` is empty where it is not known, `record` None where there is none."""
+
+    issuer: str
+    serial: bytes
+    record: StatusRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """One finding for each reference, in their order, all as of `position`; `as_of` is a time before they were read."""
+
+    findings: Sequence[Finding]
+    position: Position
+    as_of: datetime
+
+
+Key = tuple[int, bytes]
+"""Issuer id and serial number."""
+
+
+class StatusReader:
+    """Looks up statuses, issuers and revocation lists. Blocks, and may be called from many threads.
+
+    Every method raises Unavailable while the database cannot be read.
+    """
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._index: IssuerIndex | None = None
+
+    def get(self, reference: Reference) -> Findings:
+        """The status of one certificate. Raises InvalidArgument ISSUER_AMBIGUOUS."""
+        return self.batch([reference])
+
+    def batch(self, references: Sequence[Reference], *, history: str = "", min_revision: int = 0) -> Findings:
+        """The status of each certificate, from `history` (empty: any) and as of `min_revision` or later.
+
+        Raises FailedPrecondition HISTORY_CHANGED or REVISION_NOT_REACHED, InvalidArgument ISSUER_AMBIGUOUS.
+        """
+        as_of = self._clock()
+        with self._db.read() as conn:
+            position = read_position(conn)
+            _check_position(position, history, min_revision)
+            index = self._issuers_at(conn, position)
+            keys = [_resolve(conn, index, reference) for reference in references]
+            records = _read_records(conn, keys)
+        findings = [
+            # A key stands for a certificate of a known issuer, issued or not.
+            Finding(index.by_id[key[0]].name if key else "", reference.serial, records.get(key) if key else None)
+            for reference, key in zip(references, keys, strict=True)
+        ]
+        return Findings(findings, position, as_of)
+
+    def issuers(self) -> tuple[Sequence[IssuerRecord], Position]:
+        """All issuers, and the position that they were read at."""
+        with self._db.read() as conn:
+            position = read_position(conn)
+            return tuple(self._issuers_at(conn, position).by_id.values()), position
+
+    def crl(self, issuer: str) -> CrlRecord:
+        """The newest revocation list of an issuer. Raises NotFound ISSUER_UNKNOWN, CRL_NOT_AVAILABLE."""
+        with self._db.read() as conn:
+            known = self._issuers_at(conn, read_position(conn)).by_name.get(issuer)
+            if known is None:
+                raise NotFound("ISSUER_UNKNOWN", f"no issuer is named {issuer!r}", field="issuer")
+            crl = latest_crl(conn, known.id)
+        if crl is None:
+            raise NotFound("CRL_NOT_AVAILABLE", f"issuer {issuer!r} has no certificate revocation list", field="issuer")
+        return crl
+
+    def _issuers_at(self, conn: Connection, position: Position) -> IssuerIndex:
+        """The issuers of this snapshot, indexed; read again only when one changed since the last time."""
+        index = self._index
+        if index is not None and index.position == position:
+            return index
+        if index is None or _has_changed(conn, index.position, position):
+            index = build_index(list_issuers(conn), position)
+        else:
+            index = index.moved_to(position)
+        # Threads may overwrite each other's index, even a later one: each is right for the position it carries.
+        self._index = index
+        return index
+
+
+def _has_changed(conn: Connection, before: Position, now: Position) -> bool:
+    """Whether an issuer may have changed between two positions; a snapshot from before the index counts as a change."""
+    if before.history != now.history or before.revision > now.revision:
+        return True
+    return bool(issuers_changed_between(conn, before.revision, now.revision))
+
+
+def _check_position(position: Position, history: str, min_revision: int) -> None:
+    metadata = {"history": position.history, "revision": str(position.revision)}
+    if history and history != position.history:
+        raise FailedPrecondition(
+            "HISTORY_CHANGED",
+            "the database has another history: watch again, and drop what is cached",
+            metadata=metadata,
+        )
+    if position.revision < min_revision:
+        raise FailedPrecondition(
+            "REVISION_NOT_REACHED",
+            f"the database is at revision {position.revision}, and {min_revision} was asked for: try again",
+            metadata=metadata,
+        )
+
+
+def _resolve(conn: Connection, index: IssuerIndex, reference: Reference) -> Key | None:
+    """Which row to read for a reference; None where there can be none."""
+    if isinstance(reference, BySerial):
+        return _resolve_serial(conn, index, reference)
+    if isinstance(reference, ByCertID):
+        hashes = (reference.hash_algorithm, reference.issuer_name_hash, reference.issuer_key_hash)
+        issuer = index.by_hashes.get(hashes)
+        return (issuer.id, reference.serial) if issuer else None
+    # Comparing the whole certificate leaves nothing of it to be believed, the issuer's name least of all. Where only a
+    # status was imported there is nothing to compare with, and the answer is unknown.
+    same = (found for found in find_by_serial(conn, reference.serial) if found.der == reference.der)
+    return next(((found.issuer_id, found.serial) for found in same), None)
+
+
+def _resolve_serial(conn: Connection, index: IssuerIndex, reference: BySerial) -> Key | None:
+    if reference.issuer is not None:
+        issuer = index.by_name.get(reference.issuer)
+        return (issuer.id, reference.serial) if issuer else None
+    candidates = find_issuers_of_serial(conn, reference.serial)
+    if len(candidates) > 1:
+        names = ", ".join(sorted(index.by_id[issuer_id].name for issuer_id in candidates))
+        raise InvalidArgument(
+            "ISSUER_AMBIGUOUS", f"several issuers have that serial number: name one of {names}", field=reference.field
+        )
+    return (candidates[0], reference.serial) if candidates else None
+
+
+def _read_records(conn: Connection, keys: Iterable[Key | None]) -> dict[Key, StatusRecord]:
+    by_issuer: dict[int, list[bytes]] = {}
+    for key in keys:
+        if key is not None:
+            by_issuer.setdefault(key[0], []).append(key[1])
+    return {
+        (issuer_id, serial): record
+        for issuer_id, serials in by_issuer.items()
+        for serial, record in get_statuses(conn, issuer_id, serials).items()
+    }

@@ -1,0 +1,101 @@
+"""CertificateStatusService over gRPC: parse, call, convert.
+
+Database reads run in a few threads of their own, so that the event loop never waits for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from goodstanding.status.v1 import status_pb2, status_pb2_grpc
+from services.errors import InvalidArgument
+from services.rpc.messages import issuer_message, timestamp
+from services.status import messages
+from services.status.hub import PositionHub
+from services.status.lookup import StatusReader
+from services.status.stream import Patience, Ping, Start, WatchStream
+
+T = TypeVar("T")
+
+_READERS = 4
+
+
+class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer):
+    """The service. `hub` must have been started; `close` when the server has stopped."""
+
+    def __init__(self, reader: StatusReader, hub: PositionHub, *, patience: Patience | None = None) -> None:
+        self._reader = reader
+        self._hub = hub
+        self._patience = patience
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="status-read")
+
+    def close(self) -> None:
+        """Let go of the threads, without waiting for reads that nobody waits for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def GetCertificateStatus(  # noqa: N802 - the name in the contract
+        self, request: status_pb2.GetCertificateStatusRequest, _context: Any
+    ) -> status_pb2.GetCertificateStatusResponse:
+        """Tell the status of one certificate."""
+        reference = messages.read_reference(request.certificate, "certificate")
+        return messages.get_response(await self._read(lambda: self._reader.get(reference)))
+
+    async def BatchGetCertificateStatus(  # noqa: N802
+        self, request: status_pb2.BatchGetCertificateStatusRequest, _context: Any
+    ) -> status_pb2.BatchGetCertificateStatusResponse:
+        """Tell the status of many certificates."""
+        references = messages.read_batch(request)
+        history, min_revision = request.history, request.min_revision
+        return messages.batch_response(
+            await self._read(lambda: self._reader.batch(references, history=history, min_revision=min_revision))
+        )
+
+    async def WatchCertificateStatus(  # noqa: N802
+        self, request_iterator: Any, _context: Any
+    ) -> AsyncIterator[status_pb2.WatchCertificateStatusResponse]:
+        """Tell of changes, and prove freshness."""
+        stream = WatchStream(self._hub, self._patience)
+        async with aclosing(stream.messages(_read_words(request_iterator))) as told:
+            async for message in told:
+                yield messages.watch_response(message, self._hub.issuer_names)
+
+    async def ListIssuers(  # noqa: N802
+        self, _request: status_pb2.ListIssuersRequest, _context: Any
+    ) -> status_pb2.ListIssuersResponse:
+        """List all issuers."""
+        issuers, position = await self._read(self._reader.issuers)
+        return status_pb2.ListIssuersResponse(
+            issuers=[issuer_message(issuer) for issuer in issuers], history=position.history, revision=position.revision
+        )
+
+    async def GetCertificateRevocationList(  # noqa: N802
+        self, request: status_pb2.GetCertificateRevocationListRequest, _context: Any
+    ) -> status_pb2.GetCertificateRevocationListResponse:
+        """Give an issuer's newest revocation list."""
+        issuer = request.issuer
+        crl = await self._read(lambda: self._reader.crl(issuer))
+        return status_pb2.GetCertificateRevocationListResponse(
+            crl_der=crl.der,
+            this_update_time=timestamp(crl.this_update),
+            next_update_time=timestamp(crl.next_update),
+        )
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+async def _read_words(
+    requests: AsyncIterable[status_pb2.WatchCertificateStatusRequest],
+) -> AsyncIterator[Start | Ping]:
+    async for request in requests:
+        kind = request.WhichOneof("message")
+        if kind == "start":
+            yield Start(messages.claim_of(request.start))
+        elif kind == "ping":
+            yield Ping(request.ping.id)
+        else:
+            raise InvalidArgument("MESSAGE_MISSING", "a watcher says start or ping", field="message")

@@ -1,0 +1,82 @@
+"""caIssuers and CRLs on the public port (R97, T of R113)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.gateway.doors.harness import NOW, Crl, Gateway
+
+CRL = Crl(b"a list", int(NOW) - 600, int(NOW) + 1200)
+
+
+@pytest.fixture(autouse=True)
+def _shelf(gateway: Gateway) -> None:
+    gateway.documents.list = CRL
+    gateway.documents.away = False
+
+
+@pytest.mark.parametrize("prefix", ["", "/pki"])
+def test_ca_certificate(gateway: Gateway, prefix: str, certificate_der: bytes) -> None:
+    """One DER certificate with its media type, validators and a lifetime."""
+    with gateway.client() as client:
+        response = client.get(prefix + "/ca/issuing.cer")
+    assert (response.status, response.body) == (200, certificate_der)
+    assert response.headers["content-type"] == "application/pkix-cert"
+    assert response.headers["etag"] == f'"{hashlib.sha256(certificate_der).hexdigest()}"'
+    assert response.headers["last-modified"] == "Thu, 14 Jan 2027 08:00:00 GMT"
+    assert response.headers["cache-control"] == "max-age=3600, public, no-transform, must-revalidate"
+    assert response.headers["expires"] == "Fri, 15 Jan 2027 09:00:00 GMT"
+
+
+def test_crl(gateway: Gateway) -> None:
+    """One DER list, for caches until just before the next one."""
+    with gateway.client() as client:
+        response = client.get("/crl/issuing.crl")
+    assert (response.status, response.body) == (200, b"a list")
+    assert response.headers["content-type"] == "application/pkix-crl"
+    assert response.headers["last-modified"] == "Fri, 15 Jan 2027 07:50:00 GMT"
+    assert response.headers["expires"] == "Fri, 15 Jan 2027 08:20:00 GMT"
+    assert response.headers["cache-control"] == "max-age=1199, public, no-transform, must-revalidate"
+
+
+@pytest.mark.parametrize("path", ["/ca/issuing.cer", "/crl/issuing.crl"])
+def test_head_and_conditions(gateway: Gateway, path: str) -> None:
+    """HEAD has the headers of GET; validators give 304 without a body; other methods 405."""
+    with gateway.client() as client:
+        get = client.get(path)
+        client.send(f"HEAD {path} HTTP/1.1\r\n\r\n".encode())
+        assert client.response(bodiless=True).headers == get.headers
+        for condition in (
+            f"If-None-Match: {get.headers['etag']}",
+            f"If-Modified-Since: {get.headers['last-modified']}",
+        ):
+            response = client.get(path, condition)
+            assert (response.status, response.body) == (304, b"")
+            assert response.headers["etag"] == get.headers["etag"]
+        client.send(f"DELETE {path} HTTP/1.1\r\n\r\n".encode())
+        response = client.response()
+        assert response.status == 405
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/ca/other.cer", "/crl/other.crl", "/ca/issuing.pem", "/ca/", "/crl/../ca/x.cer", "/ca/%2e%2e%2fx"]
+)
+def test_what_is_not_there(gateway: Gateway, path: str) -> None:
+    """404, without store."""
+    with gateway.client() as client:
+        response = client.get(path)
+    assert (response.status, response.headers["cache-control"]) == (404, "no-store")
+    assert response.headers["date"]
+
+
+def test_a_list_that_cannot_be_had(gateway: Gateway) -> None:
+    """503 with Retry-After, when the list's source is away; OCSP goes on."""
+    gateway.documents.away = True
+    with gateway.client() as client:
+        response = client.get("/crl/issuing.crl")
+        assert (response.status, response.headers["retry-after"]) == (503, "5")
+        assert response.headers["cache-control"] == "no-store"
+        assert client.get("/MAA=").status == 200

@@ -1,0 +1,61 @@
+"""The operator's pages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message
+
+from gateway.limits import DoorCounters
+from gateway.ops import DoorCollector, make_ops_app
+
+
+def fetch(app: ASGIApp, path: str, method: str = "GET") -> tuple[int, str]:
+    """One request to an ASGI application."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
+    scope |= {"query_string": b"", "headers": [], "root_path": "", "http_version": "1.1", "scheme": "http"}
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()
+
+
+@pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
+def test_readiness(ready: bool, status: int) -> None:
+    """Not ready is a 503 that says what is missing."""
+    app = make_ops_app(lambda: (ready, {"watch": ready}), CollectorRegistry())
+    code, body = fetch(app, "/readyz")
+    assert (code, json.loads(body)) == (status, {"ready": ready, "watch": ready})
+
+
+def test_health() -> None:
+    """Alive is alive, ready or not."""
+    assert fetch(make_ops_app(lambda: (False, {}), CollectorRegistry()), "/healthz") == (200, "ok\n")
+
+
+def test_metrics() -> None:
+    """What the doors count comes out in Prometheus' format."""
+    registry = CollectorRegistry()
+    counters = DoorCounters(connections=3, requests=5)
+    registry.register(DoorCollector(counters, lambda: 2, lambda: 1))
+    status, text = fetch(make_ops_app(lambda: (True, {}), registry), "/metrics")
+    assert status == 200
+    assert "gateway_http_connections_total 3.0" in text
+    assert 'gateway_http_requests_total{door="protocol"} 5.0' in text
+    assert "gateway_http_open_connections 2.0" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz/", "/MAA="])
+def test_nothing_else(path: str) -> None:
+    """No redirect, no OCSP here."""
+    assert fetch(make_ops_app(lambda: (True, {}), CollectorRegistry()), path)[0] == 404
