@@ -91,7 +91,10 @@ def list_certificates(
 
 
 def count_live_delegates(conn: Connection, identity: str, issuer_id: int, now: datetime) -> int:
-    """How many `ocsp-responder` certificates, neither expired nor revoked, this identity holds of that issuer."""
+    """How many `ocsp-responder` certificates that have not expired this identity holds of that issuer.
+
+    Revoked ones count: they carry nocheck, so clients take their signatures until they expire.
+    """
     values = {"identity": identity, "issuer": issuer_id, "now": to_epoch(now)}
     count: int = conn.execute(_live_delegates, values).scalar_one()
     return count
@@ -224,13 +227,12 @@ _by_serial = _whole.where(
 
 _live_delegates = (
     select(func.count())
-    .select_from(_described)
+    .select_from(certificates)
     .where(
         certificates.c.profile == text(f"'{_DELEGATE_PROFILE}'"),  # spelled out, so that the partial index fits
         certificates.c.actor_identity == bindparam("identity"),
         certificates.c.issuer_id == bindparam("issuer"),
         certificates.c.not_after >= bindparam("now"),
-        certificate_status.c.revoked_at.is_(None),
     )
 )
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))

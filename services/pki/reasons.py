@@ -88,7 +88,8 @@ def decide(current_reason: int | None, requested: int, preset: str = "rfc5280") 
     """Say what to do when `requested` is asked for, and `current_reason` is recorded (None: not revoked).
 
     A hold may become a revocation or be released; a revocation may be raised to keyCompromise; nothing else changes.
-    Raises InvalidArgument (REASON_NOT_ALLOWED, on `reason`), FailedPrecondition (ALREADY_REVOKED, NOT_ON_HOLD).
+    Raises InvalidArgument (REASON_NOT_ALLOWED, on `reason`), FailedPrecondition (ALREADY_REVOKED, NOT_ON_HOLD; on
+    `reason`).
     """
     reason = _allowed(requested, preset)
     if reason is Reason.REMOVE_FROM_CRL:
@@ -100,6 +101,7 @@ def decide(current_reason: int | None, requested: int, preset: str = "rfc5280") 
     raise FailedPrecondition(
         "ALREADY_REVOKED",
         f"it is revoked already, for {_name(current_reason)}; only keyCompromise may replace that",
+        field="reason",
         metadata={"current_reason": _name(current_reason)},
     )
 
@@ -115,7 +117,9 @@ def _allowed(requested: int, preset: str) -> Reason:
 def _release(current_reason: int | None) -> Action:
     if current_reason == Reason.CERTIFICATE_HOLD:
         return Action.RELEASE
-    raise FailedPrecondition("NOT_ON_HOLD", "removeFromCRL releases a hold, and this certificate is not on hold")
+    raise FailedPrecondition(
+        "NOT_ON_HOLD", "removeFromCRL releases a hold, and this certificate is not on hold", field="reason"
+    )
 
 
 def _name(reason: int) -> str:

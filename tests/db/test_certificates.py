@@ -142,7 +142,7 @@ def test_filters(
 def test_live_delegates(
     database: Database, new_certificate: Certificates, record: Record, revoke: Callable[..., int], now: datetime
 ) -> None:
-    """Only this identity's, only of this issuer, only this profile, only what is neither expired nor revoked."""
+    """Only this identity's, of this issuer and profile, and not expired. Revoking frees nothing (R66)."""
     row = new_certificate(profile="ocsp-responder")
     revoked = new_certificate(profile="ocsp-responder")
     record(
@@ -155,9 +155,9 @@ def test_live_delegates(
     revoke(revoked)
     with database.read() as conn:
         count = certificates.count_live_delegates
-        assert count(conn, row.actor.identity, row.issuer_id, now) == 1
+        assert count(conn, row.actor.identity, row.issuer_id, now) == 2
         assert count(conn, row.actor.identity, row.issuer_id + 1, now) == 0
-        assert count(conn, row.actor.identity, row.issuer_id, row.not_after) == 1
+        assert count(conn, row.actor.identity, row.issuer_id, row.not_after) == 2
         assert count(conn, row.actor.identity, row.issuer_id, row.not_after + timedelta(seconds=1)) == 0
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.answers import AnswerCache, Revocation, Status
 from gateway.evidence import CertificateKey
@@ -115,7 +116,7 @@ def delegate(
             datetime.fromtimestamp(begin, UTC),
             datetime.fromtimestamp(end, UTC),
         )
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     return ResponseSigner(key, certificate)

@@ -1,0 +1,151 @@
+"""One child of `goodstanding up`: started, watched, started again, stopped.
+
+A child that dies is started again at once; one that keeps dying young waits longer every time, so that a lasting fault
+does not burn the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.cli.failures import Failed, one_line
+from services.cli.output import note
+
+START_LIMIT = 60.0
+STOP_LIMIT = 10.0
+PROBE_INTERVAL = 0.05
+YOUNG = 2.0
+LONGEST_WAIT = 30.0
+SUPERVISOR = "GOODSTANDING_SUPERVISOR"
+REFUSED = 1
+
+
+class Refused(Exception):
+    """A child said itself, on standard error, why it cannot start."""
+
+
+@dataclass
+class Backoff:
+    """How long to wait before starting again: not at all after a life of some length, then 0.25 s, 0.5 s, ..."""
+
+    wait: float = 0.0
+
+    def after(self, lived: float) -> float:
+        """Seconds to wait now, after a child that lived so many seconds."""
+        now = 0.0 if lived >= YOUNG else self.wait
+        self.wait = min(LONGEST_WAIT, max(0.25, now * 2))
+        return now
+
+
+@dataclass
+class Child:
+    """A service that runs as `goodstanding serve NAME --config FILE`."""
+
+    name: str
+    config: Path
+    environment: Mapping[str, str]
+    serves: Callable[[], Awaitable[bool]]
+    prepare: Callable[[], Awaitable[None]] | None = None
+    """Done before every start but the first."""
+    process: Process | None = None
+    born: float = 0.0
+    backoff: Backoff = field(default_factory=Backoff)
+
+    async def come_up(self) -> None:
+        """Start for the first time, and wait until it serves.
+
+        Raises Refused when it ends with an error that it told, Failed when it ends otherwise or takes too long.
+        """
+        process = await self._launch()
+        ended, serving = asyncio.create_task(process.wait()), asyncio.create_task(self._until_it_serves())
+        try:
+            await asyncio.wait((ended, serving), timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                return serving.result()
+            if not ended.done():
+                raise Failed(f"{self.name} does not serve after {START_LIMIT:.0f} seconds; see its messages above")
+            if ended.result() == REFUSED:
+                raise Refused(self.name)
+            raise Failed(f"{self.name} ended ({how(ended.result())}) before it served; see its messages above")
+        finally:
+            for task in (ended, serving):
+                task.cancel()
+
+    async def keep_up(self) -> None:
+        """Start it again whenever it ends. Runs until it is cancelled."""
+        while True:
+            if self.process is not None:
+                ending = how(await self.process.wait())
+                note(f"{self.name} ended ({ending}); starting it again")
+            await asyncio.sleep(self.backoff.after(time.monotonic() - self.born))
+            try:
+                await self._start_again()
+            except Failed as error:
+                note(f"cannot start {self.name}: {error.message}")
+
+    async def stop(self) -> None:
+        """Ask it to end, and kill it if it takes too long."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self._signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_LIMIT)
+        except TimeoutError:
+            note(f"{self.name} did not stop within {STOP_LIMIT:.0f} seconds: killing it")
+            self.kill()
+            await self.process.wait()
+
+    def kill(self) -> None:
+        """End it now."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    async def _start_again(self) -> None:
+        self.process, self.born = None, time.monotonic()
+        with one_line():
+            if self.prepare is not None:
+                await self.prepare()
+            await self._launch()
+
+    async def _launch(self) -> Process:
+        environment = {**os.environ, **self.environment, SUPERVISOR: str(os.getpid())}
+        command = (*program(), "serve", self.name, "--config", str(self.config))
+        # In our process group and session; `services.cli.commands.serve` ties its life to ours.
+        self.process = await asyncio.create_subprocess_exec(*command, env=environment)
+        self.born = time.monotonic()
+        return self.process
+
+    async def _until_it_serves(self) -> None:
+        while not await self.serves():
+            await asyncio.sleep(PROBE_INTERVAL)
+
+
+def program() -> tuple[str, ...]:
+    """How to run the `goodstanding` command so that the process list shows it under that name."""
+    script = Path(sys.executable).with_name("goodstanding")
+    if script.exists():
+        return (sys.executable, str(script))
+    return (
+        sys.executable,
+        "-c",
+        "import sys; del sys.argv[0]; from services.cli.main import main; main()",
+        "goodstanding",
+    )
+
+
+def how(status: int) -> str:
+    """How a process ended, for people."""
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -1,0 +1,111 @@
+"""Calls to the services: finds address and credential, gives up after 15 seconds, explains what failed.
+
+The limit is for the whole command, however many calls it makes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import grpc
+
+from services.cli.failures import Failed
+from services.cli.folder import DataFolder
+from services.cli.options import Connection
+from services.rpc.client import explain, open_channel
+
+TIME_LIMIT = 15.0
+RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL)
+
+Request = TypeVar("Request", contravariant=True)
+Response = TypeVar("Response", covariant=True)
+
+
+class Method(Protocol[Request, Response]):
+    """A unary method of a stub."""
+
+    def __call__(self, request: Request, /, timeout: float | None = None) -> Response:
+        """Call it. Raises grpc.RpcError."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything needed to call one service."""
+
+    address: str
+    ca_pem: bytes
+    cert_pem: bytes
+    key_pem: bytes
+
+
+@dataclass(frozen=True)
+class Client:
+    """A channel to one service, and the moment (monotonic clock) after which the command gives up."""
+
+    channel: grpc.Channel
+    material: Material
+    deadline: float
+
+    def call(self, method: Method[Request, Response], request: Request, *, retry: str = "") -> Response:
+        """Call a method; `retry` is added to the explanation where the call may have been carried out all the same."""
+        try:
+            return method(request, timeout=max(0.1, self.deadline - time.monotonic()))
+        except grpc.RpcError as error:
+            raise Failed(self._explain(error, retry)) from error
+
+    def _explain(self, error: grpc.RpcError, retry: str) -> str:
+        material = self.material
+        text = explain(
+            error,
+            address=material.address,
+            ca_pem=material.ca_pem,
+            cert_pem=material.cert_pem,
+            key_pem=material.key_pem,
+        )
+        code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
+        return f"{text}; {retry}" if retry and code is not None and code() in RETRYABLE else text
+
+
+@contextmanager
+def connect(connection: Connection, service: str) -> Iterator[Client]:
+    """A client of `ca` or `status`. Nothing is sent until the first call.
+
+    Raises Failed: no data folder and not every option that takes its place, or files that cannot be used.
+    """
+    deadline = time.monotonic() + TIME_LIMIT
+    material = find(connection, service)
+    try:
+        channel = open_channel(material.address, material.ca_pem, material.cert_pem, material.key_pem)
+    except ValueError as error:
+        raise Failed(f"the credential cannot be used: {error}") from error
+    with channel:
+        yield Client(channel, material, deadline)
+
+
+def find(connection: Connection, service: str) -> Material:
+    """Address and credential: each from its option, or else from the data folder."""
+    folder = DataFolder(connection.data)
+    given = connection.ca_address if service == "ca" else connection.status_address
+    if not (given and connection.tls_ca and connection.cert_file) and not folder.config.exists():
+        raise Failed(
+            f"{folder.path} is no initialised data folder: name one with --data or GOODSTANDING_DATA, or give "
+            f"--{service}-address, --tls-ca, --cert-file and --key-file"
+        )
+    return Material(
+        given or folder.address(service),
+        _content(connection.tls_ca or folder.tls / "ca.pem"),
+        _content(connection.cert_file or folder.tls / "admin.pem"),
+        _content(connection.key_file or folder.tls / "admin.key"),
+    )
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Failed(f"cannot read {file}: {error.strerror}") from error

@@ -1,0 +1,134 @@
+"""`goodstanding issue`: certificate request in, certificate out."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from services.cli import output
+from services.cli.client import connect
+from services.cli.options import (
+    READABLE,
+    WRITABLE,
+    Connection,
+    connection_options,
+    is_pem,
+    issuer_option,
+    json_option,
+    read,
+    request_id_option,
+)
+
+KINDS = {"DNS": "dns_names", "IP": "ip_addresses", "EMAIL": "email_addresses", "URI": "uris"}
+
+
+@click.command("issue")
+@click.argument("csr", metavar="CSR", type=READABLE)
+@issuer_option
+@click.option("--profile", metavar="NAME", default="server", show_default=True, help="What the certificate is for.")
+@click.option("--days", type=click.IntRange(1, 36500), help="How long it is valid; the profile's default otherwise.")
+@click.option(
+    "--san",
+    "sans",
+    metavar="KIND:NAME",
+    multiple=True,
+    help="DNS:, IP:, email: or URI: and a name, in the place of the names in the request. May be repeated.",
+)
+@click.option("--out", metavar="FILE", type=WRITABLE, help="Write the certificate here, not to standard output.")
+@click.option("--chain", is_flag=True, help="Append the CA certificates above it, without the root.")
+@request_id_option
+@click.option("--dry-run", is_flag=True, help="Check everything; issue and record nothing.")
+@json_option
+@connection_options
+def command(
+    csr: Path,
+    issuer: str,
+    profile: str,
+    days: int | None,
+    sans: tuple[str, ...],
+    out: Path | None,
+    chain: bool,
+    request_id: str,
+    dry_run: bool,
+    as_json: bool,
+    connection: Connection,
+) -> None:
+    """Issue a certificate for the certificate request in the file CSR (PKCS #10, PEM or DER; -: standard input).
+
+    The certificate goes to standard output in PEM, a summary to standard error.
+    """
+    request = ca_pb2.IssueCertificateRequest(
+        issuer=issuer,
+        profile=profile,
+        subject_alternative_names=names(sans),
+        request_id=request_id or secrets.token_hex(16),
+        validate_only=dry_run,
+    )
+    put_csr(request, read(csr))
+    if days is not None:
+        request.validity.FromTimedelta(timedelta(days=days))
+    retry = f"whether it was issued is not known: repeat with --request-id {request.request_id} to be told"
+    with connect(connection, "ca") as ca:
+        stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+        response = ca.call(stub.IssueCertificate, request, retry="" if dry_run else retry)
+    show(response, request, out=out, chain=chain, as_json=as_json)
+
+
+def put_csr(request: ca_pb2.IssueCertificateRequest, content: bytes) -> None:
+    """Put the certificate request into the call as what it is. The service checks it."""
+    if is_pem(content):
+        request.csr_pem = content.decode("utf-8", errors="replace")
+    else:
+        request.csr_der = content
+
+
+def names(sans: tuple[str, ...]) -> ca_pb2.SubjectAlternativeNames | None:
+    """The names of `--san`, or None to keep those in the certificate request."""
+    if not sans:
+        return None
+    found = ca_pb2.SubjectAlternativeNames()
+    for san in sans:
+        kind, colon, name = san.partition(":")
+        if not colon or not name or kind.upper() not in KINDS:
+            raise click.BadParameter(
+                f"{san!r} has no kind in front: DNS:, IP:, email: or URI:, as in DNS:test.example.com.",
+                param_hint="'--san'",
+            )
+        getattr(found, KINDS[kind.upper()]).append(name)
+    return found
+
+
+def show(
+    response: ca_pb2.IssueCertificateResponse,
+    request: ca_pb2.IssueCertificateRequest,
+    *,
+    out: Path | None,
+    chain: bool,
+    as_json: bool,
+) -> None:
+    """Write the certificate where it is wanted, and say what it is."""
+    described = output.certificate(response.certificate)
+    pem = response.certificate_pem + (response.chain_pem if chain else "")
+    if out is not None and pem:
+        out.write_text(pem)
+    if as_json:
+        issued = {"certificate_pem": response.certificate_pem or None, "chain_pem": response.chain_pem}
+        output.emit({**described, "request_id": request.request_id, "validate_only": request.validate_only, **issued})
+        return
+    if out is None and pem:
+        click.echo(pem, nl=False)
+    output.note(summary(described, out, dry_run=request.validate_only))
+
+
+def summary(described: output.Json, out: Path | None, *, dry_run: bool) -> str:
+    """One line for a person."""
+    what = ", ".join(described["subject_alternative_names"]) or described["subject"]
+    until = f"profile {described['profile']}, valid until {described['not_after_time']}"
+    if dry_run:
+        return f"would be issued by {described['issuer']}: {what}; {until}. Nothing was issued."
+    where = f"; written to {out}" if out is not None else ""
+    return f"issued by {described['issuer']}: {what}; serial number {described['serial_number']}; {until}{where}"

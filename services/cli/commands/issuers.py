@@ -1,0 +1,57 @@
+"""`goodstanding issuers`: who issues here, and until when."""
+
+from __future__ import annotations
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from goodstanding.types.v1 import types_pb2
+from services.cli import output
+from services.cli.client import connect
+from services.cli.options import Connection, connection_options, json_option
+
+
+@click.command("issuers")
+@json_option
+@connection_options
+def command(as_json: bool, connection: Connection) -> None:
+    """List the issuers, with their CA certificates."""
+    with connect(connection, "ca") as ca:
+        stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+        response = ca.call(stub.ListIssuers, ca_pb2.ListIssuersRequest())
+    found = [describe(issuer) for issuer in response.issuers]
+    if as_json:
+        output.emit({"issuers": found})
+        return
+    output.table(
+        ("NAME", "STATE", "SUBJECT", "NOT AFTER", "SHA-256 FINGERPRINT"),
+        (
+            (issuer["name"], issuer["state"], ca["subject"], ca["not_after_time"], ca["sha256_fingerprint"])
+            for issuer in found
+            for ca in issuer["certificates"]
+        ),
+    )
+
+
+def describe(issuer: types_pb2.Issuer) -> output.Json:
+    """An issuer as JSON."""
+    return {
+        "name": issuer.name,
+        "state": output.ISSUER_STATE_NAMES.get(issuer.state, str(issuer.state)),
+        "certificates": [describe_certificate(der) for der in issuer.certificates_der],
+        "revision": issuer.revision,
+    }
+
+
+def describe_certificate(der: bytes) -> output.Json:
+    """A CA certificate as JSON."""
+    certificate = x509.load_der_x509_certificate(der)
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "serial_number": f"{certificate.serial_number:x}".zfill(2),
+        "not_before_time": certificate.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "not_after_time": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "sha256_fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
+    }

@@ -1,0 +1,95 @@
+"""`goodstanding serve`: one service in this process, until SIGTERM or SIGINT.
+
+Nothing heavy is imported before the logs are set up: gRPC reads its log settings when it is first imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.cli.failures import Failed, in_one_line
+from services.cli.options import FILE, FOLDER
+from services.errors import DomainError
+from services.logs import configure_logging
+
+SERVICES = ("ca", "status", "gateway")
+# Told to the supervisor: this was no mistake in the configuration, and starting again may help.
+CRASHED = 70
+SUPERVISOR = "GOODSTANDING_SUPERVISOR"
+PR_SET_PDEATHSIG = 1
+
+
+@click.command("serve")
+@click.argument("service", type=click.Choice(SERVICES))
+@click.option("--config", metavar="FILE", type=FILE, help="The configuration file. [default: config.toml in --data]")
+@click.option(
+    "--data", metavar="DIR", type=FOLDER, default=Path("data"), envvar="GOODSTANDING_DATA", help="The data folder."
+)
+def command(service: str, config: Path | None, data: Path) -> None:
+    """Run one of the services: ca, status or gateway."""
+    die_with_supervisor()
+    os.umask(0o077)
+    file = config or data / "config.toml"
+    if not file.is_file():
+        raise click.UsageError(
+            f"{file} is not there: name a configuration with --config, or a data folder with --data."
+        )
+    run(service, file)
+
+
+def run(service: str, config: Path) -> None:
+    """Serve. Mistakes in the configuration are one line; anything unforeseen has its traceback and status 70."""
+    configure_logging(service)
+    serve, mistake = _gateway(config) if service == "gateway" else _services(service, config)
+    try:
+        asyncio.run(serve)
+    except mistake as error:
+        raise Failed(in_one_line(error)) from error
+    except (click.ClickException, DomainError, OSError):
+        raise
+    except Exception:  # noqa: BLE001  (the last line of defence; everything foreseen was raised above)
+        traceback.print_exc()
+        sys.exit(CRASHED)
+
+
+def die_with_supervisor() -> None:
+    """Have the kernel kill this process when `goodstanding up` dies, if that is what started it (Linux)."""
+    supervisor = os.environ.pop(SUPERVISOR, "")
+    if not supervisor or not sys.platform.startswith("linux"):
+        return
+    # Ctrl-C reaches the whole process group: until the service handles it, the supervisor's SIGTERM is enough.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(supervisor):  # it died before we asked
+        sys.exit(1)
+
+
+# What serves, and the error that says what is wrong with its configuration. Each imports its own side only: a gateway
+# has neither the database's code nor the CA's in its process.
+Service = tuple[Coroutine[Any, Any, None], type[Exception]]
+
+
+def _services(name: str, config: Path) -> Service:
+    configuration = importlib.import_module("services.config")
+    module = importlib.import_module(f"services.{name}.serve")
+
+    async def serve() -> None:
+        await module.serve(configuration.load_settings(config))
+
+    return serve(), configuration.ConfigError
+
+
+def _gateway(config: Path) -> Service:
+    error: type[Exception] = importlib.import_module("gateway.config").ConfigurationError
+    return importlib.import_module("gateway.serve").serve(config), error

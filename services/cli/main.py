@@ -1,0 +1,69 @@
+"""The entry point: finds the subcommand, imports only that one, and turns every error into one line and an exit status.
+
+Exit statuses: 0 done, 1 refused, failed or interrupted, 2 wrong usage. Results go to standard output, everything
+else to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from services.cli.failures import one_line
+
+# Name, module and what `goodstanding --help` says: listing the commands must not import them.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "up": ("services.cli.commands.up", "Run ca, status and gateway on this machine; the first start initialises."),
+    "init": ("services.cli.commands.init", "Make a data folder: authorities, credentials, configuration, database."),
+    "serve": ("services.cli.commands.serve", "Run one of the services, for production."),
+    "db": ("services.cli.commands.db", "Look after the database."),
+    "credential": ("services.cli.commands.credential", "Make, renew, list and deny credentials for the gRPC services."),
+    "issue": ("services.cli.commands.issue", "Issue a certificate for a certificate request."),
+    "revoke": ("services.cli.commands.revoke", "Revoke a certificate, put it on hold, or release it."),
+    "status": ("services.cli.commands.status", "Show whether a certificate is in good standing."),
+    "get": ("services.cli.commands.get", "Show a certificate with its state and history."),
+    "list": ("services.cli.commands.list", "List certificates, the latest issued first."),
+    "issuers": ("services.cli.commands.issuers", "List the issuers."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for, and whose errors are one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order of a day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of commands in the help, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong comes out as one line, with the cure in it."""
+        with one_line():
+            return super().invoke(ctx)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="goodstanding", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A certificate authority and certificate-status backend.
+
+    Commands find the services and their own credential through --data DIR (default: data, or GOODSTANDING_DATA).
+    """
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    cli(prog_name="goodstanding")

@@ -1,0 +1,165 @@
+"""Options that several commands share, so that they are spelled, explained and checked the same everywhere."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Decorator = Callable[[Callable[P, R]], Callable[P, R]]
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+READABLE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+WRITABLE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+data_option = click.option(
+    "--data",
+    metavar="DIR",
+    type=FOLDER,
+    default=Path("data"),
+    envvar="GOODSTANDING_DATA",
+    show_default="data, or GOODSTANDING_DATA",
+    help="The data folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+issuer_option = click.option("--issuer", metavar="NAME", default="", help="The issuer; needed where several fit.")
+request_id_option = click.option(
+    "--request-id",
+    metavar="ID",
+    default="",
+    help="Makes a retry safe: the same id and input gets the same result. One is made up otherwise.",
+)
+
+
+class HostPort(click.ParamType[str]):
+    """HOST:PORT, with square brackets around an IPv6 address."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The value, once it has both parts."""
+        host, colon, port = str(value).rpartition(":")
+        if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 65536):
+            self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:50051.", param, ctx)
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            self.fail(f"{value!r}: put an IPv6 address in square brackets, as in [::1]:50051.", param, ctx)
+        return str(value)
+
+
+class HttpUrl(click.ParamType[str]):
+    """A plain http URL: OCSP and CRLs are fetched without TLS, which would need them itself."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The URL, without a slash at its end."""
+        parts = urlsplit(str(value))
+        if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
+            self.fail(f"{value!r} is not a plain URL such as http://ocsp.example.com.", param, ctx)
+        return str(value).rstrip("/")
+
+
+class Moment(click.ParamType[datetime]):
+    """A time such as 2026-02-03T04:05:06Z; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The time in UTC, cut to whole seconds."""
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-02-03T04:05:06Z or a date such as 2026-02-03.", param, ctx)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.astimezone(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the services: a data folder, and what takes the place of its content."""
+
+    data: Path
+    ca_address: str | None = None
+    status_address: str | None = None
+    tls_ca: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+def connection_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Give the command the options of a client, as one argument `connection`."""
+
+    @data_option
+    @click.option("--ca-address", metavar="HOST:PORT", type=HostPort(), help="The CA service.")
+    @click.option("--status-address", metavar="HOST:PORT", type=HostPort(), help="The status service.")
+    @click.option("--tls-ca", metavar="FILE", type=FILE, help="The root of the services' own certificates.")
+    @click.option("--cert-file", metavar="FILE", type=FILE, help="Our client certificate.")
+    @click.option("--key-file", metavar="FILE", type=FILE, help="The key of our client certificate.")
+    @functools.wraps(function)
+    def with_connection(
+        data: Path,
+        ca_address: str | None,
+        status_address: str | None,
+        tls_ca: Path | None,
+        cert_file: Path | None,
+        key_file: Path | None,
+        **others: Any,
+    ) -> R:
+        if (cert_file is None) != (key_file is None):
+            raise click.UsageError("--cert-file and --key-file belong together.")
+        connection = Connection(data, ca_address, status_address, tls_ca, cert_file, key_file)
+        return function(connection=connection, **others)
+
+    return with_connection
+
+
+@dataclass(frozen=True)
+class Target:
+    """The certificate that a command is about: a serial number, or the certificate itself."""
+
+    serial: str
+    certificate: bytes | None
+
+
+def target_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Give the command `SERIAL | --cert FILE`, as one argument `target`."""
+
+    @click.argument("serial", required=False)
+    @click.option(
+        "--cert", metavar="FILE", type=READABLE, help="The certificate itself, PEM or DER (-: standard input)."
+    )
+    @functools.wraps(function)
+    def with_target(serial: str | None, cert: Path | None, **others: Any) -> R:
+        if (serial is None) == (cert is None):
+            raise click.UsageError("Give either a serial number (hex) or --cert FILE.")
+        return function(target=Target(serial or "", first_certificate(read(cert)) if cert else None), **others)
+
+    return with_target
+
+
+def read(file: Path) -> bytes:
+    """The content of a file, or of standard input for `-`."""
+    if str(file) == "-":
+        return sys.stdin.buffer.read()
+    return file.read_bytes()
+
+
+def first_certificate(content: bytes) -> bytes:
+    """The content without what follows the first PEM block: a file that `issue --chain` wrote names its first one."""
+    head, end, _ = content.partition(b"-----END CERTIFICATE-----")
+    return head + end
+
+
+def is_pem(content: bytes) -> bool:
+    """Whether the content is PEM (RFC 7468): anything else is taken for DER."""
+    return b"-----BEGIN " in content

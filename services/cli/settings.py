@@ -1,0 +1,58 @@
+"""The configuration of a data folder, checked by those who read it: the services' part and the gateway's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config import ConfigurationError, GatewayTable
+from gateway.config import load as load_gateway
+from services.cli.failures import Failed, in_one_line
+from services.config import ConfigError, Settings, load_settings
+from services.db.engine import Database
+from services.db.schema import check_current
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Both parts of the configuration."""
+
+    services: Settings
+    gateway: GatewayTable
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn mistakes in the configuration into one line."""
+    try:
+        yield
+    except (ConfigError, ConfigurationError) as error:
+        raise Failed(in_one_line(error)) from error
+
+
+def load(config: Path) -> Configuration:
+    """The whole configuration. Raises Failed with everything that is wrong with it."""
+    with readable():
+        return Configuration(load_settings(config), load_gateway(config).gateway)
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The database that the configuration names, if its schema is this version's.
+
+    Raises FailedPrecondition or Unavailable, saying what to do.
+    """
+    db = Database.open(settings.database.url)
+    try:
+        check_current(db)
+        yield db
+    finally:
+        db.close()
+
+
+def check_database(settings: Settings) -> None:
+    """Raise unless the database is there, can be read, and has this version's schema."""
+    with open_database(settings) as db, db.read():
+        pass

@@ -1,0 +1,226 @@
+"""Settings of the ca and status services: one TOML file, overridden by the environment.
+
+`load_settings` either returns settings that are whole and checked, or raises one `ConfigError` that lists everything
+that is wrong, each with the file (or environment variable) and the key. Relative paths are relative to the file's
+folder, wherever they come from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+_PREFIX = "GOODSTANDING_"
+_OTHER_TABLES = ("gateway",)
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The text has one line for each thing that is wrong, and is for an operator."""
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """HOST:PORT or [IPV6]:PORT -> host (no brackets) and port. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")
+    return match[1] or match[2], int(match[3])
+
+
+def _checked_listen(text: str) -> str:
+    parse_listen(text)
+    return text
+
+
+def _checked_public_url(text: str) -> str:
+    parts = urlsplit(text)
+    # No https: whoever checks a certificate would need a checked certificate first (RFC 5280, section 8).
+    if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be http://HOST or http://HOST:PORT, optionally with a path")
+    return text.rstrip("/")
+
+
+def _checked_trust_domain(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9._-]{1,255}", text):
+        raise ValueError("must consist of lower-case letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _checked_database_url(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql://")) or text == "sqlite:///":
+        raise ValueError("must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return text
+
+
+Listen = Annotated[str, AfterValidator(_checked_listen)]
+
+
+class _Section(BaseModel):
+    # A misspelt key would otherwise leave its default in force without a word.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Section):
+    """Where the records are: [database]."""
+
+    url: Annotated[str, AfterValidator(_checked_database_url)]
+    """sqlite:///PATH (a relative one is relative to the file) or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."""
+
+
+class CaSettings(_Section):
+    """The certificate authority: [ca]."""
+
+    listen: Listen = "127.0.0.1:50051"
+    public_url: Annotated[str, AfterValidator(_checked_public_url)] = "http://127.0.0.1:2560"
+    """The gateway's address as OCSP clients reach it. It goes into certificates. Without a slash at the end."""
+    max_live_delegates: int = Field(3, ge=1, le=100)
+    """How many live OCSP responder certificates one identity may hold for one issuer."""
+    reasons: Literal["rfc5280", "baseline"] = "rfc5280"
+    """The revocation reasons that may be given: all of RFC 5280, or the shorter list of the baseline requirements."""
+    passphrase_file: Path | None = None
+    """The passphrase of every issuer's key that has none of its own in passphrase_files."""
+    passphrase_files: dict[str, Path] = {}
+    """Issuer name -> file."""
+    metrics_listen: Listen | None = None
+    """Where to serve /metrics over plain HTTP. Not served unless given."""
+
+
+class StatusSettings(_Section):
+    """The status service: [status]."""
+
+    listen: Listen = "127.0.0.1:50052"
+    poll_interval_ms: int = Field(25, ge=5, le=1000)
+    """How often to look for changes. It adds to the time until a revocation is seen everywhere."""
+    metrics_listen: Listen | None = None
+    """Where to serve /metrics over plain HTTP. Not served unless given."""
+
+
+class CredentialFiles(_Section):
+    """[tls.ca] and [tls.status]: a server's own certificate and key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+class TlsSettings(_Section):
+    """[tls]. The root has the key `root`, because [tls.ca] is the credential of the ca service."""
+
+    root: Path
+    """The root of all credentials, PEM. Whoever holds a client certificate of it may connect."""
+    trust_domain: Annotated[str, AfterValidator(_checked_trust_domain)] = "goodstanding"
+    ca: CredentialFiles | None = None
+    status: CredentialFiles | None = None
+
+    def credential(self, service: Literal["ca", "status"]) -> CredentialFiles:
+        """The certificate and key of one of the services. Raises ConfigError when the file does not tell."""
+        files = self.ca if service == "ca" else self.status
+        if files is None:
+            raise ConfigError(f"[tls.{service}] certificate and key are missing: the {service} service needs them")
+        return files
+
+
+class Settings(BaseSettings):
+    """The whole file. [gateway] belongs to the gateway, and is not read here."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__", validate_default=False
+    )
+
+    database: DatabaseSettings
+    ca: CaSettings = CaSettings()
+    status: StatusSettings = StatusSettings()
+    tls: TlsSettings
+    base: Path = Path()
+    """The folder of the file; not a key of it. key_ref of an issuer is relative to it."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class names the arguments
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; there are no other sources."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `path` (TOML) and the environment (GOODSTANDING_<SECTION>__<KEY>, which wins).
+
+    Raises ConfigError.
+    """
+    tables = _read_tables(path)
+    try:
+        settings = Settings(**tables)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(path, each) for each in error.errors())) from None
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}") from None
+    base = path.resolve().parent
+    return _rebased(settings, base).model_copy(update={"base": base})
+
+
+def _read_tables(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; make one: goodstanding init") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
+    return {name: table for name, table in tables.items() if name not in _OTHER_TABLES}
+
+
+def _line(path: Path, error: Mapping[str, Any]) -> str:
+    """One thing that is wrong, without the value: it may hold a password."""
+    location = [str(part) for part in error["loc"]]
+    variable = _variable(location)
+    place = f"environment variable {variable}" if variable else f"{path}: {_key(location)}"
+    message = {
+        "missing": "is missing",
+        "extra_forbidden": "is not a setting; look for a spelling mistake",
+    }.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return f"{place}: {message}"
+
+
+def _key(location: Sequence[str]) -> str:
+    if len(location) == 1:
+        return f"[{location[0]}]"
+    return f"[{'.'.join(location[:-1])}] {location[-1]}"
+
+
+def _variable(location: Sequence[str]) -> str | None:
+    """The environment variable that a value came from, if it came from one."""
+    for length in range(len(location), 0, -1):
+        wanted = (_PREFIX + "__".join(location[:length])).upper()
+        found = [name for name in os.environ if name.upper() == wanted]
+        if found:
+            return found[0]
+    return None
+
+
+def _rebased(model: _Model, base: Path) -> _Model:
+    """The same settings with every path absolute."""
+    changes: dict[str, object] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            changes[name] = _rebased(value, base)
+        elif isinstance(value, Path):
+            changes[name] = base / value
+        elif isinstance(value, dict):
+            changes[name] = {key: base / each for key, each in value.items()}
+        elif isinstance(value, str) and value.startswith("sqlite:///"):
+            changes[name] = "sqlite:///" + str(base / value.removeprefix("sqlite:///"))
+    return model.model_copy(update=changes)

@@ -1,0 +1,112 @@
+"""The client's side: a channel with mTLS, and failures explained in one line with a cure.
+
+What went wrong in a handshake is told to the server's log alone: gRPC says no more than that the connection was closed.
+So the explanation comes from a look at the client's own certificate, and then from a connection made for that purpose.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from services.rpc.errors import DOMAIN
+from services.rpc.probe import certificate_problem, connection_problem
+
+_OPTIONS = (("grpc.max_receive_message_length", 16 << 20),)
+
+
+def open_channel(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> grpc.Channel:
+    """A (synchronous) channel. Nothing is connected yet.
+
+    Raises ValueError for material that cannot be used; gRPC would take it and fail later, without a word.
+    """
+    _check_material(ca_pem, cert_pem, key_pem)
+    credentials = grpc.ssl_channel_credentials(ca_pem, key_pem, cert_pem)
+    return grpc.secure_channel(address, credentials, options=_OPTIONS)
+
+
+def explain(
+    error: grpc.RpcError, *, address: str = "", ca_pem: bytes = b"", cert_pem: bytes = b"", key_pem: bytes = b""
+) -> str:
+    """One line for people: what failed, and the cure.
+
+    With address and material it probes when no connection came about, to tell a refused connection from a certificate
+    that the server does not take. What a service answered reads "<message> [REASON] (field x: …)".
+    """
+    answered = _service_error(error)
+    if answered is not None:
+        return _one_line(answered)
+    code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
+    details = (error.details() if hasattr(error, "details") else str(error)) or "no details"
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) and address:
+        found = _connection_error(address, ca_pem, cert_pem, key_pem)
+        if found is not None:
+            return _one_line(found)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer in time from {address or 'the service'}; see its log, and try again"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _one_line(f"a limit of the service is reached: {details}; ask for less, or try again later")
+    return _one_line(f"{details} [{code.name}]")
+
+
+def _service_error(error: grpc.RpcError) -> str | None:
+    """What a service of ours said, if it was one that answered."""
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it is a Call as well
+    except (ValueError, AttributeError):
+        return None
+    if status is None:
+        return None
+    info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(request)
+    if info.domain != DOMAIN:
+        return None
+    fields = [_field(each, status.message) for each in request.field_violations if each.field]
+    return " ".join([f"{status.message} [{info.reason}]", *fields])
+
+
+def _field(violation: error_details_pb2.BadRequest.FieldViolation, message: str) -> str:
+    """The field, with its description where that says more than the message."""
+    if violation.description in ("", message):
+        return f"(field {violation.field})"
+    return f"(field {violation.field}: {violation.description})"
+
+
+def _connection_error(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> str | None:
+    if not (ca_pem and cert_pem and key_pem):
+        return None
+    return certificate_problem(ca_pem, cert_pem, datetime.now(UTC)) or connection_problem(
+        address, ca_pem, cert_pem, key_pem
+    )
+
+
+def _check_material(ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> None:
+    certificate = _first_certificate(cert_pem, "the client certificate")
+    _first_certificate(ca_pem, "the root certificate")
+    try:
+        key = load_pem_private_key(key_pem, password=None)
+    except TypeError:
+        raise ValueError("the client key is encrypted; gRPC needs it in plain PEM") from None
+    except ValueError:
+        raise ValueError("the client key is not a private key in PEM") from None
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        raise ValueError("the client key does not belong to the client certificate")
+
+
+def _first_certificate(pem: bytes, what: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(pem)[0]
+    except ValueError:
+        raise ValueError(f"{what} is not a certificate in PEM") from None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,250 @@
+"""One interceptor around every RPC: identity, role, limits in time, errors, log line and metrics.
+
+For each call, in this order:
+
+1. who calls (`identity`), from the connection's verified certificate; nobody: UNAUTHENTICATED;
+2. whether the method exists, and the role may call it (`authorization`);
+3. the handler, no longer than the limit: unary calls have a cap, and streams end when their caller's certificate
+   expires or comes onto the deny list, or the server stops;
+4. what it raised, as a status (`errors`); text that is not meant for callers stays here, in the log;
+5. a log line and the metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from services.errors import DomainError, PermissionDenied, Unauthenticated, Unavailable
+from services.rpc.authorization import authorize
+from services.rpc.deny_list import DenyList
+from services.rpc.errors import internal_status, make_status, to_status
+from services.rpc.identity import Authenticator, Caller, set_caller
+from services.rpc.metrics import RpcMetrics
+
+_log = structlog.get_logger(__name__)
+
+if TYPE_CHECKING:  # generic in the stubs alone
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+
+class _TooSlowError(Exception):
+    pass
+
+
+class _NoSuchMethodError(Exception):
+    pass
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """The interceptor. Make it inside the running event loop that serves."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        *,
+        unary_seconds: float,
+        clock: Callable[[], float] = time.time,
+        deny_list: DenyList | None = None,
+        metrics: RpcMetrics | None = None,
+    ) -> None:
+        self._authenticator = authenticator
+        self._unary_seconds = unary_seconds
+        self._clock = clock
+        self._metrics = metrics
+        self._guarded: dict[str, Handler] = {}
+        self._streams: dict[str, set[asyncio.Timeout]] = {}
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        if deny_list is not None:
+            deny_list.subscribe(self._denied)
+
+    def end_streams(self, seconds: float) -> None:
+        """Cut every stream after so many seconds: the server stops, and they would not end by themselves."""
+        self._stopping = True
+        for limits in self._streams.values():
+            for limit in limits:
+                limit.reschedule(self._loop.time() + seconds)
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """The method's handler with everything above around it; for an unknown method, one that refuses."""
+        method = handler_call_details.method
+        guarded = self._guarded.get(method)
+        if guarded is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return self._unknown_method()
+            guarded = self._guarded[method] = self._guard(method, handler)
+        return guarded
+
+    def _guard(self, method: str, handler: Handler) -> Handler:
+        inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+        async def unary(request: Any, context: Context) -> Any:
+            return await self._serve(method, context, lambda: inner(request, context), streaming=False)
+
+        async def stream(request: Any, context: Context) -> None:
+            await self._serve(method, context, lambda: _send_all(inner(request, context), context), streaming=True)
+
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[bool(handler.request_streaming), bool(handler.response_streaming)]
+        outer: Any = stream if handler.response_streaming else unary
+        return make(outer, handler.request_deserializer, handler.response_serializer)
+
+    def _unknown_method(self) -> Handler:
+        async def refuse(_requests: Any, context: Context) -> None:
+            # One label for all of them: a caller must not be able to make time series at will.
+            await self._serve("unknown", context, _no_such_method, streaming=True)
+
+        handler: Handler = grpc.stream_stream_rpc_method_handler(refuse)
+        return handler
+
+    async def _serve(self, method: str, context: Context, run: Callable[[], Awaitable[Any]], *, streaming: bool) -> Any:
+        call = _Call(method, context, secrets.token_hex(8))
+        try:
+            call.caller = self._admit(call)
+            result = await self._bounded(call, call.caller, run, streaming=streaming)
+            call.code = _number(context.code())
+            return result
+        except grpc.aio.AbortError:  # a handler that ended the call by itself
+            call.code = _number(context.code())
+            raise
+        except asyncio.CancelledError:  # the caller went away, or the server stops
+            call.code = grpc.StatusCode.CANCELLED.value[0]
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where every other failure becomes a status
+            status = _status_of(error, call)
+            call.code = status.code
+        finally:
+            self._report(call)
+        return await context.abort_with_status(rpc_status.to_status(status))
+
+    def _admit(self, call: _Call) -> Caller:
+        caller = self._authenticator.authenticate(call.context.auth_context(), call.context.peer(), call.call_id)
+        if call.method != "unknown":
+            authorize(call.method, caller.role)
+        set_caller(caller)
+        return caller
+
+    async def _bounded(self, call: _Call, caller: Caller, run: Callable[[], Awaitable[Any]], *, streaming: bool) -> Any:
+        seconds = caller.not_after.timestamp() + 1 - self._clock() if streaming else self._unary_seconds
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                with self._cuttable(caller, limit) if streaming else contextlib.nullcontext():
+                    return await run()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if streaming and self._stopping:
+                raise Unavailable("SHUTTING_DOWN", "the service is being stopped; try again in a moment") from None
+            # Says why a stream was cut: raises unless it was for the time alone.
+            self._authenticator.authenticate(call.context.auth_context(), call.context.peer(), call.call_id)
+            raise _TooSlowError from None
+
+    @contextlib.contextmanager
+    def _cuttable(self, caller: Caller, limit: asyncio.Timeout) -> Any:
+        running = self._streams.setdefault(caller.fingerprint, set())
+        running.add(limit)
+        try:
+            yield
+        finally:
+            running.discard(limit)
+            if not running:
+                self._streams.pop(caller.fingerprint, None)
+
+    def _denied(self, denied: frozenset[str]) -> None:
+        """Called from the deny list's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: so are the streams
+            self._loop.call_soon_threadsafe(self._cut, denied)
+
+    def _cut(self, denied: frozenset[str]) -> None:
+        for fingerprint in denied & self._streams.keys():
+            for limit in self._streams[fingerprint]:
+                limit.reschedule(self._loop.time())
+
+    def _report(self, call: _Call) -> None:
+        seconds = time.monotonic() - call.started
+        code = _CODE_NAMES.get(call.code, "UNKNOWN")
+        if self._metrics is not None:
+            self._metrics.observe(call.method, code, seconds)
+        if call.code:
+            _log.info("call failed", code=code, ms=round(seconds * 1000, 1), **call.described())
+        else:
+            _log.debug("call", code=code, ms=round(seconds * 1000, 1), **call.described())
+
+
+class _Call:
+    __slots__ = ("call_id", "caller", "code", "context", "method", "started")
+
+    def __init__(self, method: str, context: Context, call_id: str) -> None:
+        self.method = method
+        self.context = context
+        self.call_id = call_id
+        self.caller: Caller | None = None
+        self.code = 0
+        self.started = time.monotonic()
+
+    def described(self) -> dict[str, str]:
+        known = {"method": self.method, "call_id": self.call_id, "peer": self.context.peer()}
+        if self.caller is not None:
+            known |= {"identity": self.caller.identity, "fingerprint": self.caller.fingerprint}
+        return known
+
+
+def _number(code: Any) -> int:
+    """A status code as gRPC hands it out: a number, a grpc.StatusCode, or nothing where it was not set."""
+    return code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
+
+
+_UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
+_CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def _status_of(error: Exception, call: _Call) -> status_pb2.Status:
+    """What the caller is told, and a log line for what an operator wants to know."""
+    if isinstance(error, Unauthenticated | PermissionDenied):
+        _log.warning("call refused", reason=error.reason, text=error.message, **call.described())
+    if isinstance(error, DomainError):
+        return to_status(error)
+    if isinstance(error, _TooSlowError):
+        return make_status(
+            grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_SLOW", "the call took longer than the service allows; try again"
+        )
+    # Generated base classes say it in this way of a method that a servicer does not have (grpc.health.v1's List).
+    left_out = isinstance(error, NotImplementedError) and _number(call.context.code()) == _UNIMPLEMENTED
+    if left_out or isinstance(error, _NoSuchMethodError):
+        return make_status(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", "this service has no such method")
+    _log.error("call failed unexpectedly", exc_info=error, **call.described())
+    return internal_status(call.call_id)
+
+
+async def _no_such_method() -> None:
+    raise _NoSuchMethodError
+
+
+async def _send_all(responses: Any, context: Context) -> None:
+    """Run a streaming handler: an asynchronous generator, or a coroutine that writes by itself."""
+    if not hasattr(responses, "__aiter__"):
+        await responses
+        return
+    async with contextlib.aclosing(responses):
+        async for response in responses:
+            await context.write(response)

@@ -1,0 +1,48 @@
+"""From start to a clean end: SIGTERM and SIGINT stop a server within five seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from services.rpc.server import RpcServer
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve_until_signal(server: RpcServer, *, ready: Callable[[], None] | None = None, grace: float = 5.0) -> None:
+    """Start `server`, call `ready`, and return after SIGTERM or SIGINT when everything has stopped.
+
+    Health says NOT_SERVING at once, calls in progress get `grace` seconds. A second signal ends the wait for them.
+    Cleaning up what the handlers used (database, deny list, writer) is the caller's, after this returns.
+    """
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in signals:
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    try:
+        await server.start()
+        _log.info("serving", port=server.port)
+        if ready is not None:
+            ready()
+        received = await asked.get()
+        _log.info("stopping", signal=received.name, grace_seconds=grace)
+        await _stop(server, grace, asked)
+        _log.info("stopped")
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _stop(server: RpcServer, grace: float, asked: asyncio.Queue[signal.Signals]) -> None:
+    stopping = asyncio.ensure_future(server.stop(grace))
+    again = asyncio.ensure_future(asked.get())
+    await asyncio.wait((stopping, again), return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        await server.stop(0)
+    again.cancel()
+    await stopping

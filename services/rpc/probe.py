@@ -1,0 +1,114 @@
+"""Why there is no connection: from the client's own certificate, and from a plain TLS connection made to find out."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from services.config import parse_listen
+
+_SECONDS = 2.0
+_RENEW = "renew it: goodstanding credential renew"
+_NEW = "make a new one: goodstanding credential new"
+
+
+def certificate_problem(ca_pem: bytes, cert_pem: bytes, now: datetime) -> str | None:
+    """What a server of that root will not like about a client certificate, as far as the certificate itself tells."""
+    try:
+        certificate = x509.load_pem_x509_certificates(cert_pem)[0]
+        roots = x509.load_pem_x509_certificates(ca_pem)
+    except ValueError:
+        return "the client certificate or the root certificate is not in PEM"
+    if now > certificate.not_valid_after_utc:
+        return f"the client certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC; {_RENEW}"
+    if now < certificate.not_valid_before_utc:
+        start = certificate.not_valid_before_utc
+        return f"the client certificate is not valid before {start:%Y-%m-%d %H:%M:%S} UTC; set this machine's clock"
+    if not any(_is_issued_by(certificate, root) for root in roots):
+        return f"the client certificate is not of the root it is used with; name the matching files, or {_NEW}"
+    if not _is_for_clients(certificate):
+        return f"the client certificate is not for clients (extended key usage); {_NEW}"
+    return None
+
+
+def connection_problem(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> str | None:
+    """What a TLS connection to `address` (HOST:PORT) runs into; None if it comes about."""
+    try:
+        host, port = parse_listen(address)
+    except ValueError as error:
+        return f"{address}: {error}"
+    try:
+        with socket.create_connection((host, port), _SECONDS) as plain:
+            return _handshake_problem(plain, host, address, _context(ca_pem, cert_pem, key_pem))
+    except ConnectionRefusedError:
+        return f"nothing listens on {address}; start the service (goodstanding up), or check the address"
+    except socket.gaierror as error:
+        return f"{address}: the host name cannot be resolved ({error.strerror}); check the address"
+    except TimeoutError:
+        return f"{address} does not answer; check the address, and that no firewall is in between"
+    except OSError as error:
+        return f"{address} cannot be reached: {error.strerror or error}"
+
+
+def _handshake_problem(plain: socket.socket, host: str, address: str, context: ssl.SSLContext) -> str | None:
+    try:
+        with context.wrap_socket(plain, server_hostname=host) as secured:
+            # In TLS 1.3 a server looks at the client's certificate when the client is done: the refusal is read here.
+            if secured.recv(1):
+                return None
+    except ssl.SSLCertVerificationError as error:
+        return (
+            f"the certificate of the server at {address} is not accepted: {error.verify_message}; "
+            "check that the address and the root certificate belong to the same installation"
+        )
+    except TimeoutError:
+        return f"{address} does not answer in TLS; check that a goodstanding service listens there"
+    except ssl.SSLError as error:
+        if "ALERT" in (error.reason or ""):
+            return _refused(address)
+        return f"{address} does not talk TLS; check that a goodstanding service listens there"
+    except ConnectionResetError:
+        return _refused(address)
+    return _refused(address)
+
+
+def _refused(address: str) -> str:
+    return (
+        f"the server at {address} does not accept the client certificate; its log says why "
+        '("tls handshake failed"); use a credential of that installation'
+    )
+
+
+def _context(ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=ca_pem.decode("ascii"))
+    context.set_alpn_protocols(["h2"])
+    # The ssl module reads certificate and key from a file alone; the folder is ours only, and gone at once.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "credential.pem")
+        path.touch(mode=0o600)
+        path.write_bytes(key_pem.rstrip() + b"\n" + cert_pem)
+        context.load_cert_chain(path)
+    return context
+
+
+def _is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _is_for_clients(certificate: x509.Certificate) -> bool:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usages

@@ -1,0 +1,318 @@
+"""`goodstanding up`: starts, keeps running, stops, starts again; what is wrong is one line, and nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import FREE, Up, command_line, goodstanding, make_csr, wait_until
+
+SERVICES = ("ca", "status", "gateway")
+
+
+def issue(up: Up) -> str:
+    """Issue a certificate, and return its serial number."""
+    csr = make_csr(up.data.parent)
+    done = goodstanding("issue", csr, "--data", up.data, "--json", check=True)
+    return str(json.loads(done.stdout)["serial_number"])
+
+
+def status(up: Up, serial: str) -> str:
+    """The status of a certificate."""
+    done = goodstanding("status", serial, "--data", up.data, "--json", check=True)
+    return str(json.loads(done.stdout)["status"])
+
+
+def test_ready(running: Up) -> None:
+    """Ready is said with the addresses and commands to paste, and everything serves by then."""
+    ready = running.output[-1]
+    run = json.loads((running.data / "run.json").read_text())
+    assert all(run[name] in ready for name in ("ca", "status", "http", "ops"))
+    text = "\n".join(running.output)
+    assert "issue test.csr" in text
+    assert f"openssl ocsp -CAfile {running.data}/ca/chain.pem" in text
+    with urllib.request.urlopen(f"http://{run['ops']}/readyz", timeout=5) as answer:
+        assert answer.status == 200
+    assert status(running, issue(running)) == "good"
+
+
+def test_loopback_is_told(running: Up) -> None:
+    """A public URL that only this machine can reach is warned about."""
+    assert "warning: certificates will carry http://127.0.0.1:" in running.errors.read_text()
+
+
+def test_children(running: Up) -> None:
+    """The children are `goodstanding serve …` by command line, in the process group of their parent."""
+    children = running.children()
+    assert set(children) == set(SERVICES)
+    for name, pid in children.items():
+        assert f"goodstanding serve {name} --config {running.data}/config.toml" in command_line(pid)
+        assert os.getpgid(pid) == running.process.pid
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_restart(name: str, running: Up) -> None:
+    """A child that is killed is back within a second, and serves again."""
+    before = running.children()[name]
+    os.kill(before, signal.SIGKILL)
+    assert wait_until(lambda: running.children().get(name, before) != before, 5) < 1
+
+    def serves() -> bool:
+        run = json.loads((running.data / "run.json").read_text())
+        try:
+            with urllib.request.urlopen(f"http://{run['ops']}/readyz", timeout=1) as answer:
+                ready = answer.status == 200
+        except OSError:
+            return False
+        return ready and goodstanding("issuers", "--data", running.data).returncode == 0
+
+    wait_until(serves, 20)
+    assert status(running, issue(running)) == "good"
+
+
+def test_gateway_identities(running: Up) -> None:
+    """Every start of the gateway brings a new identity, and the one before is denied."""
+    done = goodstanding("credential", "list", "--data", running.data, "--json", check=True)
+    made = json.loads(done.stdout)["credentials"]
+    states = [each["state"] for each in made if each["name"].startswith("gateway-")]
+    assert len(states) >= 2
+    assert states.count("valid") == 1
+
+
+def test_second_up(running: Up) -> None:
+    """A second one on the same folder is refused, and names the first."""
+    done = goodstanding("up", "--data", running.data, *FREE)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"runs on {running.data} already (process {running.process.pid})" in done.stderr
+    assert running.process.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_stop_and_start_again(number: signal.Signals, start: Callable[..., Up]) -> None:
+    """A signal stops all cleanly with status 0; the next start picks up where it was, on the same addresses."""
+    first = start()
+    ready = first.wait_ready()
+    serial = issue(first)
+    children = first.children()
+    assert len(children) == 3
+    assert first.stop(number) == 0
+    assert not any(map(command_line, children.values()))
+    assert not (first.data / "run.json").exists()
+    assert "Traceback" not in first.errors.read_text()
+    second = start(options=())
+    assert second.wait_ready() == ready
+    assert status(second, serial) == "good"
+    assert second.stop() == 0
+
+
+def test_postgresql(postgres_server: Any, start: Callable[..., Up], tmp_path: Path) -> None:
+    """With the database on PostgreSQL everything works the same (G7)."""
+    url = postgres_server.url(postgres_server.create())
+    goodstanding("init", "--data", tmp_path / "data", "--database-url", url, check=True)
+    up = start()
+    up.wait_ready()
+    serial = issue(up)
+    assert status(up, serial) == "good"
+    goodstanding("revoke", serial, "--data", up.data, check=True)
+    assert status(up, serial) == "revoked"
+    assert up.stop() == 0
+
+
+def test_kill_takes_the_children_along(start: Callable[..., Up]) -> None:
+    """The children die with their parent, whatever it dies of, and the folder can be used at once."""
+    first = start()
+    first.wait_ready()
+    children = first.children()
+    first.process.kill()
+    wait_until(lambda: not any(map(command_line, children.values())), 2)
+    second = start(options=())
+    second.wait_ready()
+    assert second.stop() == 0
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to all, as Ctrl-C does"])
+def test_stop_during_the_start(send: Callable[[int, int], None], start: Callable[..., Up]) -> None:
+    """A signal before it is ready stops it, too."""
+    up = start()
+    wait_until(lambda: len(up.children()) >= 1, 20)
+    send(up.process.pid, signal.SIGINT)
+    assert up.process.wait(30) == 0
+    assert up.children() == {}
+
+
+def test_ctrl_c(start: Callable[..., Up]) -> None:
+    """Ctrl-C, which reaches the children as well, stops all cleanly and starts nothing again."""
+    up = start()
+    up.wait_ready()
+    os.killpg(up.process.pid, signal.SIGINT)
+    assert up.process.wait(30) == 0
+    errors = up.errors.read_text()
+    assert "starting it again" not in errors
+    assert "Traceback" not in errors
+
+
+# Each damages a data folder, and returns what the error has to name.
+def _broken_toml(data: Path) -> str:
+    (data / "config.toml").write_text("[ca\nlisten = 1")
+    return "config.toml"
+
+
+def _misspelt_setting(data: Path) -> str:
+    text = (data / "config.toml").read_text()
+    (data / "config.toml").write_text(text.replace("reasons =", "reason ="))
+    return "reason"
+
+
+def _misspelt_gateway_setting(data: Path) -> str:
+    text = (data / "config.toml").read_text()
+    (data / "config.toml").write_text(text.replace("ops =", "opps ="))
+    return "opps"
+
+
+def _garbage_key(data: Path) -> str:
+    (data / "ca/issuing.key").write_text("no key at all")
+    return "ca/issuing.key"
+
+
+def _garbage_tls_key(data: Path) -> str:
+    (data / "tls/ca.key").write_text("no key at all")
+    return "tls/ca.key"
+
+
+def _garbage_server_key(data: Path) -> str:
+    (data / "tls/status-server.key").write_text("no key at all")
+    return "tls/status-server.key"
+
+
+def _another_key(data: Path) -> str:
+    shutil.copy(data / "ca/root.key", data / "ca/issuing.key")
+    shutil.copy(data / "secrets/root.passphrase", data / "secrets/issuing.passphrase")
+    return "ca/issuing.key"
+
+
+def _unreadable_key(data: Path) -> str:
+    (data / "ca/issuing.key").unlink()
+    (data / "ca/issuing.key").mkdir()
+    return "ca/issuing.key"
+
+
+def _wrong_passphrase(data: Path) -> str:
+    (data / "secrets/issuing.passphrase").write_text("open sesame\n")
+    return "passphrase"
+
+
+def _wrong_tls_passphrase(data: Path) -> str:
+    (data / "secrets/tls-ca.passphrase").write_text("open sesame\n")
+    return "passphrase"
+
+
+def _no_passphrase(data: Path) -> str:
+    (data / "secrets/issuing.passphrase").unlink()
+    return "issuing"
+
+
+def _database_of_the_future(data: Path) -> str:
+    with sqlite3.connect(data / "goodstanding.db") as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    db.close()
+    return "newer"
+
+
+def _database_of_the_past(data: Path) -> str:
+    with sqlite3.connect(data / "goodstanding.db") as db:
+        db.execute("DELETE FROM alembic_version")
+    db.close()
+    return "goodstanding db upgrade"
+
+
+def _garbage_database(data: Path) -> str:
+    (data / "goodstanding.db").write_text("no database at all" * 1000)
+    return "goodstanding.db"
+
+
+def _no_database(data: Path) -> str:
+    (data / "goodstanding.db").unlink()
+    return "goodstanding.db"
+
+
+def _no_configuration(data: Path) -> str:
+    (data / "config.toml").unlink()
+    return "config.toml"
+
+
+def _no_tls_root(data: Path) -> str:
+    (data / "tls/ca.pem").unlink()
+    return "tls/ca.pem"
+
+
+BREAKAGES = [
+    _broken_toml,
+    _misspelt_setting,
+    _misspelt_gateway_setting,
+    _garbage_key,
+    _garbage_tls_key,
+    _garbage_server_key,
+    _another_key,
+    _unreadable_key,
+    _wrong_passphrase,
+    _wrong_tls_passphrase,
+    _no_passphrase,
+    _database_of_the_future,
+    _database_of_the_past,
+    _garbage_database,
+    _no_database,
+    _no_configuration,
+    _no_tls_root,
+]
+
+
+@pytest.mark.parametrize("damage", BREAKAGES, ids=lambda damage: damage.__name__.strip("_"))
+def test_broken_folder(damage: Callable[[Path], str], pristine: Path, tmp_path: Path) -> None:
+    """What is wrong with a data folder is one line that names the thing; nothing keeps running or is added."""
+    data = tmp_path / "data"
+    shutil.copytree(pristine, data)
+    told = damage(data)
+    before = {path.relative_to(data) for path in data.rglob("*")}
+    done = goodstanding("up", "--data", data, *FREE)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "ready" not in done.stdout
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, done.stderr
+    assert told in errors[0]
+    added = {path.relative_to(data) for path in data.rglob("*")} - before
+    assert {path.name for path in added} <= {".up.lock", "goodstanding.db-wal", "goodstanding.db-shm"}
+
+
+@pytest.mark.parametrize("option", ["--ca", "--status", "--http", "--ops"])
+def test_taken_port(option: str, tmp_path: Path) -> None:
+    """A taken port is one line that names the address, who has it and the way out; the folder is not made."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = [*FREE, option, address]  # the last one counts
+        done = goodstanding("up", "--data", tmp_path / "data", *options)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{address} is in use by process {os.getpid()}" in done.stderr
+    assert f"another address with {option}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_folder(tmp_path: Path) -> None:
+    """A folder with other content is not touched."""
+    (tmp_path / "thesis.tex").write_text("years of work")
+    done = goodstanding("up", "--data", tmp_path, *FREE)
+    assert done.returncode == 1
+    assert "not empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,0 +1,120 @@
+"""What the command line takes and refuses, without any service: exit status 2 and a line that says what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from services.cli.main import COMMANDS, cli
+
+SUBCOMMANDS = [
+    *((name,) for name in COMMANDS),
+    ("db", "upgrade"),
+    ("credential", "new"),
+    ("credential", "renew"),
+    ("credential", "list"),
+    ("credential", "deny"),
+]
+
+
+@pytest.mark.parametrize("path", SUBCOMMANDS, ids=" ".join)
+def test_help(path: tuple[str, ...]) -> None:
+    """Every command explains itself."""
+    result = CliRunner().invoke(cli, [*path, "--help"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: cli {' '.join(path)}")
+
+
+MISTAKES = {
+    "no such command": (["frobnicate"], "No such command"),
+    "no such option": (["issuers", "--frobnicate"], "No such option"),
+    "issue without a CSR": (["issue"], "Missing argument"),
+    "issue of a missing file": (["issue", "nowhere.csr"], "does not exist"),
+    "issue for zero days": (["issue", "FILE", "--days", "0"], "'--days'"),
+    "a name without its kind": (["issue", "FILE", "--san", "test.example.com"], "DNS:test.example.com"),
+    "a name of another kind": (["issue", "FILE", "--san", "X400:a"], "DNS:, IP:, email: or URI:"),
+    "revoke nothing": (["revoke"], "serial number (hex) or --cert FILE"),
+    "revoke two things": (["revoke", "0a", "--cert", "FILE"], "serial number (hex) or --cert FILE"),
+    "a reason that is none": (["revoke", "0a", "--reason", "unused"], "'--reason'"),
+    "a time that is none": (["revoke", "0a", "--invalidity-time", "yesterday"], "2026-02-03T04:05:06Z"),
+    "status of nothing": (["status"], "serial number (hex) or --cert FILE"),
+    "a state that is none": (["list", "--state", "good"], "'--state'"),
+    "list nothing": (["list", "--limit", "0"], "'--limit'"),
+    "an address without a port": (["issuers", "--ca-address", "localhost"], "127.0.0.1:50051"),
+    "an address with a large port": (["up", "--http", "127.0.0.1:99999"], "HOST:PORT"),
+    "IPv6 without brackets": (["up", "--http", "::1:2560"], "[::1]:50051"),
+    "https as public URL": (["up", "--public-url", "https://ocsp.example.com"], "http://ocsp.example.com"),
+    "a certificate without its key": (["issuers", "--cert-file", "FILE"], "belong together"),
+    "serve something else": (["serve", "database"], "'ca', 'status', 'gateway'"),
+    "serve without a configuration": (["serve", "ca", "--data", "nowhere"], "--config"),
+    "a role that is none": (["credential", "new", "--name", "a", "--role", "king"], "'--role'"),
+    "a name that is a path": (["credential", "new", "--name", "../a", "--role", "reader"], "'--name'"),
+    "the name of the root": (["credential", "new", "--name", "ca", "--role", "reader"], "'--name'"),
+    "server names for a client": (
+        ["credential", "new", "--name", "a", "--role", "reader", "--server-name", "b"],
+        "--role server",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), MISTAKES.values(), ids=MISTAKES)
+def test_wrong_usage(arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong usage exits with status 2, and the text on standard error names the cure."""
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_bytes(b"")
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2, result.output
+    assert told in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+CLIENTS = {
+    "issue": ["issue", "FILE"],
+    "revoke": ["revoke", "0a"],
+    "status": ["status", "0a"],
+    "get": ["get", "0a"],
+    "list": ["list"],
+    "issuers": ["issuers"],
+    "credential list": ["credential", "list"],
+    "db upgrade": ["db", "upgrade"],
+}
+
+
+@pytest.mark.parametrize("arguments", CLIENTS.values(), ids=CLIENTS)
+def test_no_data_folder(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a data folder a command fails with status 1 and says what to name, after the subcommand too."""
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_bytes(b"")
+    result = CliRunner().invoke(cli, [*arguments, "--data", "nowhere"])
+    assert result.exit_code == 1, result.output
+    assert result.stderr.count("\n") == 1
+    assert "nowhere" in result.stderr
+    assert "--data" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["help", *CLIENTS][:7])
+def test_clients_start_quickly(command: str) -> None:
+    """Help and client commands never import SQLAlchemy; help imports no gRPC either."""
+    modules = ["services.cli.main"] if command == "help" else [COMMANDS[command][0]]
+    unwanted = {"sqlalchemy", "alembic"} | (
+        {"grpc", "pydantic", "rich", "cryptography"} if command == "help" else set()
+    )
+    code = f"import sys, {', '.join(modules)}; print(*sorted({unwanted!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_gateway_without_the_database() -> None:
+    """What `serve gateway` imports has neither SQLAlchemy nor the CA in it: a gateway cannot reach what it lacks."""
+    code = (
+        "import sys; from pathlib import Path; from services.cli.commands import serve; "
+        "served, _ = serve._gateway(Path('config.toml')); served.close(); "
+        "print(*sorted(name for name in sys.modules if name.split('.')[0] == 'sqlalchemy' "
+        "or name.startswith(('services.ca', 'services.db', 'services.pki'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

@@ -1,0 +1,17 @@
+"""One running system for the end-to-end tests of a test process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.system import System
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A running system, shared: tests use names of their own, and leave it running."""
+    system = System(tmp_path_factory.mktemp("system")).start()
+    yield system
+    assert system.stop() == 0

@@ -1,0 +1,130 @@
+"""`goodstanding up` as a user starts it: a subprocess on free ports, with a data folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+_START_WITHIN = 60.0
+_STOP_WITHIN = 20.0
+
+
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return addresses
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of the tests, with the tools of the virtual environment in front, and nothing of ours set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GOODSTANDING_")}
+    return {**kept, "PATH": f"{BIN}:{kept['PATH']}", **more}
+
+
+class System:
+    """All three services. `folder` is the working directory; the data folder is `folder/data`."""
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.ca, self.status, self.http, self.ops = free_addresses(4)
+        self.output: list[str] = []
+        self._env = environment(**env)
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The OCSP responder."""
+        return f"http://{self.http}"
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> System:
+        """Start, and wait for the line that says ready."""
+        command = [str(BIN / "goodstanding"), "up", "--ca", self.ca, "--status", self.status]
+        command += ["--http", self.http, "--ops", self.ops]
+        self._process = subprocess.Popen(
+            command, cwd=self.folder, env=self._env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
+        self._reader.start()
+        deadline = time.monotonic() + _START_WITHIN
+        while not ready.wait(0.05):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise AssertionError("goodstanding up did not get ready:\n" + "".join(self.output))
+        return self
+
+    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self.output.append(line)
+                if line.startswith("ready"):
+                    ready.set()
+
+    def stop(self) -> int:
+        """Stop as an init system does, and return the exit status."""
+        process = self._process
+        assert process is not None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(_STOP_WITHIN)
+            if self._reader is not None:
+                self._reader.join(_STOP_WITHIN)
+            return status
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError("goodstanding up did not stop:\n" + "".join(self.output)) from None
+
+    def run(self, *command: str, check: bool = True, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """Run a command in the working directory, as a user of this system."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            input=input,
+            timeout=60,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{command} failed with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def issue(self, name: str) -> Path:
+        """Make a key and a request with openssl, and have it signed. Returns the certificate's file."""
+        files = {kind: self.folder / f"{name}.{kind}" for kind in ("key", "csr", "pem")}
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(files["key"]))
+        self.run("openssl", "req", "-new", *key, "-subj", f"/CN={name}", "-out", str(files["csr"]))
+        self.run("goodstanding", "issue", str(files["csr"]), "--out", str(files["pem"]))
+        return files["pem"]
+
+    def ask(self, *arguments: str, issuer: Path | None = None) -> str:
+        """Ask the responder with `openssl ocsp`, and return what it prints. Fails if the answer does not verify."""
+        authorities = (
+            "-CAfile",
+            str(self.data / "ca/chain.pem"),
+            "-issuer",
+            str(issuer or self.data / "ca/issuing.pem"),
+        )
+        done = self.run("openssl", "ocsp", *authorities, "-url", self.url, *arguments, check=False)
+        return done.stdout + done.stderr

@@ -1,0 +1,147 @@
+"""Settings: whole and checked, or one error that lists everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.config import ConfigError, load_settings, parse_listen
+from services.passphrases import PassphraseError, read_passphrase
+
+MINIMAL = '[database]\nurl = "sqlite:///goodstanding.db"\n[tls]\nroot = "tls/ca.pem"\n'
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A minimal configuration file, far from the current folder."""
+    monkeypatch.chdir("/")
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_a_minimal_file_gets_the_documented_defaults(file: Path) -> None:
+    """Addresses and limits have defaults, and paths are relative to the file."""
+    settings = load_settings(file)
+    assert (settings.ca.listen, settings.status.listen) == ("127.0.0.1:50051", "127.0.0.1:50052")
+    assert (settings.ca.max_live_delegates, settings.ca.reasons) == (3, "rfc5280")
+    assert settings.tls.trust_domain == "goodstanding"
+    assert settings.tls.root == file.parent / "tls/ca.pem"
+    assert settings.database.url == f"sqlite:///{file.parent}/goodstanding.db"
+    assert settings.base == file.parent
+
+
+def test_a_whole_file(file: Path) -> None:
+    """Every table is read; that of the gateway is the gateway's."""
+    file.write_text(
+        MINIMAL
+        + 'trust_domain = "example"\n'
+        + '[tls.ca]\ncertificate = "tls/c.pem"\nkey = "/k"\n'
+        + '[ca]\nlisten = "[::1]:1"\npublic_url = "http://ocsp.example/"\npassphrase_file = "secrets/p"\n'
+        + '[ca.passphrase_files]\nissuing = "secrets/i"\n'
+        + '[status]\nmetrics_listen = "localhost:9"\n'
+        + '[gateway]\nwhatever = "it says"\n'
+    )
+    settings = load_settings(file)
+    assert settings.ca.public_url == "http://ocsp.example"
+    assert settings.ca.passphrase_file == file.parent / "secrets/p"
+    assert settings.ca.passphrase_files == {"issuing": file.parent / "secrets/i"}
+    credential = settings.tls.credential("ca")
+    assert (credential.certificate, credential.key) == (file.parent / "tls/c.pem", Path("/k"))
+    with pytest.raises(ConfigError, match=r"\[tls.status\] certificate and key are missing"):
+        settings.tls.credential("status")
+
+
+def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key is replaced, and the others of its table stay."""
+    monkeypatch.setenv("GOODSTANDING_DATABASE__URL", "postgresql://u@h/d")
+    monkeypatch.setenv("GOODSTANDING_TLS__CA__CERTIFICATE", "c.pem")
+    monkeypatch.setenv("GOODSTANDING_TLS__CA__KEY", "k.pem")
+    monkeypatch.setenv("GOODSTANDING_BASE", "/somewhere")
+    settings = load_settings(file)
+    assert settings.database.url == "postgresql://u@h/d"
+    assert settings.tls.credential("ca").key == file.parent / "k.pem"
+    assert settings.tls.root == file.parent / "tls/ca.pem"
+    assert settings.base == file.parent
+
+
+def test_all_errors_come_at_once_and_without_values(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line names file and key, or the variable; no value is repeated, because it may be a password."""
+    file.write_text(
+        '[database]\nurl = "mysql://u:hunter2@h/d"\n[ca]\nlisten = "x"\nlistne = "y"\npublic_url = "https://x"\n'
+        "[status]\npoll_interval_ms = 1\n[statsu]\n[tls]\n"
+    )
+    monkeypatch.setenv("GOODSTANDING_CA__REASONS", "all")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    text = str(caught.value)
+    places = {line.removeprefix(f"{file}: ").split(":")[0] for line in text.splitlines()}
+    assert places == {
+        "[database] url",
+        "[ca] listen",
+        "[ca] listne",
+        "[ca] public_url",
+        "[status] poll_interval_ms",
+        "[statsu]",
+        "[tls] root",
+        "environment variable GOODSTANDING_CA__REASONS",
+    }
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file; make one: goodstanding init"), (b"[ca", "is not TOML"), (b"\xff", "is not TOML")],
+    ids=["missing", "not TOML", "not UTF-8"],
+)
+def test_unusable_files(content: bytes | None, message: str, file: Path) -> None:
+    """What cannot be read at all is one line with the file's name."""
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith(f"{file}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:65535", ("::1", 65535)), ("localhost:1", ("localhost", 1))],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    """HOST:PORT, with brackets around IPv6."""
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "x", ":1", "::1:1", "x:65536", "x:-1", "x:1 ", "http://x:1"])
+def test_bad_addresses(text: str) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        parse_listen(text)
+
+
+def test_passphrases_come_from_the_first_place_that_has_one(tmp_path: Path) -> None:
+    """Environment, systemd credential, file, prompt: in this order; the newline at the end does not count."""
+    file = tmp_path / "file"
+    file.write_bytes(b"from file\n")
+    (tmp_path / "my-ca").write_bytes(b"from systemd\r\n")
+    environ = {"GOODSTANDING_PASSPHRASE_MY_CA": "from environment", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert read_passphrase("my-ca", file=file, environ=environ) == b"from environment"
+    del environ["GOODSTANDING_PASSPHRASE_MY_CA"]
+    assert read_passphrase("my-ca", file=file, environ=environ) == b"from systemd"
+    assert read_passphrase("other", file=file, environ=environ) == b"from file"
+    assert read_passphrase("other", environ=environ, prompt=lambda question: "asked") == b"asked"
+
+
+def test_missing_and_empty_passphrases_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty file is not an empty passphrase, and the error says where was looked."""
+    (tmp_path / "empty").write_bytes(b"\n")
+    with pytest.raises(PassphraseError, match="is empty"):
+        read_passphrase("issuing", file=tmp_path / "empty", environ={})
+    with pytest.raises(PassphraseError, match="missing: cannot be read: No such file"):
+        read_passphrase("issuing", file=tmp_path / "missing", environ={})
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(PassphraseError, match="GOODSTANDING_PASSPHRASE_ISSUING"):
+        read_passphrase("issuing", environ={})
