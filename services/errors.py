@@ -1,8 +1,8 @@
 """What can go wrong in a use case, in terms that a caller can act on.
 
 Every error has a reason: a stable UPPER_SNAKE_CASE word that programs may compare. `services.rpc.errors` maps each
-class to one gRPC status code; nothing else converts errors. Texts are shown to callers: they name the thing and the cure, and
-never hold secrets, paths or keys.
+class to one gRPC status code; nothing else converts errors. Texts are shown to callers: they name the thing and the
+cure, and never hold secrets, paths or keys.
 """
 
 from __future__ import annotations

@@ -54,12 +54,9 @@ async def serve(
         server = _build_server(settings, servicer, deny_list, _metrics(stack, settings.status), clock)
         hub.start()
         stack.push_async_callback(hub.stop)
-        async with asyncio.TaskGroup() as tasks:
-            health = tasks.create_task(_keep_health(hub, changed, server))
-            try:
-                await serve_until_signal(server, ready=partial(ready, server) if ready else None)
-            finally:
-                health.cancel()
+        health = asyncio.create_task(_keep_health(hub, changed, server))
+        stack.callback(health.cancel)
+        await serve_until_signal(server, ready=partial(ready, server) if ready else None)
 
 
 async def _keep_health(hub: PositionHub, changed: asyncio.Event, server: RpcServer) -> None:

@@ -81,7 +81,18 @@ def test_pem(label: str) -> None:
         pem_of(make_csr()).replace("M", "", 1),
         pem_of(make_csr() + b"\x00"),
     ],
-    ids=lambda pem: pem[:40].encode("ascii", "backslashreplace").decode() or "empty",
+    ids=[
+        "empty",
+        "garbage",
+        "not ASCII",
+        "not Unicode",
+        "another end",
+        "a certificate",
+        "nothing inside",
+        "garbage inside",
+        "a letter missing",
+        "an octet too many",
+    ],
 )
 def test_what_is_not_pem(pem: str) -> None:
     """Broken PEM, and PEM of something else, is CSR_MALFORMED."""

@@ -79,7 +79,11 @@ def test_post_with_and_without_path_and_slash(gateway: Gateway, path: str) -> No
         assert client.response().body == answer.body
 
 
-@pytest.mark.parametrize("algorithm", [hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=str)
+@pytest.mark.parametrize(
+    "algorithm",
+    [hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()],
+    ids=lambda algorithm: algorithm.name,
+)
 def test_long_gets(gateway: Gateway, algorithm: hashes.HashAlgorithm) -> None:
     """GETs above 255 octets are read too: CertIDs with SHA-512 need them (R10)."""
     der = ocsp_request(1 << 150, algorithm)

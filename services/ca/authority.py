@@ -1,0 +1,74 @@
+"""The certificate authority's use cases in one place, free of gRPC.
+
+Everything it records is durable when a call returns. It may be called from many threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+from services.ca.find import Finding, ListQuery, Page
+from services.ca.issue import IssueCommand, IssueResult, Issuing
+from services.ca.issuers import IssuerDirectory
+from services.ca.keystore import KeyStore
+from services.ca.revoke import RevokeCommand, Revoking
+from services.ca.settings import AuthoritySettings
+from services.ca.target import BySerial
+from services.ca.writer import Writer
+from services.clock import Clock, utc_now
+from services.db.engine import Database
+from services.db.records import Actor, CertificateRecord, IssuerRecord
+from services.pki.profiles import BUILTIN, Profile
+
+
+class CertificateAuthority:
+    """Issues, revokes and finds certificates.
+
+    `begin_issue` and `begin_revoke` check (and sign) in the calling thread, and return a future of the durable result,
+    so that an event loop need not hold a thread for each caller; `issue` and `revoke` wait for it.
+    `actor.request_id`, if not empty, makes retries safe (G6).
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        writer: Writer,
+        keys: KeyStore,
+        settings: AuthoritySettings,
+        *,
+        profiles: Mapping[str, Profile] = BUILTIN,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.directory = IssuerDirectory(db, keys, settings.public_url)
+        self._issuing = Issuing(db, writer, self.directory, profiles, settings, clock)
+        self._revoking = Revoking(db, writer, self.directory, settings, clock)
+        self._finding = Finding(db, self.directory, clock)
+
+    def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
+        """Check, sign, and queue for recording."""
+        return self._issuing.begin(command, actor)
+
+    def issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
+        """Issue a certificate."""
+        return self._issuing.begin(command, actor).result()
+
+    def begin_revoke(self, command: RevokeCommand, actor: Actor) -> Future[CertificateRecord]:
+        """Check, and queue for recording."""
+        return self._revoking.begin(command, actor)
+
+    def revoke(self, command: RevokeCommand, actor: Actor) -> CertificateRecord:
+        """Revoke, put on hold or release a certificate, and return it as recorded."""
+        return self._revoking.begin(command, actor).result()
+
+    def get(self, target: BySerial) -> CertificateRecord:
+        """Find one certificate."""
+        return self._finding.get(target)
+
+    def list(self, query: ListQuery) -> Page:
+        """List certificates, the latest issued first."""
+        return self._finding.list(query)
+
+    def issuers(self) -> tuple[IssuerRecord, ...]:
+        """List the issuers."""
+        return self._finding.issuers()

@@ -1,0 +1,185 @@
+"""What one transaction is going to write, and how later works of the same batch see it.
+
+Works only read while they decide; what they want written is added to the batch and reaches the database in one go at
+the end, in an order that keeps the lock on the position short:
+
+1. the descriptions of new certificates (wide rows, no lock that others wait for),
+2. the position (from here on other writers wait),
+3. statuses, changes and the memory of request ids.
+
+A batch with a work that must not be raced by another process takes its revisions before anything is read instead: the
+lock on the position then covers the decisions as well. Revisions that come to nothing leave a gap, which harms nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from services.db import certificates, idempotency, position, status
+from services.db.engine import Connection
+from services.db.records import (
+    IdempotencyKey,
+    IdempotencyRecord,
+    NewCertificate,
+    StatusChange,
+)
+from services.pki.profiles import OCSP_RESPONDER
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class PendingCertificate:
+    """A certificate that is going to be recorded. Its id and revision are known once the batch is written."""
+
+    new: NewCertificate
+    id: int = 0
+    revision: int = 0
+
+    def outcome(self) -> int:
+        """What a retry finds it by."""
+        return self.id
+
+
+@dataclass(slots=True)
+class PendingChange:
+    """A change of a status that is going to be recorded. Its revision is known once the batch is written."""
+
+    change: StatusChange
+    revision: int = 0
+
+    def outcome(self) -> int:
+        """What a retry finds it by."""
+        return self.revision
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChange:
+    """A change that was recorded earlier: the outcome of a call that had nothing to change."""
+
+    revision: int
+
+    def outcome(self) -> int:
+        """What a retry finds it by."""
+        return self.revision
+
+
+Pending = PendingCertificate | PendingChange | RecordedChange
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A call to be remembered under its request id (G6), with the result that a retry is given."""
+
+    key: IdempotencyKey
+    payload_sha256: bytes
+    result: Pending
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T]):
+    """What a work wants written; nothing, where its answer is known already.
+
+    `answer` is called after the commit, and may use the ids and revisions of what was written.
+    """
+
+    answer: Callable[[], T]
+    certificate: PendingCertificate | None = None
+    change: PendingChange | None = None
+    memory: Memory | None = None
+
+
+class Work(Protocol[T]):
+    """One caller's part of a transaction."""
+
+    @property
+    def key(self) -> IdempotencyKey | None:
+        """The key that a retry of this call would have; None without a request id."""
+
+    @property
+    def serialise(self) -> bool:
+        """Whether the decision reads what another process might be changing at this moment."""
+
+    def decide(self, batch: Batch) -> Plan[T]:
+        """Read and decide, and write nothing. May run more than once; each time in a new transaction.
+
+        Raises DomainError to refuse; the works beside it are not affected.
+        """
+
+
+class Batch:
+    """One transaction in the making.
+
+    `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; works may
+    then use no more than those.
+    """
+
+    def __init__(self, conn: Connection, *, keys: Iterable[IdempotencyKey] = (), reserve: int = 0) -> None:
+        self.conn = conn
+        self._reserved = position.advance(conn, reserve) if reserve else None
+        wanted = list(dict.fromkeys(keys))
+        self._remembered = idempotency.find_outcomes(conn, wanted) if wanted else {}
+        self._memories: dict[IdempotencyKey, Memory] = {}
+        self._certificates: list[PendingCertificate] = []
+        self._changes: list[PendingChange] = []
+        self._latest: dict[tuple[int, bytes], PendingChange] = {}
+        self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
+
+    def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
+        """The call that was made with this key, in the database or earlier in this batch."""
+        if key is None:
+            return None
+        return self._remembered.get(key) or self._memories.get(key)
+
+    def latest_change(self, issuer_id: int, serial: bytes) -> PendingChange | None:
+        """The last change that an earlier work of this batch makes to that certificate."""
+        return self._latest.get((issuer_id, serial))
+
+    def pending_delegates(self, identity: str, issuer_id: int) -> Sequence[datetime]:
+        """When the responder certificates expire that earlier works of this batch give this identity."""
+        return self._delegates[identity, issuer_id]
+
+    def add(self, plan: Plan[Any]) -> None:
+        """Take in what a work wants written."""
+        if plan.certificate:
+            self._certificates.append(plan.certificate)
+            new = plan.certificate.new
+            if new.profile == OCSP_RESPONDER:
+                self._delegates[new.actor.identity, new.issuer_id].append(new.not_after)
+        if plan.change:
+            self._changes.append(plan.change)
+            self._latest[plan.change.change.issuer_id, plan.change.change.serial] = plan.change
+        if plan.memory:
+            self._memories[plan.memory.key] = plan.memory
+
+    def flush(self) -> None:
+        """Write everything, in the order given above."""
+        rows = [pending.new for pending in self._certificates]
+        ids = certificates.insert_certificates(self.conn, rows) if rows else []
+        count = len(rows) + len(self._changes)
+        if count:
+            self._number(ids, self._reserved or position.advance(self.conn, count))
+        if rows:
+            status.insert_statuses(self.conn, rows, ids, self._certificates[0].revision)
+        if self._changes:
+            changes = [pending.change for pending in self._changes]
+            status.apply_changes(self.conn, changes, self._changes[0].revision)
+        if self._memories:
+            idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
+
+    def _number(self, ids: list[int], revision: int) -> None:
+        for pending, certificate_id in zip(self._certificates, ids, strict=True):
+            pending.id, pending.revision = certificate_id, revision
+            revision += 1
+        for change in self._changes:
+            change.revision = revision
+            revision += 1
+
+
+def _record(memory: Memory) -> IdempotencyRecord:
+    return IdempotencyRecord(memory.key, memory.payload_sha256, memory.result.outcome(), memory.created_at)

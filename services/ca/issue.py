@@ -1,0 +1,232 @@
+"""Issuing a certificate: the steps are numbered here and where they are taken.
+
+1. The caller may ask for this kind of certificate (R69).
+2. The request is sound and signed with the key that it is for (R114); only its key and names are used (R115).
+3. Everything about the certificate is decided, and checked again.
+4. It is signed.
+5. It is recorded durably, and only then handed out (G1). A signed certificate that could not be recorded is forgotten.
+
+A retry gets what the first call got (G6). The transaction of step 5 finds that out; where step 3 refuses, it is found
+out there, because what is refused now (a notAfter that has passed, an issuer without key) may have been done before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.ca.batch import Batch, Memory, PendingCertificate, Plan
+from services.ca.delegates import require_room
+from services.ca.issuers import IssuerDirectory, SigningIssuer, chain_below_root
+from services.ca.payload import payload_sha256
+from services.ca.records import certificate_record, written_record
+from services.ca.retries import require_same, retry_key
+from services.ca.settings import AuthoritySettings
+from services.ca.writer import Writer
+from services.clock import Clock
+from services.db import certificates, idempotency
+from services.db.engine import Connection, Database
+from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
+from services.errors import DomainError, PermissionDenied
+from services.pki.certificates import Draft, check, prepare, sign
+from services.pki.csr import CertificateRequest, read_csr
+from services.pki.names import SubjectAlternativeNames
+from services.pki.profiles import OCSP_RESPONDER, Profile, get_profile
+from services.pki.serials import new_serial
+
+METHOD = "IssueCertificate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueCommand:
+    """What is asked for. Exactly one of `csr_der` and `csr_pem`; at most one of `not_after` and `validity`."""
+
+    csr_der: bytes | None = None
+    csr_pem: str | bytes | None = None
+    issuer: str = ""
+    """Empty: the only active issuer."""
+    profile: str = ""
+    """Empty: `server`."""
+    names: SubjectAlternativeNames | None = None
+    """Given: these names, and none from the request."""
+    not_after: datetime | None = None
+    validity: timedelta | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IssueResult:
+    """A recorded certificate with the CA certificates above it, its issuer's first, without the root."""
+
+    certificate: CertificateRecord
+    chain_der: tuple[bytes, ...]
+
+
+class Issuing:
+    """The use case. Checks and signs in the thread that calls; the writer does the rest."""
+
+    def __init__(
+        self,
+        db: Database,
+        writer: Writer,
+        issuers: IssuerDirectory,
+        profiles: Mapping[str, Profile],
+        settings: AuthoritySettings,
+        clock: Clock,
+        serials: Callable[[], bytes] = new_serial,
+    ) -> None:
+        self._db = db
+        self._writer = writer
+        self._issuers = issuers
+        self._profiles = profiles
+        self._settings = settings
+        self._clock = clock
+        self._serials = serials
+
+    def begin(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
+        """Check and sign now; the future resolves once the certificate is recorded. Raises DomainError, as it does."""
+        profile = get_profile(command.profile, self._profiles)  # step 1
+        _require_role(profile, actor)
+        request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
+        key = None if command.validate_only else retry_key(actor, METHOD)
+        payload = _payload(command, profile, request) if key else b""
+        now = self._clock()
+        try:
+            issuer = self._issuers.for_issuing(command.issuer, now)
+            draft = self._draft(command, profile, request, issuer, now)  # step 3
+        except DomainError:
+            if key and (earlier := self._earlier(key, payload)):
+                return _resolved(earlier)
+            raise
+        if command.validate_only:
+            return _resolved(self._validated(draft, issuer, actor, now))
+        certificate = sign(draft, issuer.signer)  # step 4
+        new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now)
+        return self._writer.submit(_Recording(self, new, issuer, key, payload))  # step 5
+
+    def _draft(
+        self, command: IssueCommand, profile: Profile, request: CertificateRequest, issuer: SigningIssuer, now: datetime
+    ) -> Draft:
+        draft = prepare(
+            profile=profile,
+            issuer=issuer.signer,
+            request=request,
+            serial=self._serials(),
+            now=now,
+            urls=issuer.urls,
+            trust_domain=self._settings.trust_domain,
+            sans=command.names,
+            not_after=command.not_after,
+            validity=command.validity,
+        )
+        check(draft, issuer.signer)
+        return draft
+
+    def _earlier(self, key: IdempotencyKey, payload: bytes) -> IssueResult | None:
+        with self._db.read() as conn:
+            record = idempotency.find_outcome(conn, key)
+            return self.replay(conn, record, payload) if record else None
+
+    def _validated(self, draft: Draft, issuer: SigningIssuer, actor: Actor, now: datetime) -> IssueResult:
+        """The result without DER and serial number: nothing was signed."""
+        new = _new_certificate(draft, None, issuer.record.id, actor, now)
+        with self._db.read() as conn:
+            self.require_room(conn, new)
+        return IssueResult(certificate_record(new, issuer.record.name), chain_below_root(issuer.record))
+
+    def replay(self, conn: Connection, earlier: IdempotencyRecord, payload: bytes) -> IssueResult:
+        """The result of an earlier call. Raises AlreadyExists (REQUEST_ID_REUSED)."""
+        require_same(earlier, payload)
+        record = certificates.get_certificate_by_id(conn, earlier.outcome)
+        if record is None:
+            raise RuntimeError(f"a request id names certificate {earlier.outcome}, which is gone")
+        return IssueResult(record, chain_below_root(self._issuers.by_id(record.issuer_id)))
+
+    def require_room(self, conn: Connection, new: NewCertificate, batch: Batch | None = None) -> None:
+        """Raises ResourceExhausted (TOO_MANY_DELEGATES) for a responder certificate too many."""
+        if new.profile != OCSP_RESPONDER:
+            return
+        pending = batch.pending_delegates(new.actor.identity, new.issuer_id) if batch else ()
+        require_room(conn, new, self._settings.max_live_delegates, self._clock(), pending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """Step 5, in the writer's transaction."""
+
+    issuing: Issuing
+    new: NewCertificate
+    issuer: SigningIssuer
+    key: IdempotencyKey | None
+    payload: bytes
+
+    @property
+    def serialise(self) -> bool:
+        return self.new.profile == OCSP_RESPONDER
+
+    def decide(self, batch: Batch) -> Plan[IssueResult]:
+        match batch.remembered(self.key):
+            case IdempotencyRecord() as earlier:
+                result = self.issuing.replay(batch.conn, earlier, self.payload)
+                return Plan(lambda: result)
+            case Memory(result=PendingCertificate() as pending) as earlier:
+                require_same(earlier, self.payload)
+                return Plan(lambda: self._result(pending))
+        self.issuing.require_room(batch.conn, self.new, batch)
+        pending = PendingCertificate(self.new)
+        memory = Memory(self.key, self.payload, pending, self.new.issued_at) if self.key else None
+        return Plan(lambda: self._result(pending), certificate=pending, memory=memory)
+
+    def _result(self, pending: PendingCertificate) -> IssueResult:
+        return IssueResult(written_record(pending, self.issuer.record.name), chain_below_root(self.issuer.record))
+
+
+def _require_role(profile: Profile, actor: Actor) -> None:
+    if actor.role not in profile.roles:
+        allowed = ", ".join(sorted(profile.roles))
+        raise PermissionDenied(
+            "PROFILE_NOT_ALLOWED",
+            f"profile {profile.name} is for the roles {allowed}; you are {actor.role}",
+            field="profile",
+            metadata={"profile": profile.name, "role": actor.role},
+        )
+
+
+def _payload(command: IssueCommand, profile: Profile, request: CertificateRequest) -> bytes:
+    return payload_sha256(
+        {
+            "csr": request.der,
+            "issuer": command.issuer,
+            "profile": profile.name,
+            "names": None if command.names is None else command.names.labelled(),
+            "not_after": command.not_after,
+            "validity": command.validity,
+        }
+    )
+
+
+def _new_certificate(draft: Draft, der: bytes | None, issuer_id: int, actor: Actor, now: datetime) -> NewCertificate:
+    return NewCertificate(
+        issuer_id=issuer_id,
+        serial=b"" if der is None else draft.serial,
+        der=der,
+        subject=draft.subject_text,
+        common_name=draft.common_name,
+        subject_alternative_names=draft.sans.labelled(),
+        profile=draft.profile.name,
+        public_key_sha256=draft.public_key_sha256,
+        not_before=draft.not_before,
+        not_after=draft.not_after,
+        issued_at=now,
+        actor=actor,
+    )
+
+
+def _resolved(result: IssueResult) -> Future[IssueResult]:
+    future: Future[IssueResult] = Future()
+    future.set_result(result)
+    return future

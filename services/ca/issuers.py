@@ -1,0 +1,130 @@
+"""The issuers as the use cases see them: found by name, and ready to sign.
+
+Issuers hardly ever change, and every call needs one, so what was read is used for up to a second.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+
+from cryptography import x509
+
+from services.ca.keystore import KeyStore
+from services.ca.urls import authority_urls
+from services.db import issuers
+from services.db.engine import Database
+from services.db.records import IssuerRecord, IssuerState
+from services.errors import FailedPrecondition, NotFound
+from services.pki.certificates import AuthorityUrls, Issuer
+
+MAX_AGE = 1.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningIssuer:
+    """An issuer with its key, and what goes into and along with the certificates that it signs."""
+
+    record: IssuerRecord
+    signer: Issuer
+    urls: AuthorityUrls
+
+
+class IssuerDirectory:
+    """Finds issuers. Safe to use from many threads."""
+
+    def __init__(
+        self, db: Database, keys: KeyStore, public_url: str, *, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._db = db
+        self._keys = keys
+        self._public_url = public_url
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._records: tuple[IssuerRecord, ...] = ()
+        self._read_at = float("-inf")
+        self._signing: dict[int, SigningIssuer] = {}
+
+    def all(self) -> tuple[IssuerRecord, ...]:
+        """All issuers, at most a second old."""
+        with self._lock:
+            if self._ticks() - self._read_at >= MAX_AGE:
+                read_at = self._ticks()
+                self._records = self._read()
+                self._read_at = read_at
+            return self._records
+
+    def _fresh(self) -> Iterator[IssuerRecord]:
+        """Read again, but only when somebody asks for the first of them."""
+        yield from self._read()
+
+    def _read(self) -> tuple[IssuerRecord, ...]:
+        with self._db.read() as conn:
+            return tuple(issuers.list_issuers(conn))
+
+    def named(self, name: str, field: str = "issuer") -> IssuerRecord:
+        """The issuer of that name. Raises NotFound (ISSUER_UNKNOWN, on `field`)."""
+        for record in self.all():
+            if record.name == name:
+                return record
+        raise NotFound(
+            "ISSUER_UNKNOWN", f"there is no issuer {name[:64]!r}; ListIssuers tells which there are", field=field
+        )
+
+    def by_id(self, issuer_id: int) -> IssuerRecord:
+        """The issuer of a recorded certificate."""
+        for record in chain(self.all(), self._fresh()):
+            if record.id == issuer_id:
+                return record
+        raise RuntimeError(f"a certificate names issuer {issuer_id}, which is gone")
+
+    def for_issuing(self, name: str, now: datetime) -> SigningIssuer:
+        """The issuer of that name, or the only active one if `name` is empty, with its key.
+
+        Raises NotFound ISSUER_UNKNOWN; FailedPrecondition ISSUER_NOT_ACTIVE, ISSUER_AMBIGUOUS, ISSUER_EXPIRED;
+        Unavailable KEY_UNAVAILABLE.
+        """
+        record = self.named(name) if name else self._only_active(now)
+        if record.state is not IssuerState.ACTIVE:
+            raise FailedPrecondition("ISSUER_NOT_ACTIVE", f"issuer {record.name} issues nothing here", field="issuer")
+        signing = self.with_key(record)
+        if now > signing.signer.not_after:
+            raise FailedPrecondition(
+                "ISSUER_EXPIRED", f"the certificate of issuer {record.name} has expired", field="issuer"
+            )
+        return signing
+
+    def with_key(self, record: IssuerRecord) -> SigningIssuer:
+        """That issuer, ready to sign. Raises Unavailable (KEY_UNAVAILABLE)."""
+        known = self._signing.get(record.id)
+        if known is None or known.record != record:
+            key = self._keys.signer(record)
+            certificate = x509.load_der_x509_certificate(record.certificates_der[0])
+            known = SigningIssuer(record, Issuer(certificate, key), authority_urls(self._public_url, record.name))
+            self._signing[record.id] = known
+        return known
+
+    def _only_active(self, now: datetime) -> IssuerRecord:
+        active = [record for record in self.all() if record.state is IssuerState.ACTIVE]
+        if not active:
+            raise FailedPrecondition("ISSUER_NOT_ACTIVE", "no issuer issues here", field="issuer")
+        if len(active) > 1:
+            active = [record for record in active if now <= _not_after(record)] or active
+        if len(active) > 1:
+            names = ", ".join(record.name for record in active)
+            raise FailedPrecondition("ISSUER_AMBIGUOUS", f"several issuers fit; name one of {names}", field="issuer")
+        return active[0]
+
+
+def chain_below_root(issuer: IssuerRecord) -> tuple[bytes, ...]:
+    """The CA certificates that a server sends along: the issuer's first, the root left out."""
+    return (issuer.certificates_der[0], *issuer.chain_der)[:-1]
+
+
+def _not_after(record: IssuerRecord) -> datetime:
+    return x509.load_der_x509_certificate(record.certificates_der[0]).not_valid_after_utc

@@ -1,0 +1,189 @@
+"""Revoking, putting on hold, releasing. A change is durable, and seen by every later look-up, before the call succeeds.
+
+The time of a revocation never moves: raising it to keyCompromise, or turning a hold into a revocation, keeps the time
+from which the certificate was not to be trusted (R111).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.ca.batch import Batch, Memory, PendingChange, Plan, RecordedChange
+from services.ca.issuers import IssuerDirectory
+from services.ca.payload import Value, payload_sha256
+from services.ca.records import as_of
+from services.ca.retries import require_same, retry_key
+from services.ca.settings import AuthoritySettings
+from services.ca.target import BySerial, Target
+from services.ca.writer import Writer
+from services.clock import Clock
+from services.db import certificates, status
+from services.db.engine import Connection, Database
+from services.db.records import (
+    Actor,
+    CertificateRecord,
+    ChangeAction,
+    IdempotencyKey,
+    IdempotencyRecord,
+    RevocationRecord,
+    StatusChange,
+)
+from services.errors import InvalidArgument
+from services.pki.reasons import Action, Reason, decide
+
+METHOD = "RevokeCertificate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeCommand:
+    """What is asked for. `reason` is a number of RFC 5280, section 5.3.1; 8 releases a hold."""
+
+    target: Target
+    reason: int = Reason.UNSPECIFIED
+    invalidity_at: datetime | None = None
+    validate_only: bool = False
+
+
+class Revoking:
+    """The use case."""
+
+    def __init__(
+        self, db: Database, writer: Writer, issuers: IssuerDirectory, settings: AuthoritySettings, clock: Clock
+    ) -> None:
+        self._db = db
+        self._writer = writer
+        self._issuers = issuers
+        self._settings = settings
+        self._clock = clock
+
+    def begin(self, command: RevokeCommand, actor: Actor) -> Future[CertificateRecord]:
+        """Queue the change; the future resolves once it is durable. Raises DomainError, as the future does."""
+        _require_past(command, self._clock())
+        work = _Revocation(self, command, actor, None if command.validate_only else retry_key(actor, METHOD))
+        if command.validate_only:
+            return self._validate(work)
+        return self._writer.submit(work)
+
+    def _validate(self, work: _Revocation) -> Future[CertificateRecord]:
+        future: Future[CertificateRecord] = Future()
+        with self._db.read() as conn:
+            future.set_result(work.decide(Batch(conn)).answer())
+        return future
+
+    def find(self, conn: Connection, target: Target) -> CertificateRecord:
+        """The certificate that is meant."""
+        return target.find(conn, self._issuers)
+
+    def change(self, current: RevocationRecord | None, command: RevokeCommand, now: datetime) -> _Decision | None:
+        """What the command does to a certificate that is revoked like this; None: nothing. Raises DomainError."""
+        action = decide(current.reason if current else None, command.reason, self._settings.reasons)
+        match action:
+            case Action.NOTHING:
+                return None
+            case Action.RELEASE:
+                return _Decision(ChangeAction.RELEASE, None)
+        revocation = RevocationRecord(
+            revoked_at=current.revoked_at if current else now,
+            reason=command.reason,
+            invalidity_at=command.invalidity_at or (current.invalidity_at if current else None),
+        )
+        return _Decision(ChangeAction.HOLD if action is Action.HOLD else ChangeAction.REVOKE, revocation)
+
+    def now(self) -> datetime:
+        """The time at which a change is decided."""
+        return self._clock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    action: ChangeAction
+    revocation: RevocationRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Revocation:
+    """One change of a status, in the writer's transaction."""
+
+    revoking: Revoking
+    command: RevokeCommand
+    actor: Actor
+    key: IdempotencyKey | None
+
+    @property
+    def serialise(self) -> bool:
+        return True
+
+    def decide(self, batch: Batch) -> Plan[CertificateRecord]:
+        payload = _payload(self.command)
+        if earlier := batch.remembered(self.key):
+            require_same(earlier, payload)
+            return _replay(batch, earlier)
+        record = self.revoking.find(batch.conn, self.command.target)
+        before = batch.latest_change(record.issuer_id, record.serial)
+        current = before.change.revocation if before else record.revocation
+        now = self.revoking.now()
+        decision = self.revoking.change(current, self.command, now)
+        result: PendingChange | RecordedChange
+        if decision is None:
+            result, change, after = before or RecordedChange(record.revision), None, current
+        else:
+            result = change = PendingChange(self._status_change(record, decision, now))
+            after = decision.revocation
+        memory = Memory(self.key, payload, result, now) if self.key else None
+        return Plan(lambda: as_of(record, after, result.revision or record.revision), change=change, memory=memory)
+
+    def _status_change(self, record: CertificateRecord, decision: _Decision, now: datetime) -> StatusChange:
+        return StatusChange(
+            issuer_id=record.issuer_id,
+            serial=record.serial,
+            action=decision.action,
+            revocation=decision.revocation,
+            changed_at=now,
+            actor=self.actor,
+        )
+
+
+def _replay(batch: Batch, earlier: IdempotencyRecord | Memory) -> Plan[CertificateRecord]:
+    """The revocation as it was recorded then, whatever has become of it since."""
+    match earlier:
+        case Memory(result=PendingChange() as pending):
+            record = _recorded(batch.conn, pending.change)
+            return Plan(lambda: as_of(record, pending.change.revocation, pending.revision))
+        case Memory(result=result):
+            revision = result.outcome()
+        case IdempotencyRecord(outcome=revision):
+            pass
+    change = status.get_change(batch.conn, revision)
+    if change is None:
+        raise RuntimeError(f"a request id names change {revision}, which is gone")
+    replayed = as_of(_recorded(batch.conn, change), change.revocation, revision)
+    return Plan(lambda: replayed)
+
+
+def _recorded(conn: Connection, change: StatusChange) -> CertificateRecord:
+    record = certificates.get_certificate(conn, change.issuer_id, change.serial)
+    if record is None:
+        raise RuntimeError("a change names a certificate that is gone")
+    return record
+
+
+def _require_past(command: RevokeCommand, now: datetime) -> None:
+    if command.invalidity_at is None:
+        return
+    if command.reason == Reason.REMOVE_FROM_CRL:
+        raise InvalidArgument("INVALIDITY_TIME_INVALID", "a release has no invalidity time", field="invalidity_time")
+    if command.invalidity_at > now:
+        raise InvalidArgument(
+            "INVALIDITY_TIME_INVALID", "the invalidity time is in the future", field="invalidity_time"
+        )
+
+
+def _payload(command: RevokeCommand) -> bytes:
+    target: dict[str, Value] = (
+        {"issuer": command.target.issuer, "serial": command.target.serial.hex()}
+        if isinstance(command.target, BySerial)
+        else {"certificate": command.target.der}
+    )
+    return payload_sha256(target | {"reason": command.reason, "invalidity_time": command.invalidity_at})

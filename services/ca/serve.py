@@ -1,0 +1,147 @@
+"""The ca process: from settings to a running service, and to a clean end.
+
+Whatever is wrong with the database, the keys, the certificates or the address is raised before the first call is
+accepted. At the end calls are refused first, then what is queued is written, then the database is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from services.ca.authority import CertificateAuthority
+from services.ca.keystore import HeldKeys, load_keys
+from services.ca.servicer import CertificateAuthorityServicer
+from services.ca.settings import AuthoritySettings
+from services.ca.upkeep import HealthReport, keep_pruning
+from services.ca.writer import Writer
+from services.clock import Clock, utc_now
+from services.config import CaSettings, Settings
+from services.db import credentials, issuers, position, schema
+from services.db.engine import Database
+from services.passphrases import read_passphrase
+from services.rpc.deny_list import DenyList
+from services.rpc.identity import Authenticator
+from services.rpc.lifecycle import serve_until_signal
+from services.rpc.metrics import RpcMetrics, serve_metrics
+from services.rpc.server import RpcServer, TlsFiles, build_server
+
+SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full_name
+
+SIGNING_THREADS = 2
+READING_THREADS = 4
+
+
+async def serve(
+    settings: Settings, *, ready: Callable[[RpcServer], None] | None = None, clock: Clock = utc_now
+) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called with the server once it accepts calls.
+
+    Raises ConfigError for settings that cannot be used, and DomainError for a database or a key that cannot.
+    """
+    async with AsyncExitStack() as stack:
+        db = Database.open(settings.database.url)
+        stack.callback(db.close)
+        schema.check_current(db)
+        keys = _load_keys(db, settings)
+        writer = Writer(db)
+        stack.callback(writer.close)
+        authority = CertificateAuthority(db, writer, keys, _authority_settings(settings), clock=clock)
+        workers = _executor(stack, SIGNING_THREADS, "ca-sign")
+        readers = _executor(stack, READING_THREADS, "ca-read")
+        deny_list = DenyList(partial(_denied, db))
+        deny_list.start()
+        stack.callback(deny_list.stop)
+        servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
+        server = _build_server(settings, servicer, deny_list, _metrics(stack, settings.ca), clock)
+        _begin_history(db)
+        health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE))
+        await health.update()
+        _in_background(stack, health.keep(), keep_pruning(db, clock, readers))
+        await serve_until_signal(server, ready=partial(ready, server) if ready else None)
+
+
+def _in_background(stack: AsyncExitStack, *jobs: Coroutine[Any, Any, None]) -> None:
+    """Run jobs until the end; they never fail."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+
+    async def stop() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+
+
+def _load_keys(db: Database, settings: Settings) -> HeldKeys:
+    with db.read() as conn:
+        records = issuers.list_issuers(conn)
+    return load_keys(records, settings.base, partial(_passphrase, settings.ca))
+
+
+def _passphrase(settings: CaSettings, issuer: str) -> bytes:
+    return read_passphrase(issuer, file=settings.passphrase_files.get(issuer, settings.passphrase_file))
+
+
+def _begin_history(db: Database) -> None:
+    # The only writer starts again: perhaps on a restored database, whose revisions say nothing to those who watched
+    # the one before. They have to drop what they know.
+    with db.write() as conn:
+        position.new_history(conn)
+
+
+def _authority_settings(settings: Settings) -> AuthoritySettings:
+    return AuthoritySettings(
+        public_url=settings.ca.public_url,
+        max_live_delegates=settings.ca.max_live_delegates,
+        reasons=settings.ca.reasons,
+        trust_domain=settings.tls.trust_domain,
+    )
+
+
+def _executor(stack: AsyncExitStack, threads: int, name: str) -> ThreadPoolExecutor:
+    executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    stack.callback(executor.shutdown)
+    return executor
+
+
+def _denied(db: Database) -> frozenset[str]:
+    with db.read() as conn:
+        return credentials.denied_fingerprints(conn)
+
+
+def _metrics(stack: AsyncExitStack, settings: CaSettings) -> RpcMetrics:
+    registry = CollectorRegistry()
+    if settings.metrics_listen:
+        stack.callback(serve_metrics(settings.metrics_listen, registry))
+    return RpcMetrics(registry)
+
+
+def _build_server(
+    settings: Settings,
+    servicer: CertificateAuthorityServicer,
+    deny_list: DenyList,
+    metrics: RpcMetrics,
+    clock: Clock,
+) -> RpcServer:
+    files = settings.tls.credential("ca")
+
+    def add(server: grpc.aio.Server) -> None:
+        ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server(servicer, server)
+
+    return build_server(
+        listen=settings.ca.listen,
+        tls=TlsFiles(settings.tls.root, files.certificate, files.key),
+        services={SERVICE: add},
+        authenticator=Authenticator(trust_domain=settings.tls.trust_domain, is_denied=deny_list.is_denied, clock=clock),
+        deny_list=deny_list,
+        metrics=metrics,
+    )

@@ -1,0 +1,200 @@
+"""The gRPC face of the certificate authority: parse, call, convert. What anything means is in the use cases.
+
+Parsing requests, checking and signing take processor time, and reads wait for the database: both happen in threads, so
+that the event loop stays free. No thread waits for a commit.
+"""
+
+# ruff: noqa: N802, ARG002 - the contract names the methods and their arguments
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import TypeVar
+
+import grpc
+
+from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from services.ca.authority import CertificateAuthority
+from services.ca.bridge import Bridge
+from services.ca.find import ListQuery
+from services.ca.issue import IssueCommand, IssueResult
+from services.ca.revoke import RevokeCommand
+from services.ca.target import ByCertificate, BySerial, Target
+from services.clock import Clock, from_epoch, to_epoch, utc_now
+from services.db.records import CertificateCursor, CertificateState
+from services.errors import InvalidArgument
+from services.pki.names import SubjectAlternativeNames
+from services.rpc import messages, paging
+from services.rpc.identity import current_caller
+
+T = TypeVar("T")
+
+
+class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServicer):
+    """Serves goodstanding.ca.v1.CertificateAuthorityService.
+
+    `workers` checks and signs, `readers` reads; two executors, so that a slow listing does not hold up issuing. Make it
+    inside the event loop that serves.
+    """
+
+    def __init__(
+        self, authority: CertificateAuthority, *, workers: Executor, readers: Executor, clock: Clock = utc_now
+    ) -> None:
+        self._authority = authority
+        self._bridge = Bridge(workers)
+        self._readers = readers
+        self._clock = clock
+
+    async def IssueCertificate(
+        self,
+        request: ca_pb2.IssueCertificateRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.IssueCertificateRequest, ca_pb2.IssueCertificateResponse],
+    ) -> ca_pb2.IssueCertificateResponse:
+        """Issue a certificate."""
+        actor = current_caller().actor(messages.read_request_id(request.request_id) or "")
+        command = _issue_command(request)
+        result = await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+        return self._issue_response(result)
+
+    async def RevokeCertificate(
+        self,
+        request: ca_pb2.RevokeCertificateRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.RevokeCertificateRequest, ca_pb2.RevokeCertificateResponse],
+    ) -> ca_pb2.RevokeCertificateResponse:
+        """Revoke, put on hold or release a certificate."""
+        actor = current_caller().actor(messages.read_request_id(request.request_id) or "")
+        command = _revoke_command(request)
+        record = await self._bridge.run(lambda: self._authority.begin_revoke(command, actor))
+        return ca_pb2.RevokeCertificateResponse(certificate=messages.certificate_message(record, self._clock()))
+
+    async def GetCertificate(
+        self,
+        request: ca_pb2.GetCertificateRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.GetCertificateRequest, ca_pb2.GetCertificateResponse],
+    ) -> ca_pb2.GetCertificateResponse:
+        """Return one certificate."""
+        target = _by_serial(
+            messages.read_issuer_and_serial(request.issuer_and_serial_number, "issuer_and_serial_number")
+        )
+        record = await self._read(lambda: self._authority.get(target))
+        return ca_pb2.GetCertificateResponse(
+            certificate=messages.certificate_message(record, self._clock()),
+            certificate_pem=messages.pem(record.der) if record.der else "",
+        )
+
+    async def ListCertificates(
+        self,
+        request: ca_pb2.ListCertificatesRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.ListCertificatesRequest, ca_pb2.ListCertificatesResponse],
+    ) -> ca_pb2.ListCertificatesResponse:
+        """Return one page of certificates."""
+        query, filters = _list_query(request)
+        page = await self._read(lambda: self._authority.list(query))
+        now = self._clock()
+        cursor = (to_epoch(page.next.issued_at), page.next.id) if page.next else None
+        return ca_pb2.ListCertificatesResponse(
+            certificates=[messages.certificate_message(record, now, with_der=False) for record in page.certificates],
+            next_page_token=paging.encode_token(cursor, filters) if cursor else "",
+        )
+
+    async def ListIssuers(
+        self,
+        request: ca_pb2.ListIssuersRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.ListIssuersRequest, ca_pb2.ListIssuersResponse],
+    ) -> ca_pb2.ListIssuersResponse:
+        """Return all issuers."""
+        records = await self._read(self._authority.issuers)
+        return ca_pb2.ListIssuersResponse(issuers=[messages.issuer_message(record) for record in records])
+
+    async def _read(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    def _issue_response(self, result: IssueResult) -> ca_pb2.IssueCertificateResponse:
+        der = result.certificate.der
+        return ca_pb2.IssueCertificateResponse(
+            certificate=messages.certificate_message(result.certificate, self._clock()),
+            chain_der=result.chain_der,
+            certificate_pem=messages.pem(der) if der else "",
+            chain_pem=messages.pem_chain(result.chain_der),
+        )
+
+
+def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:
+    csr_der, csr_pem = messages.read_csr(request)
+    not_after, validity = messages.read_lifetime(request)
+    names = request.subject_alternative_names
+    return IssueCommand(
+        csr_der=csr_der,
+        csr_pem=csr_pem,
+        issuer=request.issuer,
+        profile=request.profile,
+        names=_names(names) if request.HasField("subject_alternative_names") else None,
+        not_after=not_after,
+        validity=validity,
+        validate_only=request.validate_only,
+    )
+
+
+def _names(given: ca_pb2.SubjectAlternativeNames) -> SubjectAlternativeNames:
+    return SubjectAlternativeNames(
+        dns=tuple(given.dns_names),
+        ip=tuple(given.ip_addresses),
+        email=tuple(given.email_addresses),
+        uri=tuple(given.uris),
+    )
+
+
+def _revoke_command(request: ca_pb2.RevokeCertificateRequest) -> RevokeCommand:
+    return RevokeCommand(
+        target=_target(messages.read_revoke_target(request)),
+        reason=messages.read_reason(request.reason),
+        invalidity_at=messages.read_optional_time(request, "invalidity_time"),
+        validate_only=request.validate_only,
+    )
+
+
+def _target(given: messages.CertificateTarget) -> Target:
+    if given.certificate_der is not None:
+        return ByCertificate(given.certificate_der)
+    return _by_serial(given)
+
+
+def _by_serial(given: messages.CertificateTarget) -> BySerial:
+    return BySerial.parse(given.serial_number or "", given.issuer or "")
+
+
+def _list_query(request: ca_pb2.ListCertificatesRequest) -> tuple[ListQuery, Sequence[str]]:
+    """The query, and the filters that its page tokens are bound to."""
+    state = messages.read_state(request.state)
+    not_after_from = messages.read_optional_time(request, "not_after_from_time")
+    not_after_until = messages.read_optional_time(request, "not_after_until_time")
+    filters = (
+        request.issuer,
+        state or "",
+        request.profile,
+        request.name.lower(),
+        str(not_after_from or ""),
+        str(not_after_until or ""),
+    )
+    cursor = paging.decode_token(request.page_token, filters)
+    query = ListQuery(
+        page_size=paging.page_size(request.page_size),
+        after=_cursor(cursor) if cursor else None,
+        issuer=request.issuer,
+        state=CertificateState(state) if state else None,
+        profile=request.profile,
+        name=request.name,
+        not_after_from=not_after_from,
+        not_after_until=not_after_until,
+    )
+    return query, filters
+
+
+def _cursor(values: Sequence[int]) -> CertificateCursor:
+    try:
+        return CertificateCursor(from_epoch(values[0]), values[1])
+    except (ValueError, OverflowError, OSError):
+        raise InvalidArgument(
+            "PAGE_TOKEN_INVALID", "page_token is not a next_page_token of this service", field="page_token"
+        ) from None

@@ -1,0 +1,16 @@
+"""What the certificate authority needs to be told, apart from its database and its keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthoritySettings:
+    """Settings of the use cases. `public_url` is where relying parties reach the gateway; it goes into certificates."""
+
+    public_url: str
+    max_live_delegates: int = 3
+    reasons: Literal["rfc5280", "baseline"] = "rfc5280"
+    trust_domain: str = "goodstanding"

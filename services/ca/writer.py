@@ -1,0 +1,189 @@
+"""Group commit: one thread, one transaction at a time, many callers' works in each.
+
+What it guarantees:
+
+* A work's future resolves only after the transaction that holds its writes is durable (G1).
+* A work that fails has written nothing, and its neighbours in the batch do not notice.
+* Works are decided one after the other, each seeing what the ones before it in the batch want written, so that two of
+  them never act on the same state.
+* When a commit fails, every work of the batch fails with Unavailable: none is answered as if it had been written.
+* The queue is bounded, and `close` finishes what it holds.
+
+A transaction costs much the same for one certificate as for fifty. Whatever has queued while one was committing shares
+the next; and where the last one was shared, the next waits a moment for the others who are being signed for just now.
+So a lone caller never waits for company, and a crowd pays for the disk once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, Self, TypeVar
+
+from services.ca.batch import Batch, Plan, Work
+from services.db.engine import Conflict, Database
+from services.db.records import IdempotencyKey
+from services.errors import DomainError, ResourceExhausted, Unavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_BATCH = 64
+MAX_QUEUE = 4096
+MAX_ATTEMPTS = 3
+LINGER_SECONDS = 0.004
+
+
+class _Job(Generic[T]):
+    """A work with the future that its caller waits for."""
+
+    __slots__ = ("future", "work")
+
+    def __init__(self, work: Work[T]) -> None:
+        self.work = work
+        self.future: Future[T] = Future()
+
+
+class Writer:
+    """Owns the thread that writes. Close it to finish what is queued."""
+
+    def __init__(self, db: Database, *, max_batch: int = MAX_BATCH, max_queue: int = MAX_QUEUE) -> None:
+        self._db = db
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._queue: deque[_Job[Any]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._crowd = 1
+        self._thread = threading.Thread(target=self._run, name="ca-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> Future[T]:
+        """Queue a work; the future resolves once it is durable.
+
+        A future that is cancelled before its batch begins takes its work with it; later it cannot be cancelled.
+
+        Raises:
+            ResourceExhausted: the queue is full (QUEUE_FULL).
+            Unavailable: the writer is closing (SHUTTING_DOWN).
+        """
+        job = _Job(work)
+        with self._wake:
+            if self._closing:
+                raise Unavailable("SHUTTING_DOWN", "the certificate authority is shutting down; try again")
+            if len(self._queue) >= self._max_queue:
+                raise ResourceExhausted("QUEUE_FULL", "too many requests are waiting to be written; try again later")
+            self._queue.append(job)
+            self._wake.notify()
+        return job.future
+
+    def close(self, timeout: float | None = None) -> None:
+        """Refuse new works, finish those queued, and stop the thread. May be called again."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while jobs := self._next_batch():
+            begun = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if begun:
+                self._write(begun)
+
+    def _next_batch(self) -> list[_Job[Any]]:
+        """Wait for works; empty once closed and done."""
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            self._linger()
+            size = min(len(self._queue), self._max_batch)
+            self._crowd = size
+            return [self._queue.popleft() for _ in range(size)]
+
+    def _linger(self) -> None:
+        """Give those who were in the last batch, and will be back, a moment to catch up with who is here already."""
+        deadline = time.monotonic() + LINGER_SECONDS
+        while 0 < len(self._queue) < min(self._crowd, self._max_batch) and not self._closing:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            self._wake.wait(remaining)
+
+    def _write(self, jobs: Sequence[_Job[Any]]) -> None:
+        try:
+            self._attempt(jobs)
+        except Conflict:
+            # Another process was first with a key or a lock. What it wrote is there to be seen now.
+            self._write_each(jobs)
+        except DomainError as error:
+            _fail(jobs, error)
+        except Exception:
+            log.exception("a batch of %d failed; its works are written one by one", len(jobs))
+            self._write_each(jobs)
+
+    def _write_each(self, jobs: Sequence[_Job[Any]]) -> None:
+        """Alone, each work succeeds or fails for itself."""
+        for job in jobs:
+            self._write_alone(job)
+
+    def _write_alone(self, job: _Job[Any]) -> None:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return self._attempt([job])
+            except Conflict as error:
+                if attempt == MAX_ATTEMPTS:
+                    _fail([job], error)
+            except Exception as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
+                return _fail([job], error)
+        return None
+
+    def _attempt(self, jobs: Sequence[_Job[Any]]) -> None:
+        """Decide all, write all, commit, and only then tell the callers."""
+        refused: list[tuple[_Job[Any], Exception]] = []
+        accepted: list[tuple[_Job[Any], Plan[Any]]] = []
+        with self._db.write() as conn:
+            batch = Batch(conn, keys=_keys(jobs), reserve=len(jobs) if any(job.work.serialise for job in jobs) else 0)
+            for job in jobs:
+                try:
+                    plan = job.work.decide(batch)
+                except Unavailable:
+                    raise
+                except DomainError as error:
+                    refused.append((job, error))
+                else:
+                    batch.add(plan)
+                    accepted.append((job, plan))
+            batch.flush()
+        for job, refusal in refused:
+            job.future.set_exception(refusal)
+        for job, plan in accepted:
+            _answer(job, plan)
+
+
+def _keys(jobs: Sequence[_Job[Any]]) -> list[IdempotencyKey]:
+    return [job.work.key for job in jobs if job.work.key]
+
+
+def _answer(job: _Job[Any], plan: Plan[Any]) -> None:
+    try:
+        answer = plan.answer()
+    except Exception as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
+        job.future.set_exception(error)
+    else:
+        job.future.set_result(answer)
+
+
+def _fail(jobs: Sequence[_Job[Any]], error: Exception) -> None:
+    for job in jobs:
+        job.future.set_exception(error)

@@ -1,0 +1,200 @@
+"""Group commit: what shares a transaction, and what happens to the others when one work or the commit fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from services.ca.batch import Batch, Plan
+from services.ca.issue import IssueCommand
+from services.ca.writer import Writer
+from services.db.engine import Connection, Database
+from services.db.records import IdempotencyKey
+from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from tests.ca.world import Ca, make_actor, make_csr
+
+
+@dataclass
+class FakeWork:
+    """A work that runs a function as its decision."""
+
+    decision: Callable[[Batch], object]
+    key: IdempotencyKey | None = None
+    serialise: bool = False
+
+    def decide(self, batch: Batch) -> Plan[object]:
+        """Run it."""
+        found = self.decision(batch)
+        return Plan(lambda: found)
+
+
+class Gate(FakeWork):
+    """A work that holds its transaction until it is let go, so that others queue behind it."""
+
+    def __init__(self) -> None:
+        self.begun, self.release = threading.Event(), threading.Event()
+        super().__init__(self._wait)
+
+    def _wait(self, batch: Batch) -> None:
+        self.begun.set()
+        assert self.release.wait(10)
+
+
+class FlakyDatabase:
+    """The real database, with commits that fail on demand."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.errors: list[Exception] = []
+        self.transactions = 0
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction."""
+        self.transactions += 1
+        with self.db.write() as conn:
+            yield conn
+            if self.errors:
+                raise self.errors.pop(0)
+
+
+def refuse(batch: Batch) -> object:
+    """Refuse."""
+    raise FailedPrecondition("NOT_ON_HOLD", "no")
+
+
+def crash(batch: Batch) -> object:
+    """Fail as a bug would."""
+    raise ZeroDivisionError
+
+
+def run_behind_gate(writer: Writer, *works: FakeWork) -> list[object]:
+    """Queue works while a transaction is running, so that they share the next; return results or errors."""
+    gate = Gate()
+    first = writer.submit(gate)
+    assert gate.begun.wait(10)
+    futures = [writer.submit(work) for work in works]
+    gate.release.set()
+    first.result(10)
+    return [future.exception(10) or future.result() for future in futures]
+
+
+def test_works_that_queue_share_a_transaction(database: Database) -> None:
+    """Whatever queued while a transaction was running is in one transaction after it."""
+    with Writer(database) as writer:
+        batches = run_behind_gate(writer, *(FakeWork(lambda batch: batch) for _ in range(10)))
+    assert len({id(batch) for batch in batches}) == 1
+
+
+def test_a_batch_has_an_upper_size(database: Database) -> None:
+    """More works than fit make more transactions."""
+    with Writer(database, max_batch=4) as writer:
+        batches = run_behind_gate(writer, *(FakeWork(lambda batch: batch) for _ in range(10)))
+    assert len({id(batch) for batch in batches}) == 3
+
+
+@pytest.mark.parametrize(
+    ("failing", "error"),
+    [
+        pytest.param(refuse, FailedPrecondition, id="refusal"),
+        pytest.param(crash, ZeroDivisionError, id="bug"),
+    ],
+)
+def test_a_failing_work_harms_nobody(
+    database: Database, failing: Callable[[Batch], object], error: type[Exception]
+) -> None:
+    """Its neighbours succeed; it alone gets its error."""
+    with Writer(database) as writer:
+        before, failed, after = run_behind_gate(
+            writer, FakeWork(lambda _: "one"), FakeWork(failing), FakeWork(lambda _: "two")
+        )
+    assert (before, after) == ("one", "two")
+    assert isinstance(failed, error)
+
+
+def test_a_row_that_cannot_be_written_harms_nobody(ca: Ca) -> None:
+    """A work whose write breaks a constraint fails alone, after its neighbours were written one by one."""
+    issuer = make_actor("issuer")
+    one = ca.issue(issuer)
+    used, fresh = one.certificate.serial, b"\x01" * 16
+    authority = ca.authority
+    gate = Gate()
+    ca.writer.submit(gate)
+    assert gate.begun.wait(10)
+    authority._issuing._serials = iter([used, fresh]).__next__
+    futures = [authority.begin_issue(IssueCommand(csr_der=make_csr()), issuer) for _ in range(2)]
+    gate.release.set()
+    assert isinstance(futures[0].exception(10), Unavailable)
+    assert futures[1].result(10).certificate.serial == fresh
+
+
+def test_all_of_a_batch_fail_together(database: Database) -> None:
+    """A commit that fails fails every work of its batch with Unavailable, and the writer goes on."""
+    flaky = FlakyDatabase(database)
+    with Writer(flaky) as writer:  # type: ignore[arg-type]
+
+        def break_commit(batch: Batch) -> None:
+            flaky.errors = [Unavailable("DATABASE_UNAVAILABLE", "gone")]
+
+        results = run_behind_gate(writer, FakeWork(break_commit), *(FakeWork(lambda _: "written") for _ in range(3)))
+        assert writer.submit(FakeWork(lambda _: "later")).result(10) == "later"
+    assert all(isinstance(result, Unavailable) for result in results)
+
+
+def test_a_full_queue_refuses(database: Database) -> None:
+    """Past the bound a work is refused at once, and those inside are finished."""
+    with Writer(database, max_queue=2) as writer:
+        gate = Gate()
+        writer.submit(gate)
+        assert gate.begun.wait(10)
+        inside = [writer.submit(FakeWork(lambda _: "done")) for _ in range(2)]
+        with pytest.raises(ResourceExhausted) as refused:
+            writer.submit(FakeWork(lambda _: "too many"))
+        gate.release.set()
+        assert [future.result(10) for future in inside] == ["done", "done"]
+    assert refused.value.reason == "QUEUE_FULL"
+
+
+def test_close_finishes_what_is_queued(database: Database) -> None:
+    """A clean stop writes everything that was taken in, and takes in no more."""
+    writer = Writer(database)
+    gate = Gate()
+    writer.submit(gate)
+    assert gate.begun.wait(10)
+    futures = [writer.submit(FakeWork(lambda _: "done")) for _ in range(100)]
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    gate.release.set()
+    closing.join(10)
+    assert [future.result(0) for future in futures] == ["done"] * 100
+    with pytest.raises(Unavailable):
+        writer.submit(FakeWork(lambda _: "late"))
+
+
+def test_a_cancelled_work_is_not_carried_out(database: Database) -> None:
+    """A caller that gives up while its work is queued takes the work with it."""
+    ran: list[object] = []
+    with Writer(database) as writer:
+        gate = Gate()
+        writer.submit(gate)
+        assert gate.begun.wait(10)
+        cancelled = writer.submit(FakeWork(ran.append))
+        assert cancelled.cancel()
+        gate.release.set()
+        assert writer.submit(FakeWork(lambda _: "done")).result(10) == "done"
+    assert ran == []
+
+
+def test_refusals_of_the_request_are_told_as_such(database: Database) -> None:
+    """The error reaches the caller as it was raised."""
+
+    def wrong(batch: Batch) -> object:
+        raise InvalidArgument("REASON_NOT_ALLOWED", "no", field="reason")
+
+    with Writer(database) as writer, pytest.raises(InvalidArgument) as caught:
+        writer.submit(FakeWork(wrong)).result(10)
+    assert caught.value.violations[0].field == "reason"
