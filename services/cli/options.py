@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import click
 
-P = ParamSpec("P")
+from services.addresses import parse_address, parse_http_url
+
 R = TypeVar("R")
-Decorator = Callable[[Callable[P, R]], Callable[P, R]]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 READABLE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -48,11 +47,10 @@ class HostPort(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The value, once it has both parts."""
-        host, colon, port = str(value).rpartition(":")
-        if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 65536):
-            self.fail(f"{value!r} is not HOST:PORT, such as 127.0.0.1:50051.", param, ctx)
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            self.fail(f"{value!r}: put an IPv6 address in square brackets, as in [::1]:50051.", param, ctx)
+        try:
+            parse_address(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}.", param, ctx)
         return str(value)
 
 
@@ -63,10 +61,10 @@ class HttpUrl(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The URL, without a slash at its end."""
-        parts = urlsplit(str(value))
-        if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
-            self.fail(f"{value!r} is not a plain URL such as http://ocsp.example.com.", param, ctx)
-        return str(value).rstrip("/")
+        try:
+            return parse_http_url(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}.", param, ctx)
 
 
 class Moment(click.ParamType[datetime]):
