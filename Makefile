@@ -2,11 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
-CODE := services gateway tests benchmarks migrations
+CODE := services gateway tests benchmarks migrations docker
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up test check format generate generated-up-to-date image lock bench clean
@@ -36,7 +35,7 @@ check: setup generated-up-to-date ## formatting, lint, types, contracts, generat
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy tests benchmarks migrations docker
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against protos/image.binpb
 	$(BIN)/lint-imports --no-cache
@@ -48,7 +47,7 @@ format: setup ## format the code and the contracts
 
 generate: setup ## generate the Python code of the contracts
 	@for out in python grpc_python mypy mypy_grpc; do flags="$$flags --$${out}_out=$(or $(OUT),protos)"; done; \
-	$(BIN)/python -m grpc_tools.protoc -I protos $$flags $(PROTOS) 2> >(grep -v '^Writing mypy' >&2)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos $$flags $(PROTOS) 2> >(grep -v '^Writing mypy' >&2)
 
 generated-up-to-date: setup
 	@out=$$(mktemp -d) && $(MAKE) --no-print-directory generate OUT=$$out && status=0; \
@@ -62,6 +61,8 @@ image: setup ## record the contracts as they are, for `buf breaking` to compare 
 lock: ## resolve the requirements anew (needs uv)
 	@for set in build sdist; do uv pip compile requirements/$$set.in -o requirements/$$set.txt $(LOCK); done
 	@uv pip compile pyproject.toml --extra dev -o requirements/dev.txt $(LOCK)
+	@uv pip compile pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt $(LOCK)
+	@uv pip compile requirements/gateway.in -c requirements/dev.txt -o requirements/gateway.txt $(LOCK)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --upgrade
 
 bench: setup ## measure issuing and OCSP answers beside openssl

@@ -59,6 +59,8 @@ class Ready:
     good_until: int
     """Seconds since 1970: from then on another answer has to be made (a new period, or the signer's end)."""
     entry: Entry
+    good_from: int = 0
+    """Seconds since 1970; the clock may be set back to before it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -199,25 +201,11 @@ class AnswerCache:
     def _evict(self, spare: CertificateKey) -> None:
         # `spare` was just put in: evicting it at once would make a full cache useless for new certificates.
         while self._over() and len(self._entries) > 1:
-            if self._short and (len(self._short) > len(self._entries) // 10 or not self._long):
-                self._evict_short(spare)
+            is_short_due = self._short and (len(self._short) > len(self._entries) // 10 or not self._long)
+            key, _ = (self._short if is_short_due else self._long).popitem(last=False)
+            entry = self._entries[key]
+            if entry.touched or key == spare:
+                entry.touched = 0
+                self._long[key] = None
             else:
-                self._evict_long(spare)
-
-    def _evict_short(self, spare: CertificateKey) -> None:
-        key, _ = self._short.popitem(last=False)
-        entry = self._entries[key]
-        if entry.touched or key == spare:
-            entry.touched = 0
-            self._long[key] = None
-        else:
-            self.drop(key)
-
-    def _evict_long(self, spare: CertificateKey) -> None:
-        key, _ = self._long.popitem(last=False)
-        entry = self._entries[key]
-        if entry.touched or key == spare:
-            entry.touched = 0
-            self._long[key] = None
-        else:
-            self.drop(key)
+                self.drop(key)

@@ -47,8 +47,7 @@ class Batcher(Generic[K, V]):
 
         The value may so be a little older than the call: `fetch` puts into it when it was sent, and the asker judges.
 
-        Raises:
-            TooManyWaiting: at once, if the bound is reached.
+        Raises TooManyWaiting: at once, if the bound is reached.
         """
         future = self._futures.get(key)
         if future is None:
@@ -61,7 +60,9 @@ class Batcher(Generic[K, V]):
         return await asyncio.shield(future)
 
     async def close(self) -> None:
-        """End the calls under way."""
+        """End the calls under way, and let go of those who wait for another."""
+        self._fail(list(self._waiting), asyncio.CancelledError())
+        self._waiting.clear()
         for call in list(self._calls):
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
@@ -95,6 +96,9 @@ class Batcher(Generic[K, V]):
             self._fail(keys, error if isinstance(error, Exception) else asyncio.CancelledError())
             if not isinstance(error, Exception):
                 raise
+            return
+        if len(values) != len(keys):
+            self._fail(keys, ValueError(f"{len(values)} values for {len(keys)} keys"))
             return
         for key, value in zip(keys, values, strict=True):
             self._futures.pop(key).set_result(value)

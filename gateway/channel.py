@@ -1,4 +1,7 @@
-"""mTLS channels to the services, remade when the credential's files change."""
+"""mTLS channels to the services, remade when the credential's files change.
+
+Files that are being written do no harm: a channel is only remade with a certificate and a key that belong together.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc import aio
 
 # A service that comes back is used again within half a second; gRPC alone would wait up to two minutes.
@@ -36,11 +41,31 @@ class CredentialFiles:
     def load(self) -> grpc.ChannelCredentials:
         """Credentials for gRPC.
 
-        Raises:
-            OSError: a file cannot be read.
+        Raises OSError: a file cannot be read, or does not belong to the others.
         """
         root, certificate, key = (file.read_bytes() for file in (self.root, self.certificate, self.key))
+        self._check(root, certificate, key)
         return grpc.ssl_channel_credentials(root, key, certificate)
+
+    def _check(self, root: bytes, certificate: bytes, key: bytes) -> None:
+        # gRPC itself would take anything, and then fail every call.
+        try:
+            x509.load_pem_x509_certificates(root)
+            public_key = x509.load_pem_x509_certificate(certificate).public_key()
+            fits = load_pem_private_key(key, None).public_key() == public_key
+        except (ValueError, TypeError) as error:
+            raise OSError(f"{self.root}, {self.certificate}, {self.key}: not all of them are PEM: {error}") from error
+        if not fits:
+            raise OSError(f"{self.key} is not the key of {self.certificate}")
+
+
+def is_ours() -> bool:
+    """Whether a CancelledError is for the task that caught it.
+
+    gRPC raises it too when a call ends because its channel was closed; whoever takes that for his own end is gone.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class ServiceChannel:
@@ -51,6 +76,7 @@ class ServiceChannel:
         self._files = files
         self._version = files.version()
         self._channel = self._open()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def current(self) -> aio.Channel:
@@ -63,8 +89,7 @@ class ServiceChannel:
     def refresh(self) -> None:
         """Open another channel if the credential's files have changed; calls on the old one may end in peace.
 
-        Raises:
-            OSError: a file cannot be read; the channel stays as it is.
+        Raises OSError: the files cannot be used; the channel stays as it is.
         """
         version = self._files.version()
         if version != self._version:
@@ -72,9 +97,15 @@ class ServiceChannel:
             self._version = version
 
     def reopen(self) -> None:
-        """Open another channel, such as when the old one is stuck."""
+        """Open another channel, such as when the old one is stuck.
+
+        Raises OSError: the files cannot be used; the channel stays as it is.
+        """
         old, self._channel = self._channel, self._open()
-        asyncio.get_running_loop().create_task(old.close(_GRACE))
+        closing = asyncio.get_running_loop().create_task(old.close(_GRACE))
+        # The loop itself would forget it.
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close the channel."""

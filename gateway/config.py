@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
-class ConfigurationError(Exception):
+class ConfigError(Exception):
     """The configuration cannot be used; the text names the file, the settings and what is wrong with them."""
 
 
@@ -111,19 +111,18 @@ class GatewaySettings(BaseSettings):
 def load(file: Path | None) -> GatewaySettings:
     """The settings from `file` (none: defaults, relative to the working directory) and the environment.
 
-    Raises:
-        ConfigurationError: the file cannot be read, is no TOML, or holds settings that are wrong.
+    Raises ConfigError: the file cannot be read, is no TOML, or holds settings that are wrong.
     """
     content: dict[str, Any] = {}
     if file is not None:
         try:
             content = tomllib.loads(file.read_text())
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read the configuration file {file}: {error}") from error
+            raise ConfigError(f"cannot read the configuration file {file}: {error}") from error
         except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(f"{file} is not valid TOML: {error}") from error
+            raise ConfigError(f"{file} is not valid TOML: {error}") from error
     try:
         return GatewaySettings(gateway=content.get("gateway", {}), base=file.parent if file else Path())
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(f"{file or 'the environment'}: {wrong}") from error
+        raise ConfigError(f"{file or 'the environment'}: {wrong}") from error

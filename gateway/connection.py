@@ -8,11 +8,11 @@ sent a 5xx. Who answers a request, and what, is the business of `protocol.py`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import Any, ClassVar, Final
 
 import httptools
+import structlog
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -23,7 +23,7 @@ from gateway.clock import Clock
 from gateway.headers import Wire
 from gateway.limits import NEVER, DoorCounters, Limits, Sweep
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 # What is parsed at one go. It bounds what pipelining can ask for before the connection is found to be busy.
 _SLICE: Final = 4096

@@ -29,14 +29,14 @@ class Documents:
     async def crl(self, name: str) -> RevocationList | None:
         """An issuer's revocation list; None if there is none. The last one, while the status service is away.
 
-        Raises:
-            StatusUnavailable: the service is away, and no list is held that is still current.
+        Raises StatusUnavailable: the service is away, and no list is held that is still current.
         """
         if self._issuers.by_name(name) is None:
             return None
         now = self._wall_clock()
         asked_at, held = self._held.get(name, (float("-inf"), None))
-        if now - asked_at < _HOLD:
+        # A clock that was set back must not make a list stay.
+        if 0 <= now - asked_at < _HOLD:
             return held
         try:
             crl = await self._client.crl(name)

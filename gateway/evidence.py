@@ -34,6 +34,7 @@ class Evidence:
         """When the latest answered ping was sent."""
         self._pings: OrderedDict[int, float] = OrderedDict()
         self._changes: OrderedDict[CertificateKey, int] = OrderedDict()
+        self._issuer_changes: dict[str, int] = {}
         self._forgotten = 0
         self._remembered = remembered_changes
 
@@ -48,6 +49,7 @@ class Evidence:
         self.proof = float("-inf")
         self._pings.clear()
         self._changes.clear()
+        self._issuer_changes.clear()
         self._forgotten = revision
 
     def ping_sent(self, ping: int, now: float) -> None:
@@ -60,6 +62,10 @@ class Evidence:
         self._changes.move_to_end(key)
         if len(self._changes) > self._remembered:
             _, self._forgotten = self._changes.popitem(last=False)
+
+    def issuer_changed(self, name: str, revision: int) -> None:
+        """An issuer changed at `revision`, and with it all of its certificates."""
+        self._issuer_changes[name] = revision
 
     def told_through(self, revision: int) -> None:
         """All changes up to `revision` were told."""
@@ -83,4 +89,4 @@ class Evidence:
         """Whether a look-up of `key` that was read at `revision` of `history` still holds as of `applied`."""
         if history != self.history or revision < self._forgotten:
             return False
-        return self._changes.get(key, 0) <= revision
+        return max(self._changes.get(key, 0), self._issuer_changes.get(key.issuer, 0)) <= revision

@@ -63,8 +63,7 @@ class Knowledge:
     async def look_up(self, key: CertificateKey) -> Entry:
         """The status of a certificate, looked up.
 
-        Raises:
-            StatusUnavailable: it cannot be had, or not fresh enough.
+        Raises StatusUnavailable: it cannot be had, or not fresh enough.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -101,6 +100,7 @@ class Knowledge:
         if issuers:
             self.issuers.update(issuers)
             for issuer in issuers:
+                self.evidence.issuer_changed(issuer.name, issuer.revision)
                 self.cache.drop_issuer(issuer.name)
         self.evidence.told_through(through)
 

@@ -21,8 +21,7 @@ NEVER: Final = math.inf
 class Limits:
     """The limits of the public port. Sizes in octets, times in seconds, per connection unless said otherwise.
 
-    Raises:
-        ValueError: a limit is not above zero.
+    Raises ValueError: a limit is not above zero.
     """
 
     max_connections: int = 1000

@@ -62,7 +62,7 @@ class DoorCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The current numbers."""
         seen = self._counters
-        requests = CounterMetricFamily("gateway_http_requests", "Requests on the public port.", labels=["door"])
+        requests = CounterMetricFamily("goodstanding_http_requests", "Requests on the public port.", labels=["door"])
         requests.add_metric(["protocol"], seen.requests)
         requests.add_metric(["asgi"], seen.requests_passed_on)
         yield requests
@@ -75,6 +75,10 @@ class DoorCollector(Collector):
             ("refused_requests", "Requests that were not HTTP, too large or too slow.", seen.refused_requests),
             ("stalled_writes", "Connections cut off because the client did not read.", seen.stalled_writes),
         ):
-            yield CounterMetricFamily(f"gateway_http_{name}", text, value=value)
-        yield GaugeMetricFamily("gateway_http_open_connections", "Open connections.", value=self._open_connections())
-        yield GaugeMetricFamily("gateway_http_pending", "Requests being looked up or signed.", value=self._pending())
+            yield CounterMetricFamily(f"goodstanding_http_{name}", text, value=value)
+        yield GaugeMetricFamily(
+            "goodstanding_http_open_connections", "Open connections.", value=self._open_connections()
+        )
+        yield GaugeMetricFamily(
+            "goodstanding_http_pending", "Requests being looked up or signed.", value=self._pending()
+        )

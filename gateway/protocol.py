@@ -11,12 +11,12 @@ Guarantees, per connection, on top of the limits of `connection.py`:
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import unquote
 
+import structlog
 import uvicorn
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -30,7 +30,7 @@ from gateway.limits import DoorCounters, Limits
 from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 OCSP_REQUEST: Final = b"application/ocsp-request"
 

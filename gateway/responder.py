@@ -32,7 +32,7 @@ from gateway.ocsp.response import OcspStatus, ResponseSigner, Revoked, SingleRes
 from gateway.signers import Signers
 from gateway.validity import ValidityPolicy, Window, as_time
 
-log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class Refusal(Exception):
@@ -83,10 +83,10 @@ class Responder:
         except Refusal as refusal:
             status = refusal.status
         except StatusUnavailable as error:
-            log.warning("status_unavailable", reason=str(error))
+            _logger.warning("status unavailable", reason=str(error))
             status = OcspStatus.TRY_LATER
         except Exception:  # the last line of defence: a bug must become internalError, never a hang or a 5xx
-            log.exception("internal_error", request=request_der[:512].hex())
+            _logger.exception("internal error", request=request_der[:512].hex())
             status = OcspStatus.INTERNAL_ERROR
         ANSWERS[status.name.lower()].inc()
         return Answer.error(status)
@@ -193,13 +193,13 @@ class Responder:
         answer.this_update = window.this_update
         answer.next_update = window.next_update
         answer.max_age = self._max_age
-        ready = Ready(answer, request_der, cert_id.der, signer, window.good_until, entry)
+        ready = Ready(answer, request_der, cert_id.der, signer, window.good_until, entry, window.good_from)
         self._knowledge.cache.add_ready(ready)
 
     def _usable(self, ready: Ready) -> bool:
         """Whether a ready answer may be given: its status is fresh, its period goes on, its signer still signs."""
         return (
-            ready.good_until > self._wall_clock()
+            ready.good_from <= self._wall_clock() < ready.good_until
             and self._signers.current(ready.entry.status.key.issuer) is ready.signer
             and self._knowledge.fresh(ready.entry)
         )

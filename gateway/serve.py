@@ -24,7 +24,7 @@ from gateway import metrics
 from gateway.answers import AnswerCache
 from gateway.channel import CredentialFiles, ServiceChannel
 from gateway.clock import boot_time, wall_time
-from gateway.config import ConfigurationError, GatewaySettings, load
+from gateway.config import ConfigError, GatewaySettings, load
 from gateway.documents import Documents
 from gateway.knowledge import Knowledge
 from gateway.limits import DoorCounters, Limits
@@ -37,7 +37,7 @@ from gateway.status_source import StatusClient, StatusWatch
 from gateway.validity import ValidityPolicy
 from gateway.web import make_app
 
-log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 _CREDENTIAL_CHECK = 10.0
 _STOP_WITHIN = 5
@@ -112,7 +112,7 @@ class Gateway:
                 try:
                     channel.refresh()
                 except OSError as error:
-                    log.warning("credential_unreadable", reason=str(error))
+                    _logger.warning("credential unreadable", reason=str(error))
 
     async def close(self) -> None:
         """End calls and connections."""
@@ -125,15 +125,14 @@ class Gateway:
 async def serve(config_file: Path | None) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises:
-        ConfigurationError: the configuration cannot be used, or an address cannot be listened on.
+    Raises ConfigError: the configuration cannot be used, or an address cannot be listened on.
     """
     settings = load(config_file)
     table = settings.gateway
     try:
         gateway = Gateway(settings)
     except OSError as error:
-        raise ConfigurationError(
+        raise ConfigError(
             f"cannot read the gateway's credential: {error}. `goodstanding credential new` makes one."
         ) from error
     _raise_file_limit(table.max_connections + _OTHER_FILES)
@@ -168,7 +167,7 @@ async def _run(gateway: Gateway, servers: list[tuple[_Server, socket.socket]]) -
     background = asyncio.create_task(gateway.run_background())
     serving = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in servers]
     background.add_done_callback(lambda _: stop.set())
-    log.info("serving", http=gateway.settings.http, ops=gateway.settings.ops)
+    _logger.info("serving", http=gateway.settings.http, ops=gateway.settings.ops)
     await stop.wait()
     failed = background.done()
     for server, _ in servers:
@@ -208,7 +207,7 @@ def _listen(address: str) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(
+        raise ConfigError(
             f"cannot listen on {address}: {error.strerror}. Stop what uses it, or set another address."
         ) from error
     return listener

@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from grpc import aio
 
-from gateway.channel import ServiceChannel
+from gateway.channel import ServiceChannel, is_ours
 from gateway.issuers import Issuer
 from gateway.metrics import signer_changed
 from gateway.ocsp.response import ResponseSigner
 from goodstanding.ca.v1 import ca_pb2
 from goodstanding.ca.v1.ca_pb2_grpc import CertificateAuthorityServiceStub
 
-log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 _FIRST_RETRY = 0.2
 _LAST_RETRY = 30.0
@@ -66,31 +66,49 @@ class Signers:
         return max(0.0, (begin + (end - begin) / 2).timestamp() - self._wall_clock())
 
 
-async def enrol(channel: ServiceChannel, issuer: Issuer) -> ResponseSigner:
-    """Make a key, and have it certified as a responder of `issuer`.
+class UnusableCertificateError(EnrolmentError):
+    """The CA service gave a certificate that nobody could use; the same request would bring the same again."""
 
-    Raises:
-        EnrolmentError: see there.
+
+class EnrolmentRequest:
+    """A key, and the request to certify it as a responder of `issuer`.
+
+    Send the same one again after a failure: an answer may have been lost, and the CA service counts the certificates
+    that it gave. The same request gets the same certificate (G6).
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    # The CA sets every name (R66); the request only proves that the key is ours.
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    message = ca_pb2.IssueCertificateRequest(
-        issuer=issuer.name,
-        csr_der=request.public_bytes(Encoding.DER),
-        profile="ocsp-responder",
-        request_id=str(uuid.uuid4()),
-    )
+
+    def __init__(self, issuer: Issuer) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        # The CA sets every name (R66); the request only proves that the key is ours.
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self.key, hashes.SHA256())
+        self.message = ca_pb2.IssueCertificateRequest(
+            issuer=issuer.name,
+            csr_der=csr.public_bytes(Encoding.DER),
+            profile="ocsp-responder",
+            request_id=str(uuid.uuid4()),
+        )
+
+
+async def enrol(channel: ServiceChannel, issuer: Issuer, request: EnrolmentRequest | None = None) -> ResponseSigner:
+    """Have a key certified as a responder of `issuer`; a new one, unless a request is given.
+
+    Raises EnrolmentError: see there.
+    """
+    request = request or EnrolmentRequest(issuer)
     try:
-        reply = await CertificateAuthorityServiceStub(channel.current).IssueCertificate(message, timeout=10)
+        reply = await CertificateAuthorityServiceStub(channel.current).IssueCertificate(request.message, timeout=10)
     except aio.AioRpcError as error:
         raise EnrolmentError(f"{error.code().name}: {error.details()}") from error
+    except asyncio.CancelledError:
+        if is_ours():
+            raise
+        raise EnrolmentError("the connection was closed during the call") from None
     try:
         certificate = x509.load_der_x509_certificate(reply.certificate.certificate_der)
         _check_issued_by(certificate, issuer)
-        return ResponseSigner(key, certificate)
+        return ResponseSigner(request.key, certificate)
     except ValueError as error:
-        raise EnrolmentError(f"the CA service gave a certificate that cannot be used: {error}") from error
+        raise UnusableCertificateError(f"the CA service gave a certificate that cannot be used: {error}") from error
 
 
 def _check_issued_by(certificate: x509.Certificate, issuer: Issuer) -> None:
@@ -135,18 +153,26 @@ class Enrolment:
 
     async def _keep(self, issuer: Issuer) -> None:
         retry = _FIRST_RETRY
+        request: EnrolmentRequest | None = None
         while True:
             # In small steps: the loop's clock stands still while the machine is suspended, the certificate's does not.
             while (left := self._signers.seconds_until_renewal(issuer.name)) > 0:
                 await asyncio.sleep(min(left, 60))
+            request = request or EnrolmentRequest(issuer)
             try:
-                signer = await enrol(self._channel, issuer)
-            except EnrolmentError as error:
-                log.warning("enrolment_failed", issuer=issuer.name, reason=str(error))
+                signer = await enrol(self._channel, issuer, request)
+            except Exception as error:  # whatever it is: nobody else would ever renew
+                if not isinstance(error, EnrolmentError):
+                    _logger.exception("enrolment went wrong")
+                if isinstance(error, UnusableCertificateError):
+                    request = None
+                _logger.warning("enrolment failed", issuer=issuer.name, reason=str(error))
                 await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311  (spreads retries, no secret)
                 retry = min(retry * 2, _LAST_RETRY)
                 continue
-            retry = _FIRST_RETRY
+            retry, request = _FIRST_RETRY, None
             self._signers.install(issuer.name, signer)
             serial = f"{signer.certificate.serial_number:x}"
-            log.info("responder_enrolled", issuer=issuer.name, serial_number=serial, not_after=str(signer.not_after))
+            _logger.info(
+                "responder enrolled", issuer=issuer.name, serial_number=serial, not_after=str(signer.not_after)
+            )

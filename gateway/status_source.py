@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import structlog
 from grpc import aio
 
 from gateway.answers import Revocation, Status
-from gateway.channel import ServiceChannel
+from gateway.channel import ServiceChannel, is_ours
 from gateway.clock import Clock
 from gateway.evidence import CertificateKey, Evidence
 from gateway.issuers import Issuer
@@ -29,7 +30,7 @@ from goodstanding.types.v1 import types_pb2
 if TYPE_CHECKING:  # exists only in the stubs
     from goodstanding.status.v1.status_pb2_grpc import CertificateStatusServiceAsyncStub
 
-log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 # Without a pong for that long, the stream is given up, and the connection with it.
 _STUCK_AFTER = 5.0
@@ -61,8 +62,7 @@ class StatusClient:
     async def look_up(self, keys: Sequence[CertificateKey]) -> list[LookedUp]:
         """Look certificates up, all as of one revision.
 
-        Raises:
-            StatusUnavailable: the service could not answer, or not from where this gateway is.
+        Raises StatusUnavailable: the service could not answer, or not from where this gateway is.
         """
         request = pb.BatchGetCertificateStatusRequest()
         for key in keys:
@@ -73,42 +73,37 @@ class StatusClient:
             request.history = self.evidence.history
             request.min_revision = self.evidence.applied
         sent_at = self._clock()
-        try:
+        with _unavailable():
             reply = await self._stub.BatchGetCertificateStatus(request, timeout=self._timeout)
-            if len(reply.records) != len(keys):
-                raise StatusUnavailable("the status service gave another number of answers than was asked for")
-            return [
-                LookedUp(_status(key, record), reply.history, reply.revision, sent_at)
-                for key, record in zip(keys, reply.records, strict=True)
-            ]
-        except aio.AioRpcError as error:
-            raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
+        if len(reply.records) != len(keys):
+            raise StatusUnavailable("the status service gave another number of answers than was asked for")
+        return [
+            LookedUp(_status(key, record), reply.history, reply.revision, sent_at)
+            for key, record in zip(keys, reply.records, strict=True)
+        ]
 
     async def list_issuers(self) -> list[Issuer]:
         """All issuers.
 
-        Raises:
-            StatusUnavailable: the service could not answer.
+        Raises StatusUnavailable: the service could not answer.
         """
-        try:
+        with _unavailable():
             reply = await self._stub.ListIssuers(pb.ListIssuersRequest(), timeout=5)
-        except aio.AioRpcError as error:
-            raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
         return [_issuer(message) for message in reply.issuers]
 
     async def crl(self, issuer: str) -> RevocationList | None:
         """An issuer's newest revocation list; None if it has none.
 
-        Raises:
-            StatusUnavailable: the service could not answer.
+        Raises StatusUnavailable: the service could not answer.
         """
         request = pb.GetCertificateRevocationListRequest(issuer=issuer)
-        try:
-            reply = await self._stub.GetCertificateRevocationList(request, timeout=5)
-        except aio.AioRpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return None
-            raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
+        with _unavailable():
+            try:
+                reply = await self._stub.GetCertificateRevocationList(request, timeout=5)
+            except aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:
+                    return None
+                raise
         return RevocationList(reply.crl_der, reply.this_update_time.seconds, reply.next_update_time.seconds)
 
     def watch(self) -> aio.StreamStreamCall[pb.WatchCertificateStatusRequest, pb.WatchCertificateStatusResponse]:
@@ -137,39 +132,45 @@ class StatusWatch:
         self._ping_interval = ping_interval
         self._issuers_changed = issuers_changed
         self._ping_id = 0
+        self._lost = False
 
     async def run(self) -> None:
-        """Watch until cancelled; a stream that ends is followed by another."""
-        lost = False
+        """Watch until cancelled; a stream that ends, however it ends, is followed by another."""
         while True:
             try:
                 await self._follow()
                 reason = "the status service ended the stream"
             except (aio.AioRpcError, StatusUnavailable, TimeoutError) as error:
                 reason = error.details() or "" if isinstance(error, aio.AioRpcError) else str(error)
-            if not lost:
-                log.warning("watch_lost", reason=reason)
-            lost = True
+            except asyncio.CancelledError:
+                if is_ours():
+                    raise
+                reason = "its connection was closed"
+            except Exception as error:  # a watch that ends would leave the gateway without proofs for good
+                reason = repr(error)
+                _logger.exception("watch failed")
+            if not self._lost:
+                _logger.warning("watch lost", reason=reason)
+            self._lost = True
             await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311  (spreads reconnects, no secret)
-            if await self._load_issuers():
-                lost = False
 
-    async def _load_issuers(self) -> bool:
-        try:
-            self._knowledge.issuers.replace(await self._client.list_issuers())
-        except StatusUnavailable:
-            return False
+    async def _load_issuers(self) -> None:
+        self._knowledge.issuers.replace(await self._client.list_issuers())
         self._issuers_changed()
-        return True
+        self._lost = False
 
     async def _follow(self) -> None:
         evidence = self._knowledge.evidence
+        if evidence.history:
+            # No reset will come that they would be loaded after; and after the last one that may have failed.
+            await self._load_issuers()
         evidence.connected()
         call = self._client.watch()
         pinger: asyncio.Task[None] | None = None
         try:
             start = pb.WatchCertificateStatusRequest.Start(history=evidence.history, from_revision=evidence.applied)
-            await call.write(pb.WatchCertificateStatusRequest(start=start))
+            async with asyncio.timeout(_STUCK_AFTER):
+                await call.write(pb.WatchCertificateStatusRequest(start=start))
             pinger = asyncio.create_task(self._ping(call))
             while True:
                 message = await asyncio.wait_for(call.read(), _STUCK_AFTER)
@@ -211,11 +212,23 @@ class StatusWatch:
                     self._issuers_changed()
             case "reset":
                 knowledge.reset(message.reset.history, message.reset.revision)
-                log.info("watch_reset", history=message.reset.history, revision=message.reset.revision)
-                if not await self._load_issuers():
-                    raise StatusUnavailable("cannot list the issuers")
+                _logger.info("watch reset", history=message.reset.history, revision=message.reset.revision)
+                await self._load_issuers()
             case _:
                 raise StatusUnavailable("the status service said something that this gateway does not know")
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Whatever goes wrong in a call becomes StatusUnavailable."""
+    try:
+        yield
+    except aio.AioRpcError as error:
+        raise StatusUnavailable(f"{error.code().name}: {error.details()}") from error
+    except asyncio.CancelledError:
+        if is_ours():
+            raise
+        raise StatusUnavailable("the connection was closed during the call") from None
 
 
 def _key(record: pb.StatusRecord) -> CertificateKey:

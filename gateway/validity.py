@@ -23,6 +23,8 @@ class Window:
     next_update: int
     good_until: int
     """From then on another answer is made."""
+    good_from: int
+    """Before that, which is where a clock that was set back may be, another is made too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,13 @@ class ValidityPolicy:
         next_update = min(this_update + self.validity, signer_not_after)
         if not signer_not_before <= now < signer_not_after or next_update <= max(now, this_update):
             return None
-        return Window(this_update, next_update, min(start + period + self.clock_skew, next_update))
+        good_from = max(start + self.clock_skew, signer_not_before)
+        return Window(this_update, next_update, min(start + period + self.clock_skew, next_update), good_from)
 
     def _unknown(self, now: int, signer_not_after: int) -> Window | None:
         # The certificate may be issued a moment later: nobody should hold on to this for long.
         next_update = min(now + min(self.validity, _UNKNOWN_VALIDITY), signer_not_after)
-        return Window(now, next_update, now) if now < next_update else None
+        return Window(now, next_update, now, now) if now < next_update else None
 
 
 def as_time(seconds: int) -> datetime:

@@ -8,10 +8,10 @@ on the way to the request (R5, R8); a body is never held beyond its limit (R11).
 from __future__ import annotations
 
 import hashlib
-import logging
 from functools import lru_cache
 from typing import Final, Protocol
 
+import structlog
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -36,7 +36,7 @@ from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
 from gateway.protocol import OCSP_REQUEST, Responder
 
-_logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 _ACCEPT_POST: Final = OCSP_REQUEST.decode("ascii")
 _ALLOW: Final = "GET, HEAD, POST"
@@ -239,7 +239,7 @@ class _Shelf:
         try:
             crl = await self._documents.crl(request.path_params["name"])
         except Exception as error:
-            _logger.warning("the CRL cannot be had: %s", error)
+            _logger.warning("the CRL cannot be had", error=str(error))
             raise HTTPException(503, headers={"retry-after": "5"}) from error
         if crl is None:
             raise HTTPException(404)

@@ -18,6 +18,11 @@ def from_epoch(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def rfc3339(moment: datetime) -> str:
+    """A UTC time as people and programs read it (RFC 3339): 2026-02-03T04:05:06Z."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def to_epoch(moment: datetime) -> int:
     """Whole seconds from 1970 to `moment`, which must be aware."""
     if moment.tzinfo is None:

@@ -13,10 +13,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from services.addresses import parse_address, parse_http_url
 
 _PREFIX = "GOODSTANDING_"
 _OTHER_TABLES = ("gateway",)
@@ -27,30 +28,18 @@ class ConfigError(Exception):
     """The configuration cannot be used. The text has one line for each thing that is wrong, and is for an operator."""
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """HOST:PORT or [IPV6]:PORT -> host (no brackets) and port. Raises ValueError."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", text)
-    if match is None or int(match[3]) > 65535:
-        raise ValueError("must be HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")
-    return match[1] or match[2], int(match[3])
-
-
 def _checked_listen(text: str) -> str:
-    parse_listen(text)
+    parse_address(text)
     return text
 
 
-def _checked_public_url(text: str) -> str:
-    parts = urlsplit(text)
-    # No https: whoever checks a certificate would need a checked certificate first (RFC 5280, section 8).
-    if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("must be http://HOST or http://HOST:PORT, optionally with a path")
-    return text.rstrip("/")
-
-
 def _checked_trust_domain(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9._-]{1,255}", text):
-        raise ValueError("must consist of lower-case letters, digits, dots, dashes and underscores")
+    # As in `services.pki.mtls`. "a." and "a" are the same host: the name would be protected in one spelling only.
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?", text):
+        raise ValueError(
+            "must consist of lower-case letters, digits, dots, dashes and underscores, "
+            "with a letter or digit at both ends"
+        )
     return text
 
 
@@ -79,7 +68,7 @@ class CaSettings(_Section):
     """The certificate authority: [ca]."""
 
     listen: Listen = "127.0.0.1:50051"
-    public_url: Annotated[str, AfterValidator(_checked_public_url)] = "http://127.0.0.1:2560"
+    public_url: Annotated[str, AfterValidator(parse_http_url)] = "http://127.0.0.1:2560"
     """The gateway's address as OCSP clients reach it. It goes into certificates. Without a slash at the end."""
     max_live_delegates: int = Field(3, ge=1, le=100)
     """How many live OCSP responder certificates one identity may hold for one issuer."""

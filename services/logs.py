@@ -33,18 +33,17 @@ _HANDSHAKE_TEXTS = {
 }
 
 
-def configure_logging(service: str, *, json: bool | None = None, level: str = "info") -> None:
-    """Set up structlog and the standard library's logging. `json=None`: JSON unless stderr is a terminal.
+def configure_logging(service: str) -> None:
+    """Set up structlog and the standard library's logging: JSON, or coloured lines where stderr is a terminal.
 
     Imports neither grpc nor anything that does. Call it first thing in a process, once; modules use
     `structlog.get_logger(__name__)`.
     """
-    as_json = not sys.stderr.isatty() if json is None else json
-    output = _take_over_stderr()
-    _configure(service, output, as_json, logging.getLevelNamesMapping()[level.upper()])
+    as_json = not sys.stderr.isatty()
+    _configure(service, _take_over_stderr(), as_json)
 
 
-def _configure(service: str, output: TextIO, as_json: bool, level: int) -> None:
+def _configure(service: str, output: TextIO, as_json: bool) -> None:
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -52,7 +51,7 @@ def _configure(service: str, output: TextIO, as_json: bool, level: int) -> None:
         _named(service),
     ]
     # Plain tracebacks: structlog's own would print local variables, and so passphrases and keys.
-    final: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    final: list[Any] = [_escaped, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     if as_json:
         final = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(output)
@@ -60,13 +59,11 @@ def _configure(service: str, output: TextIO, as_json: bool, level: int) -> None:
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
     )
     handler.setFormatter(formatter)
-    logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name in ("asyncio", "grpc"):  # their debug lines, one or more for each call, help nobody here
-        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
 
@@ -77,6 +74,13 @@ def _named(service: str) -> Any:
         return event
 
     return add_service
+
+
+def _escaped(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Nothing in an event drives a terminal: libraries quote what strangers sent. Values are quoted as they are."""
+    text = str(event["event"])
+    event["event"] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return event
 
 
 def _take_over_stderr() -> TextIO:

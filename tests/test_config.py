@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.config import ConfigError, load_settings, parse_listen
+from services.config import ConfigError, load_settings
 from services.passphrases import PassphraseError, read_passphrase
 
 MINIMAL = '[database]\nurl = "sqlite:///goodstanding.db"\n[tls]\nroot = "tls/ca.pem"\n'
@@ -66,6 +66,14 @@ def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.base == file.parent
 
 
+@pytest.mark.parametrize("name", ["", "a.", ".a", "-a", "A", "a/b", "a%2e", "é", "a" * 256])
+def test_a_trust_domain_is_one_that_credentials_can_have(name: str, file: Path) -> None:
+    """A name that no credential can have is refused: the ca service would protect it in one spelling at best."""
+    file.write_text(MINIMAL + f'trust_domain = "{name}"\n')
+    with pytest.raises(ConfigError, match=r"\[tls\] trust_domain: must consist of"):
+        load_settings(file)
+
+
 def test_all_errors_come_at_once_and_without_values(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each line names file and key, or the variable; no value is repeated, because it may be a password."""
     file.write_text(
@@ -104,22 +112,6 @@ def test_unusable_files(content: bytes | None, message: str, file: Path) -> None
         load_settings(file)
     assert str(caught.value).startswith(f"{file}: {message}")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:65535", ("::1", 65535)), ("localhost:1", ("localhost", 1))],
-)
-def test_addresses(text: str, address: tuple[str, int]) -> None:
-    """HOST:PORT, with brackets around IPv6."""
-    assert parse_listen(text) == address
-
-
-@pytest.mark.parametrize("text", ["", "x", ":1", "::1:1", "x:65536", "x:-1", "x:1 ", "http://x:1"])
-def test_bad_addresses(text: str) -> None:
-    """Anything else is refused."""
-    with pytest.raises(ValueError, match="HOST:PORT"):
-        parse_listen(text)
 
 
 def test_passphrases_come_from_the_first_place_that_has_one(tmp_path: Path) -> None:

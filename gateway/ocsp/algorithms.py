@@ -86,8 +86,7 @@ def signature_algorithm(private_key: object) -> SignatureAlgorithm:
     RSA: PKCS #1 v1.5 with SHA-256 (what every client takes, RFC 6960 section 4.3). P-256, P-384 and P-521: ECDSA with
     SHA-256, -384 and -512. Ed25519 (RFC 8410). ML-DSA-44, -65 and -87 (RFC 9881), whose signatures are randomised.
 
-    Raises:
-        UnsupportedKey: another kind of key, another curve, or RSA below 2048 bits.
+    Raises UnsupportedKey: another kind of key, another curve, or RSA below 2048 bits.
     """
     match private_key:
         case rsa.RSAPrivateKey():

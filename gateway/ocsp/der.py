@@ -42,8 +42,7 @@ def check_der(der: bytes) -> None:
 
     Contents of OCTET STRINGs and of primitive context-specific values are opaque here.
 
-    Raises:
-        NotDer: it is not, or nests deeper than `MAX_DEPTH`.
+    Raises NotDer: it is not, or nests deeper than `MAX_DEPTH`.
     """
     end, inner = _value(der, 0, len(der))
     if end != len(der):

@@ -102,9 +102,8 @@ def parse_request(der: bytes, *, max_requests: int = 100) -> OcspRequest:
         der: The body of a POST, or what was base64 in a GET.
         max_requests: How many CertIDs are accepted.
 
-    Raises:
-        MalformedRequest: not DER; version other than v1, or v1 spelled out; no CertID or too many; a critical extension
-            that is not known at its place; an extension twice; a nonce of a wrong length.
+    Raises MalformedRequest: not DER; version other than v1, or v1 spelled out; no CertID or too many; a critical
+    extension that is not known at its place; an extension twice; a nonce of a wrong length.
     """
     try:
         return _parse(der, max_requests)

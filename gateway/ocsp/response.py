@@ -60,8 +60,7 @@ _ERRORS: Final[Mapping[OcspStatus, bytes]] = {
 def error_response(status: OcspStatus) -> bytes:
     """Return the DER of an OCSPResponse that has only a status: 5 octets, no responseBytes, unsigned.
 
-    Raises:
-        KeyError: `status` is SUCCESSFUL, which needs responseBytes.
+    Raises KeyError: `status` is SUCCESSFUL, which needs responseBytes.
     """
     return _ERRORS[status]
 
@@ -70,8 +69,7 @@ def error_response(status: OcspStatus) -> bytes:
 class Revoked:
     """RevokedInfo. `reason` is a CRLReason (RFC 5280 section 5.3.1); None and unspecified(0) are not written.
 
-    Raises:
-        ValueError: a reason that something revoked cannot have.
+    Raises ValueError: a reason that something revoked cannot have.
     """
 
     revocation_time: datetime
@@ -109,9 +107,8 @@ class ResponseSigner:
     def __init__(self, private_key: PrivateKeyTypes, certificate: x509.Certificate) -> None:
         """Prepare what is the same in every response.
 
-        Raises:
-            UnsupportedKey: see `gateway.ocsp.algorithms.signature_algorithm`.
-            ValueError: the certificate is for another key.
+        Raises UnsupportedKey: see `gateway.ocsp.algorithms.signature_algorithm`; ValueError: the certificate is for
+        another key.
         """
         algorithm = signature_algorithm(private_key)
         public_key = certificate.public_key()
@@ -146,10 +143,8 @@ class ResponseSigner:
             nonce: `OcspRequest.nonce`; goes first among the responseExtensions, not critical.
             extensions: More responseExtensions, each as made by `encode_extension`.
 
-        Raises:
-            ValueError: no SingleResponse; times out of order (RFC 6960 section 2.4); a nextUpdate later than the end of
-                the responder certificate.
-            TypeError: a time without time zone.
+        Raises ValueError: no SingleResponse; times out of order (RFC 6960 section 2.4); a nextUpdate later than the end
+        of the responder certificate; TypeError: a time without time zone.
         """
         self._check_times(single_responses, produced_at)
         tbs = self.response_data(single_responses, produced_at, nonce, extensions=extensions)

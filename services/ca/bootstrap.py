@@ -39,25 +39,22 @@ def register_hierarchy(
     key_ref: str,
     root_crl: bytes,
     now: datetime,
-    root_name: str = "root",
-    issuing_name: str = "issuing",
-    actor: Actor = INIT_ACTOR,
 ) -> None:
-    """Record a root that stays offline and an issuing CA whose key is at `key_ref`.
+    """Record a root that stays offline ("root") and an issuing CA whose key is at `key_ref` ("issuing").
 
     Raises AlreadyExists (ISSUER_EXISTS) when either is there already; nothing is recorded then.
     """
     with db.write() as conn:
         first = position.advance(conn, 4)
         root_id = issuers.add_issuer(
-            conn, _issuer(root, root_name, IssuerState.OFFLINE, parent_id=None, key_ref=None, now=now), first
+            conn, _issuer(root, "root", IssuerState.OFFLINE, parent_id=None, key_ref=None, now=now), first
         )
         issuers.add_issuer(
             conn,
-            _issuer(issuing, issuing_name, IssuerState.ACTIVE, parent_id=root_id, key_ref=key_ref, now=now),
+            _issuer(issuing, "issuing", IssuerState.ACTIVE, parent_id=root_id, key_ref=key_ref, now=now),
             first + 1,
         )
-        rows = [_certificate(certificate, root_id, actor, now) for certificate in (root, issuing)]
+        rows = [_certificate(certificate, root_id, now) for certificate in (root, issuing)]
         status.insert_statuses(conn, rows, certificates.insert_certificates(conn, rows), first + 2)
         crls.add_crl(conn, _crl(root_crl, root_id))
 
@@ -89,7 +86,7 @@ def _issuer(
     )
 
 
-def _certificate(certificate: x509.Certificate, issuer_id: int, actor: Actor, now: datetime) -> NewCertificate:
+def _certificate(certificate: x509.Certificate, issuer_id: int, now: datetime) -> NewCertificate:
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return NewCertificate(
         issuer_id=issuer_id,
@@ -103,7 +100,7 @@ def _certificate(certificate: x509.Certificate, issuer_id: int, actor: Actor, no
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         issued_at=now,
-        actor=actor,
+        actor=INIT_ACTOR,
     )
 
 

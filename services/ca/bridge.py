@@ -41,9 +41,11 @@ class Bridge:
     def _begin(self, begin: Callable[[], Future[T]], waiting: asyncio.Future[T]) -> Future[T]:
         try:
             future = begin()
-        except Exception as error:  # noqa: BLE001 - the caller gets it
+        except BaseException as error:  # noqa: BLE001 - the caller gets it, or would wait for ever
+            # What is no Exception (a panic of a library) would end whatever takes it from the future.
+            failed = error if isinstance(error, Exception) else RuntimeError(f"the call failed: {type(error).__name__}")
             future = Future()
-            future.set_exception(error)
+            future.set_exception(failed)
         future.add_done_callback(lambda done: self._arrive(waiting, done))
         return future
 

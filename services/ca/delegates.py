@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from services.clock import rfc3339
 from services.db import certificates
 from services.db.engine import Connection
 from services.db.records import CertificateFilters, CertificateState, NewCertificate
@@ -27,13 +28,13 @@ def require_room(
     if count < limit:
         return
     oldest = min([*_expiries(conn, new, now), *pending], default=None)
-    until = f"; the oldest expires at {oldest:%Y-%m-%dT%H:%M:%SZ}" if oldest else ""
+    until = f"; the oldest expires at {rfc3339(oldest)}" if oldest else ""
     raise ResourceExhausted(
         "TOO_MANY_DELEGATES",
         f"{identity} holds {count} live {OCSP_RESPONDER} certificates of this issuer{until}. "
         f"The limit is max_live_delegates in [ca] of the configuration",
         metadata={"limit": str(limit), "config_key": "ca.max_live_delegates"}
-        | ({"oldest_expires": f"{oldest:%Y-%m-%dT%H:%M:%SZ}"} if oldest else {}),
+        | ({"oldest_expires": rfc3339(oldest)} if oldest else {}),
     )
 
 

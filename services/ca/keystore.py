@@ -1,7 +1,7 @@
 """The issuing keys: read once at the start, then held in memory and handed to nobody but the signing code.
 
-A key file that is missing leaves its issuer unable to sign, which health shows; everything else about a key that is
-wrong (the passphrase, the content, the owner) stops the start, because an operator is there to read it.
+A key file that is missing leaves its issuer unable to sign, which health shows; revoking goes on. Everything else about
+a key that is wrong (the passphrase, the content, the owner) stops the start, because an operator is there to read it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.db.records import IssuerRecord
 from services.errors import FailedPrecondition, Unavailable
-from services.pki.certificates import PrivateKey
+from services.pki.issuers import PrivateKey, public_key_of
 from services.pki.keys import KeyUnusable, load_key
 
-log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class KeyStore(Protocol):
@@ -54,7 +53,7 @@ def load_keys(issuers: Iterable[IssuerRecord], base: Path, passphrase: Callable[
             continue
         file = base / issuer.key_ref
         if not file.exists():
-            log.error("issuing key missing", issuer=issuer.name, file=str(file))
+            _logger.error("issuing key missing", issuer=issuer.name, file=str(file))
             continue
         keys[issuer.name] = _load(issuer, file, passphrase)
     return HeldKeys(keys)
@@ -69,12 +68,8 @@ def _load(issuer: IssuerRecord, file: Path, passphrase: Callable[[str], bytes]) 
         ) from error
     except KeyUnusable as error:
         raise KeyUnusable(error.reason, f"the key of issuer {issuer.name}, {file}: {error.message}") from error
-    if _public_key_der(key) != issuer.public_key_der:
+    if public_key_of(key) != issuer.public_key_der:
         raise FailedPrecondition(
             "KEY_MISMATCH", f"{file} is not the key of issuer {issuer.name}; put its own key there"
         )
     return key
-
-
-def _public_key_der(key: PrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -27,10 +27,11 @@ from services.db.records import (
     ChangeAction,
     IdempotencyKey,
     IdempotencyRecord,
+    IssuerState,
     RevocationRecord,
     StatusChange,
 )
-from services.errors import InvalidArgument
+from services.errors import FailedPrecondition, InvalidArgument
 from services.pki.reasons import Action, Reason, decide
 
 METHOD = "RevokeCertificate"
@@ -73,8 +74,15 @@ class Revoking:
         return future
 
     def find(self, conn: Connection, target: Target) -> CertificateRecord:
-        """The certificate that is meant."""
-        return target.find(conn, self._issuers)
+        """The certificate that is meant. Raises DomainError, also when nobody here could publish its revocation."""
+        record = target.find(conn, self._issuers)
+        if self._issuers.by_id(record.issuer_id).state is IssuerState.OFFLINE:
+            # No OCSP answer and no CRL of an offline issuer can be signed here: clients would never learn of it.
+            raise FailedPrecondition(
+                "ISSUER_OFFLINE",
+                f"the key of issuer {record.issuer_name} is not here: sign a revocation list with it instead",
+            )
+        return record
 
     def change(self, current: RevocationRecord | None, command: RevokeCommand, now: datetime) -> _Decision | None:
         """What the command does to a certificate that is revoked like this; None: nothing. Raises DomainError."""

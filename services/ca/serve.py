@@ -13,9 +13,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-import grpc
-from prometheus_client import CollectorRegistry
-
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.ca.authority import CertificateAuthority
 from services.ca.keystore import HeldKeys, load_keys
@@ -25,14 +22,12 @@ from services.ca.upkeep import HealthReport, keep_pruning
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
 from services.config import CaSettings, Settings
-from services.db import credentials, issuers, position, schema
+from services.db import issuers, position, schema
 from services.db.engine import Database
 from services.passphrases import read_passphrase
-from services.rpc.deny_list import DenyList
-from services.rpc.identity import Authenticator
+from services.rpc.assembly import make_metrics, make_server, start_deny_list
 from services.rpc.lifecycle import serve_until_signal
-from services.rpc.metrics import RpcMetrics, serve_metrics
-from services.rpc.server import RpcServer, TlsFiles, build_server
+from services.rpc.server import RpcServer
 
 SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full_name
 
@@ -57,11 +52,11 @@ async def serve(
         authority = CertificateAuthority(db, writer, keys, _authority_settings(settings), clock=clock)
         workers = _executor(stack, SIGNING_THREADS, "ca-sign")
         readers = _executor(stack, READING_THREADS, "ca-read")
-        deny_list = DenyList(partial(_denied, db))
-        deny_list.start()
-        stack.callback(deny_list.stop)
+        deny_list = start_deny_list(stack, db)
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
-        server = _build_server(settings, servicer, deny_list, _metrics(stack, settings.ca), clock)
+        add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
+        metrics = make_metrics(stack, settings.ca.metrics_listen)
+        server = make_server(settings, "ca", SERVICE, add, deny_list=deny_list, metrics=metrics, clock=clock)
         _begin_history(db)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE))
         await health.update()
@@ -111,37 +106,3 @@ def _executor(stack: AsyncExitStack, threads: int, name: str) -> ThreadPoolExecu
     executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
     stack.callback(executor.shutdown)
     return executor
-
-
-def _denied(db: Database) -> frozenset[str]:
-    with db.read() as conn:
-        return credentials.denied_fingerprints(conn)
-
-
-def _metrics(stack: AsyncExitStack, settings: CaSettings) -> RpcMetrics:
-    registry = CollectorRegistry()
-    if settings.metrics_listen:
-        stack.callback(serve_metrics(settings.metrics_listen, registry))
-    return RpcMetrics(registry)
-
-
-def _build_server(
-    settings: Settings,
-    servicer: CertificateAuthorityServicer,
-    deny_list: DenyList,
-    metrics: RpcMetrics,
-    clock: Clock,
-) -> RpcServer:
-    files = settings.tls.credential("ca")
-
-    def add(server: grpc.aio.Server) -> None:
-        ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server(servicer, server)
-
-    return build_server(
-        listen=settings.ca.listen,
-        tls=TlsFiles(settings.tls.root, files.certificate, files.key),
-        services={SERVICE: add},
-        authenticator=Authenticator(trust_domain=settings.tls.trust_domain, is_denied=deny_list.is_denied, clock=clock),
-        deny_list=deny_list,
-        metrics=metrics,
-    )

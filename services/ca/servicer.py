@@ -4,7 +4,6 @@ Parsing requests, checking and signing take processor time, and reads wait for t
 that the event loop stays free. No thread waits for a commit.
 """
 
-# ruff: noqa: N802, ARG002 - the contract names the methods and their arguments
 from __future__ import annotations
 
 import asyncio
@@ -22,10 +21,10 @@ from services.ca.issue import IssueCommand, IssueResult
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, from_epoch, to_epoch, utc_now
-from services.db.records import CertificateCursor, CertificateState
+from services.db.records import CertificateCursor
 from services.errors import InvalidArgument
 from services.pki.names import SubjectAlternativeNames
-from services.rpc import messages, paging
+from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
 
 T = TypeVar("T")
@@ -52,7 +51,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.IssueCertificateRequest, ca_pb2.IssueCertificateResponse],
     ) -> ca_pb2.IssueCertificateResponse:
         """Issue a certificate."""
-        actor = current_caller().actor(messages.read_request_id(request.request_id) or "")
+        actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _issue_command(request)
         result = await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
         return self._issue_response(result)
@@ -63,7 +62,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.RevokeCertificateRequest, ca_pb2.RevokeCertificateResponse],
     ) -> ca_pb2.RevokeCertificateResponse:
         """Revoke, put on hold or release a certificate."""
-        actor = current_caller().actor(messages.read_request_id(request.request_id) or "")
+        actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _revoke_command(request)
         record = await self._bridge.run(lambda: self._authority.begin_revoke(command, actor))
         return ca_pb2.RevokeCertificateResponse(certificate=messages.certificate_message(record, self._clock()))
@@ -75,7 +74,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
     ) -> ca_pb2.GetCertificateResponse:
         """Return one certificate."""
         target = _by_serial(
-            messages.read_issuer_and_serial(request.issuer_and_serial_number, "issuer_and_serial_number")
+            requests.read_issuer_and_serial(request.issuer_and_serial_number, "issuer_and_serial_number")
         )
         record = await self._read(lambda: self._authority.get(target))
         return ca_pb2.GetCertificateResponse(
@@ -121,8 +120,8 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
 
 
 def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:
-    csr_der, csr_pem = messages.read_csr(request)
-    not_after, validity = messages.read_lifetime(request)
+    csr_der, csr_pem = requests.read_csr(request)
+    not_after, validity = requests.read_lifetime(request)
     names = request.subject_alternative_names
     return IssueCommand(
         csr_der=csr_der,
@@ -147,28 +146,31 @@ def _names(given: ca_pb2.SubjectAlternativeNames) -> SubjectAlternativeNames:
 
 def _revoke_command(request: ca_pb2.RevokeCertificateRequest) -> RevokeCommand:
     return RevokeCommand(
-        target=_target(messages.read_revoke_target(request)),
-        reason=messages.read_reason(request.reason),
-        invalidity_at=messages.read_optional_time(request, "invalidity_time"),
+        target=_target(requests.read_revoke_target(request)),
+        reason=requests.read_reason(request.reason),
+        invalidity_at=requests.read_optional_time(request, "invalidity_time"),
         validate_only=request.validate_only,
     )
 
 
-def _target(given: messages.CertificateTarget) -> Target:
+def _target(given: requests.CertificateTarget) -> Target:
     if given.certificate_der is not None:
         return ByCertificate(given.certificate_der)
     return _by_serial(given)
 
 
-def _by_serial(given: messages.CertificateTarget) -> BySerial:
+def _by_serial(given: requests.CertificateTarget) -> BySerial:
     return BySerial.parse(given.serial_number or "", given.issuer or "")
 
 
 def _list_query(request: ca_pb2.ListCertificatesRequest) -> tuple[ListQuery, Sequence[str]]:
     """The query, and the filters that its page tokens are bound to."""
-    state = messages.read_state(request.state)
-    not_after_from = messages.read_optional_time(request, "not_after_from_time")
-    not_after_until = messages.read_optional_time(request, "not_after_until_time")
+    for field, value in (("profile", request.profile), ("name", request.name)):
+        if "\0" in value:  # PostgreSQL cannot even be asked for it
+            raise InvalidArgument("NAME_INVALID", "no name holds a NUL", field=field)
+    state = requests.read_state(request.state)
+    not_after_from = requests.read_optional_time(request, "not_after_from_time")
+    not_after_until = requests.read_optional_time(request, "not_after_until_time")
     filters = (
         request.issuer,
         state or "",
@@ -182,7 +184,7 @@ def _list_query(request: ca_pb2.ListCertificatesRequest) -> tuple[ListQuery, Seq
         page_size=paging.page_size(request.page_size),
         after=_cursor(cursor) if cursor else None,
         issuer=request.issuer,
-        state=CertificateState(state) if state else None,
+        state=state,
         profile=request.profile,
         name=request.name,
         not_after_from=not_after_from,

@@ -15,7 +15,7 @@ from services.db.engine import Database
 from services.db.records import IssuerState
 from services.errors import DomainError
 
-log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 HEALTH_SECONDS = 5.0
 PRUNE_SECONDS = 3600.0
@@ -61,13 +61,13 @@ class HealthReport:
             try:
                 await self.update()
             except Exception:
-                log.exception("health could not be told")
+                _logger.exception("health could not be told")
 
     def _look(self) -> dict[str, bool]:
         try:
             active = [record.name for record in self._directory.all() if record.state is IssuerState.ACTIVE]
         except DomainError as error:
-            log.warning("the database cannot be read", reason=error.reason)
+            _logger.warning("the database cannot be read", reason=error.reason)
             return {}
         return dict.fromkeys(self._services, True) | {f"issuer/{name}": self._can_sign(name) for name in active}
 
@@ -76,7 +76,7 @@ class HealthReport:
             self._directory.for_issuing(name, self._clock())
         except DomainError as error:
             if self._told.get(f"issuer/{name}", True):
-                log.error("issuer cannot sign", issuer=name, reason=error.reason)
+                _logger.error("issuer cannot sign", issuer=name, reason=error.reason)
             return False
         return True
 
@@ -86,7 +86,7 @@ async def keep_pruning(db: Database, clock: Clock, readers: Executor) -> None:
     while True:
         try:
             forgotten = await asyncio.get_running_loop().run_in_executor(readers, prune, db, clock)
-            log.info("old request ids forgotten", count=forgotten)
+            _logger.info("old request ids forgotten", count=forgotten)
         except Exception:
-            log.exception("old request ids could not be forgotten")
+            _logger.exception("old request ids could not be forgotten")
         await asyncio.sleep(PRUNE_SECONDS)

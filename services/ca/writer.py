@@ -16,7 +16,6 @@ So a lone caller never waits for company, and a crowd pays for the disk once.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -24,12 +23,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, Self, TypeVar
 
+import structlog
+
 from services.ca.batch import Batch, Plan, Work
 from services.db.engine import Conflict, Database
 from services.db.records import IdempotencyKey
 from services.errors import DomainError, ResourceExhausted, Unavailable
 
-log = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -68,9 +69,7 @@ class Writer:
 
         A future that is cancelled before its batch begins takes its work with it; later it cannot be cancelled.
 
-        Raises:
-            ResourceExhausted: the queue is full (QUEUE_FULL).
-            Unavailable: the writer is closing (SHUTTING_DOWN).
+        Raises ResourceExhausted: the queue is full (QUEUE_FULL); Unavailable: the writer is closing (SHUTTING_DOWN).
         """
         job = _Job(work)
         with self._wake:
@@ -128,8 +127,8 @@ class Writer:
             self._write_each(jobs)
         except DomainError as error:
             _fail(jobs, error)
-        except Exception:
-            log.exception("a batch of %d failed; its works are written one by one", len(jobs))
+        except BaseException:  # a panic of a library is no Exception, and must not end the thread either
+            _logger.exception("a batch failed; its works are written one by one", size=len(jobs))
             self._write_each(jobs)
 
     def _write_each(self, jobs: Sequence[_Job[Any]]) -> None:
@@ -144,7 +143,7 @@ class Writer:
             except Conflict as error:
                 if attempt == MAX_ATTEMPTS:
                     _fail([job], error)
-            except Exception as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
+            except BaseException as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
                 return _fail([job], error)
         return None
 
@@ -178,12 +177,14 @@ def _keys(jobs: Sequence[_Job[Any]]) -> list[IdempotencyKey]:
 def _answer(job: _Job[Any], plan: Plan[Any]) -> None:
     try:
         answer = plan.answer()
-    except Exception as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
-        job.future.set_exception(error)
+    except BaseException as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
+        _fail([job], error)
     else:
         job.future.set_result(answer)
 
 
-def _fail(jobs: Sequence[_Job[Any]], error: Exception) -> None:
+def _fail(jobs: Sequence[_Job[Any]], error: BaseException) -> None:
+    # What is no Exception would end whatever takes it from the future.
+    told = error if isinstance(error, Exception) else RuntimeError(f"a work failed with {type(error).__name__}")
     for job in jobs:
-        job.future.set_exception(error)
+        job.future.set_exception(told)

@@ -26,6 +26,8 @@ PROBE_INTERVAL = 0.05
 YOUNG = 2.0
 LONGEST_WAIT = 30.0
 SUPERVISOR = "GOODSTANDING_SUPERVISOR"
+PASSPHRASE = "GOODSTANDING_PASSPHRASE_"  # noqa: S105  (what the names of such variables begin with)
+DATABASE = "GOODSTANDING_DATABASE"
 REFUSED = 1
 
 
@@ -121,7 +123,7 @@ class Child:
             await self._launch()
 
     async def _launch(self) -> Process:
-        environment = {**os.environ, **self.environment, SUPERVISOR: str(os.getpid())}
+        environment = {**inherited(self.name, os.environ), **self.environment, SUPERVISOR: str(os.getpid())}
         command = (*program(), "serve", self.name, "--config", str(self.config))
         # In our process group and session; `services.cli.commands.serve` ties its life to ours.
         self.process = await asyncio.create_subprocess_exec(*command, env=environment)
@@ -131,6 +133,18 @@ class Child:
     async def _until_it_serves(self) -> None:
         while not await self.serves():
             await asyncio.sleep(PROBE_INTERVAL)
+
+
+def inherited(service: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the secrets that are not for that service.
+
+    Only ca opens keys, and not those of the roots; the gateway, which strangers talk to, has no database.
+    """
+    withheld = {
+        "ca": (f"{PASSPHRASE}ROOT", f"{PASSPHRASE}TLS_CA"),
+        "status": (PASSPHRASE,),
+    }.get(service, (PASSPHRASE, DATABASE))
+    return {name: value for name, value in environ.items() if not name.upper().startswith(withheld)}
 
 
 def program() -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def sweep(folder: DataFolder, parent: Path, prefix: str) -> None:
     if parent == folder.path and unfinished:
         unfinished = sorted(filter(folder.leftover, parent.iterdir()), key=lambda path: path in unfinished)
     for path in unfinished:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def alive(pid: str) -> bool:

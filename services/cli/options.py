@@ -8,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from services.addresses import parse_address, parse_http_url
+
+if TYPE_CHECKING:
+    from goodstanding.ca.v1.ca_pb2 import RevokeCertificateRequest
+    from goodstanding.status.v1.status_pb2 import CertificateReference
 
 R = TypeVar("R")
 
@@ -127,6 +131,16 @@ class Target:
 
     serial: str
     certificate: bytes | None
+
+    def put_into(self, message: RevokeCertificateRequest | CertificateReference, issuer: str) -> None:
+        """Name the certificate in a message the way the user named it. Only a serial number needs the issuer."""
+        if self.certificate is None:
+            message.issuer_and_serial_number.issuer = issuer
+            message.issuer_and_serial_number.serial_number = self.serial
+        elif is_pem(self.certificate):
+            message.certificate_pem = self.certificate.decode("utf-8", errors="replace")
+        else:
+            message.certificate_der = self.certificate
 
 
 def target_options(function: Callable[..., R]) -> Callable[..., R]:

@@ -32,8 +32,9 @@ ISSUER_STATE_NAMES = {1: "active", 2: "offline", 3: "retired"}
 
 
 def emit(value: Any) -> None:
-    """Print JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print JSON, with escapes for what `plain` escapes: a terminal may be what reads it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def note(text: str) -> None:

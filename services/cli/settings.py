@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config import ConfigurationError, GatewayTable
+from gateway.config import ConfigError as GatewayConfigError
+from gateway.config import GatewayTable
 from gateway.config import load as load_gateway
 from services.cli.failures import Failed, in_one_line
 from services.config import ConfigError, Settings, load_settings
@@ -28,7 +29,7 @@ def readable() -> Iterator[None]:
     """Turn mistakes in the configuration into one line."""
     try:
         yield
-    except (ConfigError, ConfigurationError) as error:
+    except (ConfigError, GatewayConfigError) as error:
         raise Failed(in_one_line(error)) from error
 
 

@@ -6,9 +6,9 @@ are read by operators, and name the file or server. Mistakes of our own (wrong S
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 
+import structlog
 from sqlalchemy import URL
 from sqlalchemy.exc import (
     DataError,
@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.errors import DomainError, FailedPrecondition, Unavailable
 
-logger = logging.getLogger(__name__)
+_logger = structlog.get_logger(__name__)
 
 _OURS = (DataError, NotSupportedError, ProgrammingError)
 _SERIALIZATION_FAILURE, _DEADLOCK, _NOT_ALLOWED = "40001", "40P01", "42501"
@@ -36,13 +36,13 @@ class Conflict(Unavailable):
 def in_use(error: SQLAlchemyError) -> Exception:
     """What `Database.read` and `Database.write` raise in the place of `error`."""
     if _is_conflict(error):
-        logger.info("database conflict: %s", _words(error))
+        _logger.info("database conflict", error=_words(error))
         return Conflict("DATABASE_CONFLICT", "another change was recorded at the same time; try again")
     if _state(error) == _NOT_ALLOWED:
-        logger.error("database access refused: %s", _words(error))
+        _logger.error("database access refused", error=_words(error))
         return FailedPrecondition("DATABASE_NOT_ALLOWED", "the database refuses its user this access; grant it")
     if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and not isinstance(error, _OURS)):
-        logger.warning("database unavailable: %s", _words(error))
+        _logger.warning("database unavailable", error=_words(error))
         return Unavailable("DATABASE_UNAVAILABLE", "the database cannot be used now; try again later")
     return error
 

@@ -47,8 +47,8 @@ def _actor_columns() -> list[Column[str]]:
     ]
 
 
-# One row (id 1). `value` is the revision of the last committed change: a writer adds to it late in its transaction, so
-# that the row lock makes revisions follow the order of commits. Sequences do not.
+# One row (id 1). `value` is the revision of the last committed change: a writer adds to it in its transaction, so that
+# the row lock makes revisions follow the order of commits. Sequences do not.
 position = Table(
     "position",
     metadata,

@@ -37,7 +37,10 @@ def read_position(conn: Connection) -> Position:
 
 
 def advance(conn: Connection, count: int) -> int:
-    """Take `count` (≥ 1) revisions and return the first. Call late in the transaction: it holds other writers off."""
+    """Take `count` (≥ 1) revisions and return the first. From here to the commit other writers wait.
+
+    So call it late, unless what the transaction reads decides what it writes: then call it before the first read.
+    """
     if count < 1:
         raise ValueError("at least one revision")
     value: int = conn.execute(_advance, {"count": count}).scalar_one()

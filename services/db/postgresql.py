@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     import psycopg  # where it is needed it is imported late: on SQLite it is not
 
 CONNECT_SECONDS = 5
+# A server that vanished without a word would otherwise be waited for for a quarter of an hour, or two. Only over TCP.
+_KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds, and not less than the statement_timeout below
+}
 _NOT_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
 # The same patience as with SQLite's lock; and no statement runs on when nobody waits for it any more.
@@ -51,7 +58,7 @@ def _make_engine(
 ) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_SECONDS},
+        connect_args={"connect_timeout": CONNECT_SECONDS, **_KEEPALIVE},
         pool_size=pool_size,
         max_overflow=8,
         pool_timeout=CONNECT_SECONDS,

@@ -91,13 +91,6 @@ def has_more_changes_than(conn: Connection, after: int, count: int) -> bool:
     return conn.execute(query).first() is not None
 
 
-def oldest_change(conn: Connection) -> int | None:
-    """The revision of the oldest change that is kept."""
-    query = select(status_changes.c.revision).order_by(status_changes.c.revision).limit(1)
-    oldest: int | None = conn.execute(query).scalar_one_or_none()
-    return oldest
-
-
 def _new_values(row: NewCertificate, certificate_id: int, revision: int) -> dict[str, Any]:
     issued_at = to_epoch(row.issued_at)
     return {

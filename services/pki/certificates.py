@@ -176,20 +176,30 @@ def _period(
     if now < issuer.not_before:
         raise FailedPrecondition("ISSUER_NOT_ACTIVE", "the certificate of the issuer is not valid yet")
     field = "not_after_time" if not_after is not None else "validity"
-    last = _last_second(profile, now, not_after, validity, field)
+    first = max(now - BACK_DATING, issuer.not_before)
+    last = _last_second(profile, first, not_after, validity, field)
     if last < now:
         raise InvalidArgument("VALIDITY_INVALID", "the certificate would have expired already", field=field)
     if last > issuer.not_after and not profile.cut_to_issuer and (not_after or validity):
         text = f"the certificate would outlive its issuer, which is valid until {issuer.not_after:%Y-%m-%dT%H:%M:%SZ}"
         raise InvalidArgument("VALIDITY_BEYOND_ISSUER", text, field=field)
-    if last - now + _SECOND > profile.max_validity:
+    _check_length(profile, last - first + _SECOND, field)
+    return first, min(last, issuer.not_after)
+
+
+def _check_length(profile: Profile, length: timedelta, field: str) -> None:
+    """`length` counts the first and the last second (R92)."""
+    if length > profile.max_validity:
         text = f"the profile {profile.name} allows {profile.max_validity.days} days at most"
         raise InvalidArgument("VALIDITY_TOO_LONG", text, field=field)
-    return max(now - BACK_DATING, issuer.not_before), min(last, issuer.not_after)
+    if length < profile.min_validity:
+        seconds = int(profile.min_validity.total_seconds())
+        text = f"the profile {profile.name} allows no less than {seconds} seconds"
+        raise InvalidArgument("VALIDITY_TOO_SHORT", text, field=field)
 
 
 def _last_second(
-    profile: Profile, now: datetime, not_after: datetime | None, validity: timedelta | None, field: str
+    profile: Profile, first: datetime, not_after: datetime | None, validity: timedelta | None, field: str
 ) -> datetime:
     if not_after is not None and validity is not None:
         raise InvalidArgument("VALIDITY_INVALID", "either the end of the validity or its length", field=field)
@@ -199,7 +209,7 @@ def _last_second(
     if length < _SECOND or length.microseconds:
         raise InvalidArgument("VALIDITY_INVALID", "a validity is a positive number of whole seconds", field=field)
     try:
-        return now + length - _SECOND
+        return first + length - _SECOND
     except OverflowError:
         raise InvalidArgument("VALIDITY_BEYOND_ISSUER", "the validity goes past the year 9999", field=field) from None
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from services.pki.certificates import BACK_DATING, key_usage, subject_key_identifier
+from services.pki.builder import begin_certificate, key_identifier
+from services.pki.certificates import BACK_DATING, key_usage
 from services.pki.issuers import Issuer, PrivateKey, signature_hash
-from services.pki.serials import new_serial, serial_to_int
 
 ROOT_VALIDITY = timedelta(days=7305)
 ISSUING_VALIDITY = timedelta(days=3652)
@@ -43,7 +42,7 @@ def make_root(
 ) -> x509.Certificate:
     """Make a self-signed root. A `name` in text is its common name; without `serial`, a new one is drawn."""
     subject = _as_name(name)
-    identifier = subject_key_identifier(_public_key_der(key))
+    identifier = key_identifier(key)
     builder = _ca_builder(subject, subject, key, now, now + validity, serial, path_length=None)
     builder = builder.add_extension(identifier, critical=False)
     builder = builder.add_extension(x509.AuthorityKeyIdentifier(identifier.digest, None, None), critical=False)
@@ -76,7 +75,7 @@ def make_issuing(
         raise ValueError("the issuing CA needs another name than the root: it would look self-issued")
     last = min(now + validity, parent.not_after)
     builder = _ca_builder(parent.name, subject, key, max(now, parent.not_before + BACK_DATING), last, serial, 0)
-    builder = builder.add_extension(subject_key_identifier(_public_key_der(key)), critical=False)
+    builder = builder.add_extension(key_identifier(key), critical=False)
     builder = builder.add_extension(parent.authority_key_identifier, critical=False)
     builder = builder.add_extension(key_usage(ca=True), critical=True)
     if access := _access(ocsp_url, ca_issuers_url):
@@ -92,10 +91,6 @@ def _as_name(name: x509.Name | str) -> x509.Name:
     return ca_name(name) if isinstance(name, str) else name
 
 
-def _public_key_der(key: PrivateKey) -> bytes:
-    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def _ca_builder(
     issuer: x509.Name,
     subject: x509.Name,
@@ -105,16 +100,8 @@ def _ca_builder(
     serial: bytes | None,
     path_length: int | None,
 ) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .subject_name(subject)
-        .public_key(key.public_key())
-        .serial_number(serial_to_int(serial or new_serial()))
-        .not_valid_before((now - BACK_DATING).replace(microsecond=0))
-        .not_valid_after(last.replace(microsecond=0))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-    )
+    builder = begin_certificate(issuer, subject, key, now, last, serial)
+    return builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
 
 
 def _access(ocsp_url: str | None, ca_issuers_url: str | None) -> list[x509.AccessDescription]:

@@ -34,6 +34,11 @@ def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm | None:
     return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
 
 
+def public_key_of(key: PrivateKey) -> bytes:
+    """The SubjectPublicKeyInfo that belongs to a private key (DER)."""
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 @dataclass(frozen=True, slots=True)
 class Issuer:
     """`Issuer(certificate, private_key)`; the other attributes follow from these two.
@@ -69,8 +74,7 @@ class Issuer:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        public_key = self.private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        if public_key != self.public_key_der:
+        if public_key_of(self.private_key) != self.public_key_der:
             raise ValueError("the private key does not belong to the CA certificate")
         if self.name.public_bytes() != self.subject_der:
             raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")

@@ -14,14 +14,13 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.errors import InvalidArgument, Unauthenticated
-from services.pki.certificates import BACK_DATING, key_usage, subject_key_identifier
+from services.pki.builder import begin_certificate, key_identifier
+from services.pki.certificates import BACK_DATING, key_usage
 from services.pki.issuers import Issuer, PrivateKey, signature_hash
 from services.pki.names import SubjectAlternativeNames, check_names
-from services.pki.serials import new_serial, serial_to_int
 
 TRUST_DOMAIN = "goodstanding"
 ROLES = ("admin", "issuer", "revoker", "reader", "responder", "importer")
@@ -70,8 +69,8 @@ def make_tls_ca(
 ) -> x509.Certificate:
     """Make the root of the credentials. It issues no CAs (pathLen 0)."""
     name = _name(f"{trust_domain} services")
-    identifier = _identifier(key)
-    builder = _builder(name, name, key, now, now + validity, serial)
+    identifier = key_identifier(key)
+    builder = begin_certificate(name, name, key, now, now + validity, serial)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(key_usage(digital_signature=False, ca=True), critical=True)
     builder = builder.add_extension(identifier, critical=False)
@@ -135,34 +134,17 @@ def _credential(
     purpose: x509.ObjectIdentifier,
     common_name: str,
 ) -> x509.Certificate:
-    last = min(now + validity, issuer.not_after)
     start = max(now, issuer.not_before + BACK_DATING)
-    builder = _builder(issuer.name, _name(common_name), key, start, last, serial)
+    # Both ends count (RFC 5280, section 4.1.2.5), so that a renewal is as long as what it renews.
+    last = min(start - BACK_DATING + validity - timedelta(seconds=1), issuer.not_after)
+    builder = begin_certificate(issuer.name, _name(common_name), key, start, last, serial)
     builder = builder.add_extension(issuer.authority_key_identifier, critical=False)
-    builder = builder.add_extension(_identifier(key), critical=False)
+    builder = builder.add_extension(key_identifier(key), critical=False)
     builder = builder.add_extension(key_usage(), critical=True)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     builder = builder.add_extension(sans.to_extension(), critical=False)
     return builder.sign(issuer.private_key, issuer.hash_algorithm)  # type: ignore[arg-type]
-
-
-def _builder(
-    issuer: x509.Name, subject: x509.Name, key: PrivateKey, now: datetime, last: datetime, serial: bytes | None
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .subject_name(subject)
-        .public_key(key.public_key())
-        .serial_number(serial_to_int(serial or new_serial()))
-        .not_valid_before((now - BACK_DATING).replace(microsecond=0))
-        .not_valid_after(last.replace(microsecond=0))
-    )
-
-
-def _identifier(key: PrivateKey) -> x509.SubjectKeyIdentifier:
-    return subject_key_identifier(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _name(common_name: str) -> x509.Name:

@@ -27,6 +27,9 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
 # RFC 3986: a scheme, and then only characters that may stand in a URI.
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+# A host and perhaps a port, with nothing in them that two readers could read in two ways.
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _FIELDS = {"dns": "dns_names", "ip": "ip_addresses", "email": "email_addresses", "uri": "uris"}
 
 
@@ -154,9 +157,27 @@ def _normal(kind: str, name: str, allowed_kinds: AbstractSet[str], trust_domain:
         shown = kind if kind in _NORMAL else name
         raise _Wrong("NAME_NOT_ALLOWED", f"the profile does not allow names of this kind ({shown})")
     normal = _NORMAL[kind](name)
-    if kind == "uri" and _host(normal) == trust_domain.lower():
+    if _is_within(_domain(kind, normal), trust_domain.lower()):
         raise _Wrong("NAME_RESERVED", "no certificate is issued in the trust domain of the services themselves")
     return normal
+
+
+def _domain(kind: str, name: str) -> str:
+    """The domain that a name in its normal form speaks for; empty if it has none."""
+    match kind:
+        case "dns":
+            return name.removeprefix("*.")
+        case "email":
+            return name.rpartition("@")[2]
+        case "uri":
+            return (urlsplit(name).hostname or "").rstrip(".")
+        case _:
+            return ""
+
+
+def _is_within(domain: str, trust_domain: str) -> bool:
+    # Credentials of the services are made with no trust domain to keep out of.
+    return bool(trust_domain) and (domain == trust_domain or domain.endswith("." + trust_domain))
 
 
 def _dns(name: str) -> str:
@@ -166,7 +187,7 @@ def _dns(name: str) -> str:
     labels = plain.split(".")
     if not plain or len(lower) > 253 or not all(_label_ok(label) for label in labels):
         raise _Wrong("NAME_INVALID", f"not a DNS name: {_shown(name)}")
-    if labels[-1].isdigit():
+    if _NUMBER.fullmatch(labels[-1]):  # 0x7f000001 is 127.0.0.1 to a browser
         raise _Wrong("NAME_INVALID", f"no DNS name ends in a number; is it an IP address? {_shown(name)}")
     return lower
 
@@ -209,23 +230,27 @@ def _email(name: str) -> str:
 
 
 def _uri(name: str) -> str:
+    """An absolute URI that every reader reads alike: no userinfo, no escapes in the host, no dot segments."""
     if len(name) > _MAX_URI or _URI.fullmatch(name) is None:
         raise _Wrong("NAME_INVALID", f"not an absolute URI: {_shown(name)}")
-    if _host(name) is None:
-        raise _Wrong("NAME_INVALID", f"a URI without a proper host: {_shown(name)}")
+    scheme, _, rest = name.partition(":")
+    if rest.startswith("//"):
+        _check_authority(name)
+    elif scheme.lower() == "spiffe" or unquote(rest).startswith("/"):
+        raise _Wrong("NAME_INVALID", f"a URI without a host: {_shown(name)}")
     return name
 
 
-def _host(uri: str) -> str | None:
-    """The host as a careless reader might see it: unescaped, lower case, no final dot. None if it makes no sense."""
+def _check_authority(name: str) -> None:
     try:
-        parts = urlsplit(uri)
-        host = unquote(parts.hostname or "").lower().rstrip(".")
+        parts = urlsplit(name)
         _ = parts.port
     except ValueError:
-        return None
-    # With "//", a host there must be (RFC 5280, section 4.2.1.6); URNs and the like have none.
-    return None if uri.partition(":")[2].startswith("//") and not host else host
+        raise _Wrong("NAME_INVALID", f"a URI without a proper host: {_shown(name)}") from None
+    if _AUTHORITY.fullmatch(parts.netloc) is None:
+        raise _Wrong("NAME_INVALID", f"a URI without a proper host: {_shown(name)}")
+    if {".", ".."} & set(unquote(parts.path).split("/")):
+        raise _Wrong("NAME_INVALID", f"a URI with dot segments: {_shown(name)}")
 
 
 def _shown(name: str) -> str:

@@ -43,6 +43,7 @@ class Profile:
     """Roles that may ask for it."""
     default_validity: timedelta
     max_validity: timedelta
+    min_validity: timedelta = timedelta(seconds=1)
     key_encipherment: bool = False
     """Whether RSA keys get keyEncipherment beside digitalSignature; EC keys never do (R99)."""
     basic_constraints: bool = True
@@ -67,8 +68,8 @@ class Profile:
             raise ValueError(f"profile {self.name}: name kinds are out of {', '.join(sorted(NAME_KINDS))}")
         if bool(self.allowed_name_kinds) == (self.subject_policy == "ca-sets"):
             raise ValueError(f"profile {self.name}: either the CA sets the names, or kinds of names are allowed")
-        if not timedelta(0) < self.default_validity <= self.max_validity:
-            raise ValueError(f"profile {self.name}: the default validity must be positive and within the maximum")
+        if not timedelta(0) < self.min_validity <= self.default_validity <= self.max_validity:
+            raise ValueError(f"profile {self.name}: the default validity must lie between the least and the most")
 
 
 _ISSUING_ROLES = frozenset({"admin", "issuer"})
@@ -106,6 +107,8 @@ DELEGATE = Profile(
     roles=frozenset({"responder"}),
     default_validity=timedelta(days=3),
     max_validity=timedelta(days=3),
+    # The CA counts those that live: any shorter, and a stolen credential could fill the database with dead ones.
+    min_validity=timedelta(hours=1),
     basic_constraints=False,
     ocsp_nocheck=True,
     aia=False,

@@ -40,7 +40,6 @@ NAMES: Mapping[Reason, str] = {
 }
 """The names of RFC 5280."""
 
-_BY_NAME = {name.lower(): reason for reason, name in NAMES.items()}
 
 _PRESETS: Mapping[str, frozenset[Reason]] = {
     "rfc5280": frozenset(Reason),
@@ -66,14 +65,6 @@ class Action(StrEnum):
     RELEASE = "release"
     NOTHING = "nothing"
     """It is so already: the stored record is the answer."""
-
-
-def parse_reason(text: str) -> Reason:
-    """Read a name of RFC 5280, in any case. Raises InvalidArgument (REASON_NOT_ALLOWED, on `reason`)."""
-    reason = _BY_NAME.get(text.lower())
-    if reason is None:
-        raise InvalidArgument("REASON_NOT_ALLOWED", f"not a reason; one of {', '.join(NAMES.values())}", field="reason")
-    return reason
 
 
 def allowed_reasons(preset: str) -> frozenset[Reason]:

@@ -77,7 +77,12 @@ def decide_names(
     sans = request.sans if given is None else given
     if profile.subject_policy == "cn-only":
         return _cn_only(profile, request, sans, trust_domain, given=given is not None)
-    return _keep(profile, request, sans, trust_domain, given=given is not None)
+    subject, names = _keep(profile, request, sans, trust_domain, given=given is not None)
+    if subject in (issuer.name, _delegate_name(issuer.name)):
+        # To a reader that goes by names alone it would be the CA, or its responder.
+        text = "the subject is that of the issuer, or of its OCSP responder"
+        raise InvalidArgument("SUBJECT_INVALID", text, field=request.field)
+    return subject, names
 
 
 def _cn_only(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import grpc
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -96,8 +96,7 @@ def _check_material(ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> None:
         raise ValueError("the client key is encrypted; gRPC needs it in plain PEM") from None
     except ValueError:
         raise ValueError("the client key is not a private key in PEM") from None
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*form) != certificate.public_key().public_bytes(*form):
+    if key.public_key() != certificate.public_key():
         raise ValueError("the client key does not belong to the client certificate")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 class DenyList:
@@ -60,13 +60,13 @@ class DenyList:
         for callback in self._callbacks:
             try:
                 callback(denied)
-            except Exception:  # noqa: BLE001 - one that fails must not keep the others from hearing of it
-                _log.exception("deny list callback failed")
+            except Exception:  # one that fails must not keep the others from hearing of it
+                _logger.exception("deny list callback failed")
 
     def _report(self, *, failing: bool, error: Exception | None = None) -> None:
         """Say it once when it starts to fail, and once when it is over: four lines a second would bury the cause."""
         if failing and not self._failing:
-            _log.error("deny list cannot be read; the last one stays in force", error=str(error))
+            _logger.error("deny list cannot be read; the last one stays in force", error=str(error))
         if self._failing and not failing:
-            _log.info("deny list can be read again")
+            _logger.info("deny list can be read again")
         self._failing = failing

@@ -21,6 +21,7 @@ from functools import lru_cache
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from services.clock import rfc3339
 from services.db.records import Actor
 from services.errors import Unauthenticated
 from services.pki.mtls import fingerprint, parse_identity
@@ -85,17 +86,24 @@ class Authenticator:
         if len(certificates) != 1:  # 1
             raise Unauthenticated("CREDENTIAL_MISSING", "no client certificate; connect with one of this service's")
         credential = _read_credential(certificates[0])
+        try:
+            return self._checked(credential, list(auth_context.get("peer_uri") or ()), peer, call_id)
+        except Unauthenticated as error:
+            error.metadata["fingerprint"] = credential.fingerprint  # or the log could not say whose it is
+            raise
+
+    def _checked(self, credential: _Credential, peer_uris: list[bytes], peer: str, call_id: str) -> Caller:
         if not credential.not_before <= self._clock() <= credential.not_after:  # 2
             raise Unauthenticated(
                 "CREDENTIAL_EXPIRED",
-                f"the client certificate is valid until {credential.not_after:%Y-%m-%dT%H:%M:%SZ}; "
+                f"the client certificate is valid until {rfc3339(credential.not_after)}; "
                 "renew it: goodstanding credential renew",
             )
         if not credential.for_clients:  # 3
             raise Unauthenticated(
                 "CREDENTIAL_NOT_CLIENT_AUTH", f"the certificate is not for clients (extended key usage); {_NEW}"
             )
-        uri = _single_identity(credential, list(auth_context.get("peer_uri") or ()))  # 4
+        uri = _single_identity(credential, peer_uris)  # 4
         role, name = parse_identity(uri, self._trust_domain)
         if self._is_denied(credential.fingerprint):  # 5
             raise Unauthenticated("CREDENTIAL_DENIED", f"this client certificate was denied; {_NEW}")

@@ -4,10 +4,14 @@ For each call, in this order:
 
 1. who calls (`identity`), from the connection's verified certificate; nobody: UNAUTHENTICATED;
 2. whether the method exists, and the role may call it (`authorization`);
-3. the handler, no longer than the limit: unary calls have a cap, and streams end when their caller's certificate
+3. whether the caller has room for one more call in its share of the server;
+4. the handler, no longer than the limit: unary calls have a cap, and streams end when their caller's certificate
    expires or comes onto the deny list, or the server stops;
-4. what it raised, as a status (`errors`); text that is not meant for callers stays here, in the log;
-5. a log line and the metrics.
+5. what it raised, as a status (`errors`); text that is not meant for callers stays here, in the log;
+6. a log line and the metrics.
+
+Not an octet of a request is awaited or parsed before steps 1 to 3: a call that sends none would otherwise take up room
+for as long as it likes, whoever makes it. So every handler is registered as one that takes a stream.
 """
 
 from __future__ import annotations
@@ -16,22 +20,31 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 
-from services.errors import DomainError, PermissionDenied, Unauthenticated, Unavailable
+from services.errors import (
+    DomainError,
+    InvalidArgument,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
 from services.rpc.authorization import authorize
 from services.rpc.deny_list import DenyList
 from services.rpc.errors import internal_status, make_status, to_status
 from services.rpc.identity import Authenticator, Caller, set_caller
 from services.rpc.metrics import RpcMetrics
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:  # generic in the stubs alone
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -55,16 +68,19 @@ class Guard(grpc.aio.ServerInterceptor):
         authenticator: Authenticator,
         *,
         unary_seconds: float,
+        rpcs_per_identity: int,
         clock: Callable[[], float] = time.time,
         deny_list: DenyList | None = None,
         metrics: RpcMetrics | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._unary_seconds = unary_seconds
+        self._rpcs_per_identity = rpcs_per_identity
         self._clock = clock
         self._metrics = metrics
         self._guarded: dict[str, Handler] = {}
         self._streams: dict[str, set[asyncio.Timeout]] = {}
+        self._in_progress: Counter[str] = Counter()
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         if deny_list is not None:
@@ -93,20 +109,27 @@ class Guard(grpc.aio.ServerInterceptor):
     def _guard(self, method: str, handler: Handler) -> Handler:
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
-        async def unary(request: Any, context: Context) -> Any:
-            return await self._serve(method, context, lambda: inner(request, context), streaming=False)
+        async def request_of(requests: Any, context: Context) -> Any:
+            return requests if handler.request_streaming else await self._only_request(context)
 
-        async def stream(request: Any, context: Context) -> None:
-            await self._serve(method, context, lambda: _send_all(inner(request, context), context), streaming=True)
+        async def unary(requests: Any, context: Context) -> Any:
+            async def run() -> Any:
+                return await inner(await request_of(requests, context), context)
 
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[bool(handler.request_streaming), bool(handler.response_streaming)]
-        outer: Any = stream if handler.response_streaming else unary
-        return make(outer, handler.request_deserializer, handler.response_serializer)
+            return await self._serve(method, context, run, streaming=False)
+
+        async def stream(requests: Any, context: Context) -> None:
+            async def run() -> None:
+                await _send_all(inner(await request_of(requests, context), context), context)
+
+            await self._serve(method, context, run, streaming=True)
+
+        make: Any = grpc.stream_unary_rpc_method_handler
+        outer: Any = unary
+        if handler.response_streaming:
+            make, outer = grpc.stream_stream_rpc_method_handler, stream
+        guarded: Handler = make(outer, handler.request_deserializer, handler.response_serializer)
+        return guarded
 
     def _unknown_method(self) -> Handler:
         async def refuse(_requests: Any, context: Context) -> None:
@@ -116,11 +139,23 @@ class Guard(grpc.aio.ServerInterceptor):
         handler: Handler = grpc.stream_stream_rpc_method_handler(refuse)
         return handler
 
+    async def _only_request(self, context: Context) -> Any:
+        """The request of a call that has a single one. Raises InvalidArgument (MESSAGE_MISSING)."""
+        try:
+            async with asyncio.timeout(self._unary_seconds):
+                request = await context.read()
+        except TimeoutError:
+            raise _TooSlowError from None
+        if request is grpc.aio.EOF:
+            raise InvalidArgument("MESSAGE_MISSING", "the call came without its request")
+        return request
+
     async def _serve(self, method: str, context: Context, run: Callable[[], Awaitable[Any]], *, streaming: bool) -> Any:
         call = _Call(method, context, secrets.token_hex(8))
         try:
-            call.caller = self._admit(call)
-            result = await self._bounded(call, call.caller, run, streaming=streaming)
+            caller = self._admit(call)
+            with self._counted(caller):
+                result = await self._bounded(call, caller, run, streaming=streaming)
             call.code = _number(context.code())
             return result
         except grpc.aio.AbortError:  # a handler that ended the call by itself
@@ -138,6 +173,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def _admit(self, call: _Call) -> Caller:
         caller = self._authenticator.authenticate(call.context.auth_context(), call.context.peer(), call.call_id)
+        call.caller = caller  # known from here on, whatever comes next: the log says who was refused
         if call.method != "unknown":
             authorize(call.method, caller.role)
         set_caller(caller)
@@ -158,6 +194,21 @@ class Guard(grpc.aio.ServerInterceptor):
             # Says why a stream was cut: raises unless it was for the time alone.
             self._authenticator.authenticate(call.context.auth_context(), call.context.peer(), call.call_id)
             raise _TooSlowError from None
+
+    @contextlib.contextmanager
+    def _counted(self, caller: Caller) -> Any:
+        """One of the calls that an identity may have in progress. Raises ResourceExhausted (TOO_MANY_CALLS)."""
+        if self._in_progress[caller.identity] >= self._rpcs_per_identity:
+            raise ResourceExhausted(
+                "TOO_MANY_CALLS", f"{caller.identity} has {self._rpcs_per_identity} calls in progress; end some of them"
+            )
+        self._in_progress[caller.identity] += 1
+        try:
+            yield
+        finally:
+            self._in_progress[caller.identity] -= 1
+            if not self._in_progress[caller.identity]:
+                del self._in_progress[caller.identity]
 
     @contextlib.contextmanager
     def _cuttable(self, caller: Caller, limit: asyncio.Timeout) -> Any:
@@ -186,9 +237,9 @@ class Guard(grpc.aio.ServerInterceptor):
         if self._metrics is not None:
             self._metrics.observe(call.method, code, seconds)
         if call.code:
-            _log.info("call failed", code=code, ms=round(seconds * 1000, 1), **call.described())
+            _logger.info("call failed", code=code, ms=round(seconds * 1000, 1), **call.described())
         else:
-            _log.debug("call", code=code, ms=round(seconds * 1000, 1), **call.described())
+            _logger.debug("call", code=code, ms=round(seconds * 1000, 1), **call.described())
 
 
 class _Call:
@@ -221,18 +272,21 @@ _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 def _status_of(error: Exception, call: _Call) -> status_pb2.Status:
     """What the caller is told, and a log line for what an operator wants to know."""
     if isinstance(error, Unauthenticated | PermissionDenied):
-        _log.warning("call refused", reason=error.reason, text=error.message, **call.described())
+        known = {**error.metadata, **call.described(), "reason": error.reason, "text": error.message}
+        _logger.warning("call refused", **known)
     if isinstance(error, DomainError):
         return to_status(error)
     if isinstance(error, _TooSlowError):
         return make_status(
             grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_SLOW", "the call took longer than the service allows; try again"
         )
+    if isinstance(error, DecodeError):
+        return to_status(InvalidArgument("MESSAGE_MALFORMED", "the request is not a message of the method's type"))
     # Generated base classes say it in this way of a method that a servicer does not have (grpc.health.v1's List).
     left_out = isinstance(error, NotImplementedError) and _number(call.context.code()) == _UNIMPLEMENTED
     if left_out or isinstance(error, _NoSuchMethodError):
         return make_status(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", "this service has no such method")
-    _log.error("call failed unexpectedly", exc_info=error, **call.described())
+    _logger.error("call failed unexpectedly", exc_info=error, **call.described())
     return internal_status(call.call_id)
 
 

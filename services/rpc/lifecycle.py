@@ -10,7 +10,7 @@ import structlog
 
 from services.rpc.server import RpcServer
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 async def serve_until_signal(server: RpcServer, *, ready: Callable[[], None] | None = None, grace: float = 5.0) -> None:
@@ -26,13 +26,13 @@ async def serve_until_signal(server: RpcServer, *, ready: Callable[[], None] | N
         loop.add_signal_handler(number, asked.put_nowait, number)
     try:
         await server.start()
-        _log.info("serving", port=server.port)
+        _logger.info("serving", port=server.port)
         if ready is not None:
             ready()
         received = await asked.get()
-        _log.info("stopping", signal=received.name, grace_seconds=grace)
+        _logger.info("stopping", signal=received.name, grace_seconds=grace)
         await _stop(server, grace, asked)
-        _log.info("stopped")
+        _logger.info("stopped")
     finally:
         for number in signals:
             loop.remove_signal_handler(number)

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from goodstanding.status.v1 import status_pb2
 from goodstanding.types.v1 import types_pb2
+from services.clock import to_epoch
 from services.db.records import (
     Actor,
     CertificateRecord,
@@ -18,42 +19,6 @@ from services.db.records import (
     RevocationRecord,
     StatusRecord,
 )
-from services.rpc.requests import (
-    CertificateTarget,
-    read_certificate,
-    read_csr,
-    read_issuer_and_serial,
-    read_lifetime,
-    read_optional_time,
-    read_reason,
-    read_request_id,
-    read_revoke_target,
-    read_state,
-    read_time,
-)
-
-__all__ = [
-    "CertificateTarget",
-    "actor_message",
-    "certificate_message",
-    "issuer_message",
-    "pem",
-    "pem_chain",
-    "read_certificate",
-    "read_csr",
-    "read_issuer_and_serial",
-    "read_lifetime",
-    "read_optional_time",
-    "read_reason",
-    "read_request_id",
-    "read_revoke_target",
-    "read_state",
-    "read_time",
-    "revocation_message",
-    "status_message",
-    "timestamp",
-    "unknown_status_message",
-]
 
 _ISSUER_STATES = {
     IssuerState.ACTIVE: types_pb2.ISSUER_STATE_ACTIVE,
@@ -64,9 +29,7 @@ _ISSUER_STATES = {
 
 def timestamp(moment: datetime) -> Timestamp:
     """A Timestamp of an aware time."""
-    if moment.tzinfo is None:
-        raise ValueError("a time without a time zone")
-    return Timestamp(seconds=int(moment.timestamp()))
+    return Timestamp(seconds=to_epoch(moment))
 
 
 def actor_message(actor: Actor) -> types_pb2.Actor:

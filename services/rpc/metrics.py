@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
-from services.config import ConfigError, parse_listen
+from services.addresses import parse_address
+from services.config import ConfigError
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -36,7 +37,7 @@ def serve_metrics(listen: str, registry: CollectorRegistry) -> Callable[[], None
 
     Raises ConfigError when the address cannot be used.
     """
-    host, port = parse_listen(listen)
+    host, port = parse_address(listen)
     try:
         server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:

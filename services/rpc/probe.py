@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from services.config import parse_listen
+from services.addresses import parse_address
 
 _SECONDS = 2.0
 _RENEW = "renew it: goodstanding credential renew"
@@ -41,7 +41,7 @@ def certificate_problem(ca_pem: bytes, cert_pem: bytes, now: datetime) -> str | 
 def connection_problem(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> str | None:
     """What a TLS connection to `address` (HOST:PORT) runs into; None if it comes about."""
     try:
-        host, port = parse_listen(address)
+        host, port = parse_address(address)
     except ValueError as error:
         return f"{address}: {error}"
     try:

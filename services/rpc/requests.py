@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from goodstanding.ca.v1 import ca_pb2
 from goodstanding.types.v1 import types_pb2
+from services.db.records import CertificateState
 from services.errors import InvalidArgument
 
 MAX_CERTIFICATE_SIZE = 64 * 1024
@@ -25,9 +26,9 @@ MAX_CERTIFICATE_SIZE = 64 * 1024
 _PRINTABLE = re.compile(r"[!-~]{1,128}")
 _STATES = {
     types_pb2.CERTIFICATE_STATE_UNSPECIFIED: None,
-    types_pb2.CERTIFICATE_STATE_VALID: "valid",
-    types_pb2.CERTIFICATE_STATE_REVOKED: "revoked",
-    types_pb2.CERTIFICATE_STATE_EXPIRED: "expired",
+    types_pb2.CERTIFICATE_STATE_VALID: CertificateState.VALID,
+    types_pb2.CERTIFICATE_STATE_REVOKED: CertificateState.REVOKED,
+    types_pb2.CERTIFICATE_STATE_EXPIRED: CertificateState.EXPIRED,
 }
 
 
@@ -127,28 +128,30 @@ def read_certificate(*, der: bytes | None = None, pem: str | None = None, field:
     return certificates[0].public_bytes(Encoding.DER)
 
 
-def read_reason(value: int, field: str = "reason") -> int:
+def read_reason(value: int) -> int:
     """An RFC 5280 number that the contract knows (never 7). Raises InvalidArgument REASON_NOT_ALLOWED."""
     if value not in types_pb2.RevocationReason.values():
         raise InvalidArgument(
-            "REASON_NOT_ALLOWED", f"{value} is not a revocation reason (RFC 5280, section 5.3.1)", field=field
+            "REASON_NOT_ALLOWED", f"{value} is not a revocation reason (RFC 5280, section 5.3.1)", field="reason"
         )
     return value
 
 
-def read_request_id(text: str, field: str = "request_id") -> str | None:
-    """None when empty. Raises InvalidArgument REQUEST_ID_INVALID unless 1 to 128 printable ASCII characters."""
+def read_request_id(text: str) -> str:
+    """Empty: there is none. Raises InvalidArgument REQUEST_ID_INVALID unless 1 to 128 printable ASCII characters."""
     if text and not _PRINTABLE.fullmatch(text):
         raise InvalidArgument(
-            "REQUEST_ID_INVALID", "request_id must be 1 to 128 printable ASCII characters without spaces", field=field
+            "REQUEST_ID_INVALID",
+            "request_id must be 1 to 128 printable ASCII characters without spaces",
+            field="request_id",
         )
-    return text or None
+    return text
 
 
-def read_state(value: int, field: str = "state") -> str | None:
-    """'valid', 'revoked', 'expired', or None for any. Raises InvalidArgument STATE_INVALID."""
+def read_state(value: int) -> CertificateState | None:
+    """None for any. Raises InvalidArgument STATE_INVALID."""
     if value not in _STATES:
-        raise InvalidArgument("STATE_INVALID", f"{value} is not a certificate state", field=field)
+        raise InvalidArgument("STATE_INVALID", f"{value} is not a certificate state", field="state")
     return _STATES[types_pb2.CertificateState.ValueType(value)]
 
 

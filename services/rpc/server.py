@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from services.config import ConfigError, parse_listen
+from services.addresses import parse_address
+from services.config import ConfigError
 from services.rpc.deny_list import DenyList
 from services.rpc.identity import Authenticator
 from services.rpc.interceptor import Guard
@@ -36,6 +37,8 @@ class Limits:
     metadata_bytes: int = 16 << 10
     concurrent_rpcs: int = 1024
     """Streams count. Beyond it, calls get RESOURCE_EXHAUSTED at once."""
+    rpcs_per_identity: int = 256
+    """How many of them one identity may have, streams among them: nobody takes the server away from the others."""
     streams_per_connection: int = 256
     unary_seconds: float = 30.0
     """How long a unary call may take, whatever its deadline."""
@@ -102,7 +105,13 @@ def build_server(
     """
     limits = limits or Limits()
     credentials = CertificateReader(tls).credentials()
-    guard = Guard(authenticator, unary_seconds=limits.unary_seconds, deny_list=deny_list, metrics=metrics)
+    guard = Guard(
+        authenticator,
+        unary_seconds=limits.unary_seconds,
+        rpcs_per_identity=limits.rpcs_per_identity,
+        deny_list=deny_list,
+        metrics=metrics,
+    )
     server = grpc.aio.server(
         interceptors=[guard], options=_options(limits), maximum_concurrent_rpcs=limits.concurrent_rpcs
     )
@@ -135,7 +144,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
 
 
 def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials) -> int:
-    host, port = parse_listen(listen)
+    host, port = parse_address(listen)
     try:
         return server.add_secure_port(listen, credentials)
     except RuntimeError:

@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.config import ConfigError
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -58,12 +58,12 @@ class CertificateReader:
             self._complain(stamp, error)
             return None
         self._stamp = stamp
-        _log.info("tls files changed and were read again", certificate=str(self._files.certificate))
+        _logger.info("tls files changed and were read again", certificate=str(self._files.certificate))
         return configuration
 
     def _complain(self, stamp: _Stamp | None, error: Exception) -> None:
         if stamp is None or stamp != self._complained:
-            _log.error("tls files changed and cannot be used; the old ones stay in use", error=str(error))
+            _logger.error("tls files changed and cannot be used; the old ones stay in use", error=str(error))
         self._complained = stamp
 
     def _current_stamp(self) -> _Stamp:
@@ -106,6 +106,5 @@ def _check_key(content: bytes, leaf: x509.Certificate, files: TlsFiles) -> None:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError):
         raise ConfigError(f"{files.key}: is not an unencrypted private key in PEM") from None
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+    if key.public_key() != leaf.public_key():
         raise ConfigError(f"{files.key}: is not the key of the certificate {files.certificate}")

@@ -24,7 +24,7 @@ from services.db.status import changes_between, has_more_changes_than
 from services.errors import DomainError
 from services.status.watch import MAX_CHANGES_BEHIND, MAX_CHANGES_PER_MESSAGE, ChangeLog, Changes
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 _MIN_GAP = 0.005
 """Seconds between the beginnings of two reads, however many pings wait."""
@@ -142,7 +142,7 @@ class PositionHub:
         if self._failed is True:
             return
         self._failed = True
-        _log.error("cannot read the database", reason=getattr(error, "reason", ""), exc_info=_traceback_of(error))
+        _logger.error("cannot read the database", reason=getattr(error, "reason", ""), exc_info=_traceback_of(error))
         self._call(self._set_available, False)
 
     def _call(self, function: Callable[..., None], *args: object) -> None:

@@ -37,14 +37,14 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
         """Let go of the threads, without waiting for reads that nobody waits for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def GetCertificateStatus(  # noqa: N802 - the name in the contract
+    async def GetCertificateStatus(
         self, request: status_pb2.GetCertificateStatusRequest, _context: Any
     ) -> status_pb2.GetCertificateStatusResponse:
         """Tell the status of one certificate."""
         reference = messages.read_reference(request.certificate, "certificate")
         return messages.get_response(await self._read(lambda: self._reader.get(reference)))
 
-    async def BatchGetCertificateStatus(  # noqa: N802
+    async def BatchGetCertificateStatus(
         self, request: status_pb2.BatchGetCertificateStatusRequest, _context: Any
     ) -> status_pb2.BatchGetCertificateStatusResponse:
         """Tell the status of many certificates."""
@@ -54,7 +54,7 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
             await self._read(lambda: self._reader.batch(references, history=history, min_revision=min_revision))
         )
 
-    async def WatchCertificateStatus(  # noqa: N802
+    async def WatchCertificateStatus(
         self, request_iterator: Any, _context: Any
     ) -> AsyncIterator[status_pb2.WatchCertificateStatusResponse]:
         """Tell of changes, and prove freshness."""
@@ -63,7 +63,7 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
             async for message in told:
                 yield messages.watch_response(message, self._hub.issuer_names)
 
-    async def ListIssuers(  # noqa: N802
+    async def ListIssuers(
         self, _request: status_pb2.ListIssuersRequest, _context: Any
     ) -> status_pb2.ListIssuersResponse:
         """List all issuers."""
@@ -72,7 +72,7 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
             issuers=[issuer_message(issuer) for issuer in issuers], history=position.history, revision=position.revision
         )
 
-    async def GetCertificateRevocationList(  # noqa: N802
+    async def GetCertificateRevocationList(
         self, request: status_pb2.GetCertificateRevocationListRequest, _context: Any
     ) -> status_pb2.GetCertificateRevocationListResponse:
         """Give an issuer's newest revocation list."""

@@ -19,7 +19,7 @@ from services.errors import FailedPrecondition, InvalidArgument
 from services.status.hub import PositionHub
 from services.status.watch import Message, Watcher
 
-_log = structlog.get_logger(__name__)
+_logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,6 @@ class WatchStream:
             timer.cancel()
 
     def _cut_off(self, task: asyncio.Task[object] | None) -> None:
-        _log.warning("a watcher does not read, and is cut off", seconds=self._patience.writing)
+        _logger.warning("a watcher does not read, and is cut off", seconds=self._patience.writing)
         if task is not None:
             task.cancel()

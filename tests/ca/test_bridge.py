@@ -43,6 +43,11 @@ async def test_errors_arrive(workers: ThreadPoolExecutor) -> None:
     def refuse() -> Future[int]:
         raise NotFound("PROFILE_UNKNOWN", "no")
 
+    def panic() -> Future[int]:
+        raise BaseException("as a library written in Rust does")
+
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(bridge.run(panic), 5)
     failed: Future[int] = Future()
     failed.set_exception(NotFound("ISSUER_UNKNOWN", "no"))
     for begin, reason in [(refuse, "PROFILE_UNKNOWN"), (lambda: failed, "ISSUER_UNKNOWN")]:

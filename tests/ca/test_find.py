@@ -36,7 +36,7 @@ def records(ca: Ca, issuer: Actor, revoker: Actor) -> list[CertificateRecord]:
             csr_der=csr,
             profile="client" if number % 2 else "server",
             names=SubjectAlternativeNames(dns=(f"Host{number}.example.com", "shared.example.com")),
-            validity=timedelta(seconds=60) if number % 4 == 0 else timedelta(days=10),
+            validity=timedelta(seconds=120) if number % 4 == 0 else timedelta(days=10),
         )
         if number % 3 == 0:
             ca.revoke(revoker, result.certificate.serial, Reason.SUPERSEDED)
@@ -94,7 +94,7 @@ def test_new_certificates_do_not_disturb_paging(ca: Ca, issuer: Actor, records: 
         pytest.param({"issuer": "issuing"}, list(range(11, -1, -1)), id="issuer"),
         pytest.param({"issuer": "root"}, [], id="other-issuer"),
         pytest.param({"not_after_until": START + timedelta(days=1)}, [8, 4, 0], id="expires-before"),
-        pytest.param({"not_after_from": START + timedelta(days=10, seconds=4)}, [11, 10], id="expires-from"),
+        pytest.param({"not_after_from": START + timedelta(days=10, seconds=4 - 60)}, [11, 10], id="expires-from"),
     ],
 )
 def test_filters(ca: Ca, records: list[CertificateRecord], filters: dict[str, Any], expected: list[int]) -> None:

@@ -72,6 +72,15 @@ def crash(batch: Batch) -> object:
     raise ZeroDivisionError
 
 
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: not an Exception."""
+
+
+def panic(batch: Batch) -> object:
+    """Fail as a bug in a library would."""
+    raise Panic
+
+
 def run_behind_gate(writer: Writer, *works: FakeWork) -> list[object]:
     """Queue works while a transaction is running, so that they share the next; return results or errors."""
     gate = Gate()
@@ -102,6 +111,7 @@ def test_a_batch_has_an_upper_size(database: Database) -> None:
     [
         pytest.param(refuse, FailedPrecondition, id="refusal"),
         pytest.param(crash, ZeroDivisionError, id="bug"),
+        pytest.param(panic, RuntimeError, id="panic"),
     ],
 )
 def test_a_failing_work_harms_nobody(
@@ -143,6 +153,24 @@ def test_all_of_a_batch_fail_together(database: Database) -> None:
         results = run_behind_gate(writer, FakeWork(break_commit), *(FakeWork(lambda _: "written") for _ in range(3)))
         assert writer.submit(FakeWork(lambda _: "later")).result(10) == "later"
     assert all(isinstance(result, Unavailable) for result in results)
+
+
+def test_a_failing_answer_is_written_once(database: Database) -> None:
+    """What fails after the commit fails for its caller alone: the works of the batch are not carried out again."""
+    carried_out: list[str] = []
+
+    class Failing(FakeWork):
+        def decide(self, batch: Batch) -> Plan[object]:
+            self.decision(batch)
+            return Plan(lambda: panic(batch))
+
+    with Writer(database) as writer:
+        failed, fine = run_behind_gate(
+            writer, Failing(lambda _: carried_out.append("one")), FakeWork(lambda _: carried_out.append("two"))
+        )
+    assert isinstance(failed, RuntimeError)
+    assert fine is None
+    assert carried_out == ["one", "two"]
 
 
 def test_a_full_queue_refuses(database: Database) -> None:

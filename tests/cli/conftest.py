@@ -11,7 +11,7 @@ from services.cli.folder import DataFolder
 from services.cli.init import initialise
 from services.cli.plan import Plan
 from services.clock import utc_now
-from tests.cli.command import FREE, Up
+from tests.command import FREE, Up
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.cli import client
 from services.cli.main import cli
-from tests.cli.command import Up, make_csr
+from tests.command import Up, make_csr
+from tests.waiting import wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -203,7 +204,7 @@ def test_explicit_options(running: Up, run: Run, tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "ROLE_NOT_ALLOWED" in refused.stderr
     answer(run("credential", "deny", value["fingerprint"], "--json"))
-    time.sleep(1.2)
+    wait_until(lambda: invoke("list", *ca).returncode == 1, 3)
     denied = invoke("list", *ca)
     assert denied.returncode == 1
     assert "CREDENTIAL_DENIED" in denied.stderr

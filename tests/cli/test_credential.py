@@ -144,6 +144,29 @@ def test_deny_unknown(run: Run) -> None:
     assert "no credential nobody" in result.stderr
 
 
+def test_planted_links_are_not_followed(run: Run, tmp_path: Path) -> None:
+    """Links that somebody left where the files go are replaced; what they point to is not touched."""
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    out.mkdir()
+    for name in ("ca.pem", "eve.pem", "eve.key"):
+        (out / name).symlink_to(elsewhere / name)
+    elsewhere.mkdir()
+    made(run("new", "--name", "eve", "--role", "reader", "--out", str(out), "--json"))
+    assert list(elsewhere.iterdir()) == []
+    assert not any(path.is_symlink() for path in out.iterdir())
+
+
+def test_deny_unrecorded(run: Run, data: Path) -> None:
+    """A fingerprint that the database does not know (it was restored from a copy) can be denied, with a warning."""
+    fingerprint = "ab" * 32
+    result = run("deny", fingerprint, "--because", "stolen")
+    assert result.exit_code == 0
+    assert "no credential with this fingerprint is recorded here" in result.stderr
+    assert denied(data) == {fingerprint}
+    made(run("deny", fingerprint, "--json"))
+    assert denied(data) == {fingerprint}
+
+
 def test_list_for_people(run: Run) -> None:
     """The list is a table."""
     result = run("list")

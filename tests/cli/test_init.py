@@ -145,6 +145,17 @@ def test_foreign_folder(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_planted_link(tmp_path: Path) -> None:
+    """A link under the name of an initialisation that was cut short goes; what it points to stays."""
+    kept, link = tmp_path / "elsewhere" / "kept", tmp_path / ".data.initialising-4194305"
+    kept.parent.mkdir()
+    kept.touch()
+    link.symlink_to(kept.parent)
+    init.initialise(DataFolder(tmp_path / "data"), Plan(), NOW)
+    assert kept.exists()
+    assert not link.is_symlink()
+
+
 def test_empty_folder(tmp_path: Path) -> None:
     """An empty folder becomes a data folder."""
     folder = DataFolder(tmp_path / "data")

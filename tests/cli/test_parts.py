@@ -11,7 +11,8 @@ import pytest
 from goodstanding.status.v1 import status_pb2
 from goodstanding.types.v1 import types_pb2
 from services.cli import output
-from services.cli.children import Backoff
+from services.cli.children import Backoff, inherited
+from services.cli.commands.serve import SERVICES
 from services.cli.configuration import configuration_text
 from services.cli.failures import Failed
 from services.cli.files import write_file
@@ -23,6 +24,28 @@ from services.cli.ports import claim
 def test_terminal_escapes() -> None:
     """A name in a certificate cannot drive a terminal."""
     assert output.plain("CN=a\x1b[2J\u202eb\x00") == "CN=a\\x1b[2J\\u202eb\\x00"
+
+
+def test_terminal_escapes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor through JSON, which itself lets DEL, C1 controls and directions of text pass; readable text stays."""
+    name = "ü\x1b[2J\x9b2J\x7f\u202e\U000e0041"
+    output.emit({"subject": name})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"subject": name}
+    assert "ü" in printed
+    assert all(character.isprintable() for line in printed.splitlines() for character in line)
+
+
+def test_secrets_go_to_those_they_are_for() -> None:
+    """No child inherits a passphrase or database that it has no use for: the gateway, which strangers talk to, none."""
+    issuing, root, tls = (f"GOODSTANDING_PASSPHRASE_{name}" for name in ("ISSUING", "ROOT", "TLS_CA"))
+    url = "goodstanding_database__url"  # settings are found in any case
+    environ = dict.fromkeys(("PATH", "GOODSTANDING_GATEWAY__MAX_AGE", issuing, root, tls, url), "x")
+    kept = {
+        service: inherited(service, environ).keys() - {"PATH", "GOODSTANDING_GATEWAY__MAX_AGE"} for service in SERVICES
+    }
+    assert kept == {"ca": {issuing, url}, "status": {url}, "gateway": set()}
+    assert inherited("gateway", environ).keys() == {"PATH", "GOODSTANDING_GATEWAY__MAX_AGE"}
 
 
 def test_certificate_as_json() -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
+from tests.command import Up
+
 BIN = Path(sys.executable).parent
-_START_WITHIN = 60.0
-_STOP_WITHIN = 20.0
 
 
 def free_addresses(count: int) -> list[str]:
@@ -38,10 +35,8 @@ class System:
         self.folder = folder
         self.data = folder / "data"
         self.ca, self.status, self.http, self.ops = free_addresses(4)
-        self.output: list[str] = []
         self._env = environment(**env)
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._up: Up | None = None
 
     @property
     def url(self) -> str:
@@ -51,48 +46,27 @@ class System:
     @property
     def pid(self) -> int:
         """The supervisor's process id."""
-        assert self._process is not None
-        return self._process.pid
+        assert self._up is not None
+        return self._up.process.pid
 
     def start(self) -> System:
         """Start, and wait for the line that says ready."""
-        command = [str(BIN / "goodstanding"), "up", "--ca", self.ca, "--status", self.status]
-        command += ["--http", self.http, "--ops", self.ops]
-        self._process = subprocess.Popen(
-            command, cwd=self.folder, env=self._env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
-        self._reader.start()
-        deadline = time.monotonic() + _START_WITHIN
-        while not ready.wait(0.05):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise AssertionError("goodstanding up did not get ready:\n" + "".join(self.output))
+        options = ("--ca", self.ca, "--status", self.status, "--http", self.http, "--ops", self.ops)
+        self._up = Up(self.data, options, self.folder, self._env)
+        try:
+            self._up.wait_ready()
+        except BaseException:
+            self._up.kill()
+            raise
         return self
-
-    def _read(self, process: subprocess.Popen[str], ready: threading.Event) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                self.output.append(line)
-                if line.startswith("ready"):
-                    ready.set()
 
     def stop(self) -> int:
         """Stop as an init system does, and return the exit status."""
-        process = self._process
-        assert process is not None
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        assert self._up is not None
         try:
-            status = process.wait(_STOP_WITHIN)
-            if self._reader is not None:
-                self._reader.join(_STOP_WITHIN)
-            return status
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise AssertionError("goodstanding up did not stop:\n" + "".join(self.output)) from None
+            return self._up.stop()
+        finally:
+            self._up.kill()
 
     def run(self, *command: str, check: bool = True, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """Run a command in the working directory, as a user of this system."""

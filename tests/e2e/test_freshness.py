@@ -26,10 +26,10 @@ BOUND = 1.0
 ON_THE_WAY = 0.3
 
 
-@pytest.fixture
-def own_system(tmp_path: Path) -> Iterator[System]:
-    """A system of this test's own, to break."""
-    system = System(tmp_path).start()
+@pytest.fixture(scope="module")
+def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system of these tests' own, to break. The supervisor mends it after each of them."""
+    system = System(tmp_path_factory.mktemp("own")).start()
     yield system
     system.stop()
 
@@ -146,7 +146,8 @@ def kill(pids: list[int]) -> Callable[[], None]:
 def test_faults(own_system: System, fault: Callable[[list[int]], Callable[[], None]], service: str) -> None:
     """A service that hangs or dies around a revocation leads to errors, never to good beyond the bound."""
     with services(own_system) as admin:
-        reply = admin.ca.IssueCertificate(ca_pb2.IssueCertificateRequest(csr_der=csr("fault.example.com")))
+        wanted = ca_pb2.IssueCertificateRequest(csr_der=csr("fault.example.com"))
+        reply = admin.ca.IssueCertificate(wanted, wait_for_ready=True, timeout=30)
         leaf = own_system.folder / "fault.pem"
         leaf.write_text(reply.certificate_pem)
         request = ca_pb2.RevokeCertificateRequest(certificate_der=reply.certificate.certificate_der)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -17,6 +15,7 @@ from gateway.issuers import Issuer
 from gateway.ocsp.response import ResponseSigner
 from gateway.signers import Enrolment, EnrolmentError, Signers, enrol
 from tests.e2e.system import System
+from tests.waiting import until
 
 DAY = 86_400.0
 
@@ -35,14 +34,6 @@ def issuing(system: System, name: str = "issuing") -> Issuer:
     return Issuer(
         "issuing", True, certificate.subject.public_bytes(), spki, (certificate.public_bytes(Encoding.DER),), 1
     )
-
-
-async def until(condition: Callable[[], bool], within: float = 10.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.asyncio

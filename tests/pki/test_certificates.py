@@ -23,6 +23,8 @@ from services.pki.serials import serial_to_int
 from .conftest import NOW, URLS, Authority, common_name, key_of, leaf_key, make_authority, make_csr, spki
 
 _DAY = timedelta(days=1)
+_FIRST = NOW - timedelta(seconds=60)
+"""The first second of what is issued at NOW."""
 _SECOND = timedelta(seconds=1)
 
 
@@ -63,7 +65,7 @@ def test_a_server_certificate(authority: Authority) -> None:
     assert certificate.subject == common_name("test.example.com")  # R101
     assert names_of(certificate) == ("DNS:test.example.com",)
     assert certificate.not_valid_before_utc == NOW - timedelta(seconds=60)
-    assert certificate.not_valid_after_utc == NOW + 90 * _DAY - _SECOND  # R92
+    assert certificate.not_valid_after_utc == _FIRST + 90 * _DAY - _SECOND  # R92
     assert usage_of(certificate) == {"digital_signature"}  # R99
     assert critical_of(certificate) == {ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS}  # R95
     certificate.verify_directly_issued_by(authority.issuer.certificate)
@@ -97,8 +99,8 @@ def test_the_issuer_is_repeated_byte_for_byte(authority: Authority) -> None:
     """Name and key identifier are the CA's own, and there is nothing else in the AKI (R90, R96)."""
     certificate = authority.issue(make_csr("a.example"))
     ca = authority.issuer.certificate
-    assert der.issuer_der(certificate) == der.subject_der(ca)
     parsed = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
+    assert parsed["tbs_certificate"]["issuer"].dump() == der.subject_der(ca)
     assert parsed["tbs_certificate"]["issuer_unique_id"].native is None
     aki = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     ski = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -112,7 +114,8 @@ def test_odd_string_types_of_the_issuer_are_kept() -> None:
     key = key_of("p384")
     root = make_root(name=x509.Name([attribute]), key=key, now=NOW)
     certificate = Authority(root, key, Issuer(root, key)).issue(make_csr("a.example"))
-    assert der.issuer_der(certificate) == der.subject_der(root)
+    parsed = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
+    assert parsed["tbs_certificate"]["issuer"].dump() == der.subject_der(root)
     assert der.subject_der(root) != common_name("Example CA").public_bytes()
 
 
@@ -172,6 +175,12 @@ def test_extensions_of_a_request_are_never_copied(authority: Authority) -> None:
         }
 
 
+def test_a_delegate_lives_an_hour_at_least(authority: Authority) -> None:
+    """R66: the CA counts live delegates; shorter ones would let a stolen credential fill the database."""
+    error = refusal(authority, make_csr("a.example"), profile="ocsp-responder", validity=timedelta(minutes=59))
+    assert (error.reason, error.violations[0].field) == ("VALIDITY_TOO_SHORT", "validity")
+
+
 def test_a_delegate(authority: Authority) -> None:
     """The responder's certificate is exactly what the profile for delegates says (R66)."""
     csr = make_csr("evil.example", [x509.DNSName("evil.example"), x509.DirectoryName(x509.Name([]))])
@@ -191,7 +200,7 @@ def test_a_delegate(authority: Authority) -> None:
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.OCSP_NO_CHECK,
     }
-    assert certificate.not_valid_after_utc == NOW + 3 * _DAY - _SECOND
+    assert certificate.not_valid_after_utc == _FIRST + 3 * _DAY - _SECOND
     assert NOW - certificate.not_valid_before_utc <= timedelta(minutes=5)
 
 
@@ -213,18 +222,18 @@ def test_the_key_of_the_ca_is_not_certified_as_another_s(authority: Authority) -
 @pytest.mark.parametrize(
     ("options", "last"),
     [
-        ({}, NOW + 90 * _DAY - _SECOND),
-        ({"validity": _DAY}, NOW + _DAY - _SECOND),
-        ({"validity": _SECOND}, NOW),
-        ({"validity": 825 * _DAY}, NOW + 825 * _DAY - _SECOND),
+        ({}, _FIRST + 90 * _DAY - _SECOND),
+        ({"validity": _DAY}, _FIRST + _DAY - _SECOND),
+        ({"validity": timedelta(seconds=61)}, NOW),
+        ({"validity": 825 * _DAY}, _FIRST + 825 * _DAY - _SECOND),
         ({"not_after": NOW + _DAY}, NOW + _DAY),
         ({"not_after": (NOW + _DAY).replace(microsecond=999_999)}, NOW + _DAY),
         ({"not_after": (NOW + _DAY).astimezone(timezone(timedelta(hours=5)))}, NOW + _DAY),
-        ({"now": NOW.replace(microsecond=5), "validity": _DAY}, NOW + _DAY - _SECOND),
+        ({"now": NOW.replace(microsecond=5), "validity": _DAY}, _FIRST + _DAY - _SECOND),
     ],
 )
 def test_the_last_second(authority: Authority, options: dict[str, object], last: datetime) -> None:
-    """A length counts from now and includes its last second; an end is the last second itself (R92)."""
+    """A length counts both ends, the first of them a minute ago; an end is the last second itself (R92)."""
     assert authority.issue(make_csr("a.example"), **options).not_valid_after_utc == last  # type: ignore[arg-type]
 
 
@@ -232,6 +241,7 @@ def test_the_last_second(authority: Authority, options: dict[str, object], last:
     ("options", "reason", "field"),
     [
         ({"validity": timedelta(0)}, "VALIDITY_INVALID", "validity"),
+        ({"validity": timedelta(seconds=60)}, "VALIDITY_INVALID", "validity"),
         ({"validity": -_DAY}, "VALIDITY_INVALID", "validity"),
         ({"validity": timedelta(milliseconds=1500)}, "VALIDITY_INVALID", "validity"),
         ({"not_after": NOW - _SECOND}, "VALIDITY_INVALID", "not_after_time"),

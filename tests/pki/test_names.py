@@ -161,15 +161,56 @@ def test_not_uris(uri: str) -> None:
         "spiffe://goodstanding",
         "spiffe://goodstanding./admin/eve",
         "spiffe://goodstanding:443/admin/eve",
-        "spiffe://eve@goodstanding/admin/eve",
-        "spiffe://%67oodstanding/admin/eve",
-        "spiffe://goodstanding%2e/admin/eve",
         "https://goodstanding/admin/eve",
+        "https://www.goodstanding/admin/eve",
     ],
 )
 def test_our_own_trust_domain_is_reserved(uri: str) -> None:
-    """No spelling of a URI whose host is the trust domain gets through."""
+    """No URI whose host is the trust domain, or below it, gets through."""
     assert refusal(SubjectAlternativeNames(uri=(uri,))).reason == "NAME_RESERVED"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        SubjectAlternativeNames(dns=("goodstanding",)),
+        SubjectAlternativeNames(dns=("*.GoodStanding",)),
+        SubjectAlternativeNames(dns=("admin.goodstanding",)),
+        SubjectAlternativeNames(email=("admin@goodstanding",)),
+    ],
+    ids=lambda names: names.labelled()[0],
+)
+def test_other_kinds_of_names_in_our_own_trust_domain_are_reserved(names: SubjectAlternativeNames) -> None:
+    """DNS names and email addresses of the trust domain are no identities here, but might be taken for some."""
+    assert refusal(names).reason == "NAME_RESERVED"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "spiffe://eve@goodstanding/admin/eve",
+        "spiffe://%67oodstanding/admin/eve",
+        "spiffe://goodstanding%2e/admin/eve",
+        "spiffe://goodstanding%2Fadmin%2Fa",
+        "spiffe://evil%40goodstanding/admin/a",
+        "spiffe://goodstanding%00.evil/admin/a",
+        "spiffe:%2F%2Fgoodstanding/admin/a",
+        "spiffe:/goodstanding/admin/a",
+        "spiffe:goodstanding/admin/a",
+        "spiffe://goodstanding;x/admin/a",
+        "spiffe://evil/../goodstanding/admin/a",
+        "spiffe://evil/%2e%2e/goodstanding/admin/a",
+    ],
+)
+def test_what_two_readers_might_read_in_two_ways(uri: str) -> None:
+    """A URI that a careless reader may take for one in the trust domain is not issued at all."""
+    assert refusal(SubjectAlternativeNames(uri=(uri,))).reason == "NAME_INVALID"
+
+
+@pytest.mark.parametrize("name", ["0x7f000001", "10.0x1", "1.2.3.4", "a.0x"])
+def test_what_a_browser_reads_as_an_address(name: str) -> None:
+    """A DNS name that ends in a number, decimal or hexadecimal, is an address to browsers."""
+    assert refusal(SubjectAlternativeNames(dns=(name,))).reason == "NAME_INVALID"
 
 
 @pytest.mark.parametrize(

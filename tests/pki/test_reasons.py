@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from services.errors import DomainError, FailedPrecondition, InvalidArgument
-from services.pki.reasons import NAMES, Action, Reason, allowed_reasons, decide, parse_reason
+from services.pki.reasons import NAMES, Action, Reason, allowed_reasons, decide
 
 _HOLD, _RELEASE = Reason.CERTIFICATE_HOLD, Reason.REMOVE_FROM_CRL
 
@@ -15,21 +15,6 @@ def test_names_are_those_of_the_library() -> None:
     """The names of RFC 5280 are spelled as cryptography spells them, one for each reason."""
     assert set(NAMES) == set(Reason)
     assert set(NAMES.values()) == {flag.value for flag in x509.ReasonFlags}
-
-
-@pytest.mark.parametrize("reason", list(Reason))
-def test_names_are_read_in_any_case(reason: Reason) -> None:
-    """keyCompromise, KEYCOMPROMISE and keycompromise are one."""
-    assert parse_reason(NAMES[reason]) is parse_reason(NAMES[reason].upper()) is reason
-
-
-@pytest.mark.parametrize("text", ["", "7", "key_compromise", "stolen"])
-def test_unknown_names_are_refused(text: str) -> None:
-    """What isn't a reason gets REASON_NOT_ALLOWED on `reason`."""
-    with pytest.raises(InvalidArgument) as caught:
-        parse_reason(text)
-    assert caught.value.reason == "REASON_NOT_ALLOWED"
-    assert caught.value.violations[0].field == "reason"
 
 
 @pytest.mark.parametrize(

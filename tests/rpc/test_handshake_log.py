@@ -172,3 +172,20 @@ def test_useless_material_is_refused_at_once(what: str, change: dict[str, bytes]
 def test_core_lines_that_are_not_known_are_passed_on(line: str, reason: str | None) -> None:
     """A reason that we have no words for is logged in the core's."""
     assert explain_handshake(line) == reason
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "terminal"])
+def test_a_log_line_cannot_drive_a_terminal(as_json: bool) -> None:
+    """What a library quotes of a stranger's octets comes out escaped, on a line of its own."""
+    text = "refused a\x1b[2J\x9b2J\nfake"
+    code = (
+        "import logging, sys\n"
+        "from services.logs import _configure\n"
+        f"_configure('ca', sys.stdout, {as_json})\n"
+        f"logging.getLogger('library').warning('%s', {text!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert "\x1b[2J" not in done.stdout
+    assert "\x9b" not in done.stdout
+    assert "fake" in done.stdout

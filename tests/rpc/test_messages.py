@@ -106,54 +106,54 @@ def revoke(**fields: Any) -> ca_pb2.RevokeCertificateRequest:
 
 Case = tuple[Callable[[], object], str, str]
 BAD: dict[str, Case] = {
-    "no csr": (lambda: messages.read_csr(issue()), "CSR_MISSING", "certificate_request"),
-    "validity 0": (lambda: messages.read_lifetime(issue(validity=Duration())), "VALIDITY_INVALID", "validity"),
+    "no csr": (lambda: requests.read_csr(issue()), "CSR_MISSING", "certificate_request"),
+    "validity 0": (lambda: requests.read_lifetime(issue(validity=Duration())), "VALIDITY_INVALID", "validity"),
     "validity fraction": (
-        lambda: messages.read_lifetime(issue(validity=Duration(seconds=1, nanos=1))),
+        lambda: requests.read_lifetime(issue(validity=Duration(seconds=1, nanos=1))),
         "VALIDITY_INVALID",
         "validity",
     ),
     "validity huge": (
-        lambda: messages.read_lifetime(issue(validity=Duration(seconds=2**62))),
+        lambda: requests.read_lifetime(issue(validity=Duration(seconds=2**62))),
         "VALIDITY_INVALID",
         "validity",
     ),
     "time huge": (
-        lambda: messages.read_lifetime(issue(not_after_time=Timestamp(seconds=2**62))),
+        lambda: requests.read_lifetime(issue(not_after_time=Timestamp(seconds=2**62))),
         "TIME_INVALID",
         "not_after_time",
     ),
     "time nanos": (
-        lambda: messages.read_time(Timestamp(nanos=-1), "invalidity_time"),
+        lambda: requests.read_time(Timestamp(nanos=-1), "invalidity_time"),
         "TIME_INVALID",
         "invalidity_time",
     ),
-    "no target": (lambda: messages.read_revoke_target(revoke()), "TARGET_MISSING", "target"),
+    "no target": (lambda: requests.read_revoke_target(revoke()), "TARGET_MISSING", "target"),
     "empty target": (
-        lambda: messages.read_revoke_target(revoke(issuer_and_serial_number=types_pb2.IssuerAndSerialNumber())),
+        lambda: requests.read_revoke_target(revoke(issuer_and_serial_number=types_pb2.IssuerAndSerialNumber())),
         "SERIAL_INVALID",
         "issuer_and_serial_number.serial_number",
     ),
     "der garbage": (
-        lambda: messages.read_revoke_target(revoke(certificate_der=b"0")),
+        lambda: requests.read_revoke_target(revoke(certificate_der=b"0")),
         "CERTIFICATE_MALFORMED",
         "certificate_der",
     ),
     "pem garbage": (
-        lambda: messages.read_revoke_target(revoke(certificate_pem="x")),
+        lambda: requests.read_revoke_target(revoke(certificate_pem="x")),
         "CERTIFICATE_MALFORMED",
         "certificate_pem",
     ),
     "der large": (
-        lambda: messages.read_revoke_target(revoke(certificate_der=b"0" * (requests.MAX_CERTIFICATE_SIZE + 1))),
+        lambda: requests.read_revoke_target(revoke(certificate_der=b"0" * (requests.MAX_CERTIFICATE_SIZE + 1))),
         "CERTIFICATE_MALFORMED",
         "certificate_der",
     ),
-    "reason 7": (lambda: messages.read_reason(7), "REASON_NOT_ALLOWED", "reason"),
-    "reason -1": (lambda: messages.read_reason(-1), "REASON_NOT_ALLOWED", "reason"),
-    "state 99": (lambda: messages.read_state(99), "STATE_INVALID", "state"),
-    "request id long": (lambda: messages.read_request_id("x" * 129), "REQUEST_ID_INVALID", "request_id"),
-    "request id newline": (lambda: messages.read_request_id("x\n"), "REQUEST_ID_INVALID", "request_id"),
+    "reason 7": (lambda: requests.read_reason(7), "REASON_NOT_ALLOWED", "reason"),
+    "reason -1": (lambda: requests.read_reason(-1), "REASON_NOT_ALLOWED", "reason"),
+    "state 99": (lambda: requests.read_state(99), "STATE_INVALID", "state"),
+    "request id long": (lambda: requests.read_request_id("x" * 129), "REQUEST_ID_INVALID", "request_id"),
+    "request id newline": (lambda: requests.read_request_id("x\n"), "REQUEST_ID_INVALID", "request_id"),
 }
 
 
@@ -168,22 +168,22 @@ def test_bad_parts_of_requests_name_their_field(case: str) -> None:
 
 def test_good_parts_of_requests(authority: Authority) -> None:
     """Each part comes out as a plain value; what was left out is None."""
-    assert messages.read_csr(issue(csr_der=b"d")) == (b"d", None)
-    assert messages.read_csr(issue(csr_pem="p")) == (None, "p")
-    assert messages.read_lifetime(issue()) == (None, None)
-    assert messages.read_lifetime(issue(validity=Duration(seconds=60))) == (None, timedelta(minutes=1))
-    assert messages.read_lifetime(issue(not_after_time=messages.timestamp(NOW))) == (NOW, None)
-    assert messages.read_optional_time(revoke(), "invalidity_time") is None
-    assert messages.read_optional_time(revoke(invalidity_time=messages.timestamp(NOW)), "invalidity_time") == NOW
-    assert (messages.read_request_id(""), messages.read_request_id("a-1")) == (None, "a-1")
-    assert [messages.read_state(number) for number in range(4)] == [None, "valid", "revoked", "expired"]
+    assert requests.read_csr(issue(csr_der=b"d")) == (b"d", None)
+    assert requests.read_csr(issue(csr_pem="p")) == (None, "p")
+    assert requests.read_lifetime(issue()) == (None, None)
+    assert requests.read_lifetime(issue(validity=Duration(seconds=60))) == (None, timedelta(minutes=1))
+    assert requests.read_lifetime(issue(not_after_time=messages.timestamp(NOW))) == (NOW, None)
+    assert requests.read_optional_time(revoke(), "invalidity_time") is None
+    assert requests.read_optional_time(revoke(invalidity_time=messages.timestamp(NOW)), "invalidity_time") == NOW
+    assert (requests.read_request_id(""), requests.read_request_id("a-1")) == ("", "a-1")
+    assert [requests.read_state(number) for number in range(4)] == [None, "valid", "revoked", "expired"]
     pem = authority.root.pem.decode()
-    der = messages.read_certificate(pem=pem, field="certificate_pem")
-    assert messages.read_revoke_target(revoke(certificate_der=der)).certificate_der == der
+    der = requests.read_certificate(pem=pem, field="certificate_pem")
+    assert requests.read_revoke_target(revoke(certificate_der=der)).certificate_der == der
     assert messages.pem(der) == pem
     assert messages.pem_chain([der, der]) == pem * 2
     with pytest.raises(InvalidArgument, match="2 certificates"):
-        messages.read_certificate(pem=pem * 2, field="certificate_pem")
+        requests.read_certificate(pem=pem * 2, field="certificate_pem")
 
 
 def test_a_time_without_a_zone_is_a_mistake_of_ours() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -22,18 +22,20 @@ from services.cli.credentials import (
     record,
 )
 from services.cli.failures import Failed
+from services.cli.files import write_file
 from services.cli.folder import DataFolder
 from services.cli.options import FOLDER, data_option, json_option
 from services.cli.settings import open_database, readable
-from services.clock import utc_now
+from services.clock import rfc3339, utc_now
 from services.config import Settings, load_settings
-from services.db.credentials import deny_credential, list_credentials
+from services.db.credentials import deny_credential, list_credentials, upsert_credential
 from services.db.engine import Database
 from services.db.records import CredentialRecord
 from services.pki import mtls
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+LONGEST = timedelta(days=3650)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,10 @@ def list_command(data: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def deny(who: str, because: str, data: Path, as_json: bool) -> None:
-    """Deny a credential, or all of a name. The services refuse it within a second; there is no way back."""
+    """Deny a credential, or all of a name. The services refuse it within a second; there is no way back.
+
+    A fingerprint that is not recorded here (the database is older than the credential) is denied all the same.
+    """
     fingerprint = who.lower().replace(":", "")
     by_fingerprint = FINGERPRINT.fullmatch(fingerprint) is not None
     with office(data) as at, at.db.write() as conn:
@@ -154,9 +159,13 @@ def deny(who: str, because: str, data: Path, as_json: bool) -> None:
             for credential in list_credentials(conn)
             if (credential.fingerprint == fingerprint if by_fingerprint else credential.name == who)
         ]
+        now = utc_now()
+        if not found and by_fingerprint:
+            found = [unrecorded(fingerprint, now)]
+            upsert_credential(conn, found[0])
+            output.note("warning: no credential with this fingerprint is recorded here; check that it is the right one")
         if not found:
             raise Failed(f"no credential {who}: see `goodstanding credential list`")
-        now = utc_now()
         denied = [deny_credential(conn, credential.fingerprint, now, because) for credential in found]
     described = [describe(credential) for credential in denied if credential is not None]
     if as_json:
@@ -164,6 +173,11 @@ def deny(who: str, because: str, data: Path, as_json: bool) -> None:
         return
     for credential in described:
         click.echo(output.plain(f"denied {credential['name']} ({credential['role']}) {credential['fingerprint']}"))
+
+
+def unrecorded(fingerprint: str, now: datetime) -> CredentialRecord:
+    """A credential of which nothing but the fingerprint is known. None that we make is valid longer than this says."""
+    return CredentialRecord(fingerprint, "unrecorded", "unknown", "", now + LONGEST, now, None, "")
 
 
 def finish(at: Office, credential: Credential, file: Path, *, as_json: bool) -> None:
@@ -174,7 +188,7 @@ def finish(at: Office, credential: Credential, file: Path, *, as_json: bool) -> 
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         root = file.parent / "ca.pem"
         if not root.exists():
-            root.write_bytes((at.folder.tls / "ca.pem").read_bytes())
+            write_file(root, (at.folder.tls / "ca.pem").read_bytes(), private=False)  # never through a planted link
     credential.write(file)
     if as_json:
         output.emit({**describe(made), "certificate": str(file), "key": str(file.with_suffix(".key"))})
@@ -206,4 +220,4 @@ def moment(credential: CredentialRecord) -> output.Json:
         "not_after_time": credential.not_after,
         "denied_time": credential.denied_at,
     }
-    return {name: time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else None for name, time in times.items()}
+    return {name: rfc3339(time) if time else None for name, time in times.items()}

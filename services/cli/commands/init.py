@@ -50,6 +50,7 @@ from services.clock import utc_now
 @click.option(
     "--database-url",
     metavar="URL",
+    envvar="GOODSTANDING_DATABASE__URL",
     default=Plan.database_url,
     show_default=True,
     help="sqlite:///PATH (in the data folder) or postgresql://…",

@@ -11,6 +11,7 @@ from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.client import connect
 from services.cli.options import Connection, connection_options, json_option
+from services.clock import rfc3339
 
 
 @click.command("issuers")
@@ -51,7 +52,7 @@ def describe_certificate(der: bytes) -> output.Json:
     return {
         "subject": certificate.subject.rfc4514_string(),
         "serial_number": f"{certificate.serial_number:x}".zfill(2),
-        "not_before_time": certificate.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "not_after_time": certificate.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "not_before_time": rfc3339(certificate.not_valid_before_utc),
+        "not_after_time": rfc3339(certificate.not_valid_after_utc),
         "sha256_fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
     }

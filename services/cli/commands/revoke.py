@@ -16,7 +16,6 @@ from services.cli.options import (
     Moment,
     Target,
     connection_options,
-    is_pem,
     issuer_option,
     json_option,
     request_id_option,
@@ -60,7 +59,7 @@ def command(
     )
     if invalidity_time is not None:
         request.invalidity_time.FromDatetime(invalidity_time)
-    put_target(request, target, issuer)
+    target.put_into(request, issuer)
     retry = f"whether it was recorded is not known: repeat with --request-id {request.request_id} to be sure"
     with connect(connection, "ca") as ca:
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
@@ -70,17 +69,6 @@ def command(
         output.emit({**described, "request_id": request.request_id, "validate_only": request.validate_only})
     else:
         click.echo(output.plain(summary(described, dry_run=dry_run)))
-
-
-def put_target(request: ca_pb2.RevokeCertificateRequest, target: Target, issuer: str) -> None:
-    """Name the certificate in the call the way the user named it."""
-    if target.certificate is None:
-        request.issuer_and_serial_number.issuer = issuer
-        request.issuer_and_serial_number.serial_number = target.serial
-    elif is_pem(target.certificate):
-        request.certificate_pem = target.certificate.decode("utf-8", errors="replace")
-    else:
-        request.certificate_der = target.certificate
 
 
 def summary(described: output.Json, *, dry_run: bool) -> str:

@@ -98,5 +98,5 @@ def _services(name: str, config: Path) -> Service:
 
 
 def _gateway(config: Path) -> Service:
-    error: type[Exception] = importlib.import_module("gateway.config").ConfigurationError
+    error: type[Exception] = importlib.import_module("gateway.config").ConfigError
     return importlib.import_module("gateway.serve").serve(config), error

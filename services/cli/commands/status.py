@@ -11,7 +11,6 @@ from services.cli.options import (
     Connection,
     Target,
     connection_options,
-    is_pem,
     issuer_option,
     json_option,
     target_options,
@@ -28,7 +27,8 @@ def command(target: Target, issuer: str, as_json: bool, connection: Connection) 
 
     Good, revoked and unknown are all answers: the exit status is 0 for each of them.
     """
-    request = status_pb2.GetCertificateStatusRequest(certificate=reference(target, issuer))
+    request = status_pb2.GetCertificateStatusRequest()
+    target.put_into(request.certificate, issuer)
     with connect(connection, "status") as status:
         stub = status_pb2_grpc.CertificateStatusServiceStub(status.channel)
         response = status.call(stub.GetCertificateStatus, request)
@@ -51,16 +51,3 @@ def command(target: Target, issuer: str, as_json: bool, connection: Connection) 
             ("As of", as_of),
         ]
     )
-
-
-def reference(target: Target, issuer: str) -> status_pb2.CertificateReference:
-    """Name the certificate in the call the way the user named it."""
-    found = status_pb2.CertificateReference()
-    if target.certificate is None:
-        found.issuer_and_serial_number.issuer = issuer
-        found.issuer_and_serial_number.serial_number = target.serial
-    elif is_pem(target.certificate):
-        found.certificate_pem = target.certificate.decode("utf-8", errors="replace")
-    else:
-        found.certificate_der = target.certificate
-    return found

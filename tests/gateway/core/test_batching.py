@@ -83,3 +83,26 @@ async def test_an_asker_that_goes_away_leaves_the_value_to_the_others() -> None:
     first.cancel()
     squares.gate.set()
     assert await second == 25
+
+
+async def test_closing_lets_everyone_go() -> None:
+    """Those whose call is under way, and those who wait for one: nobody is left waiting."""
+    squares = Squares()
+    batcher = Batcher(squares.fetch, max_batch=1, max_calls=1)
+    askers = [asyncio.ensure_future(batcher.look_up(n)) for n in range(3)]
+    await asyncio.sleep(0.01)
+    await batcher.close()
+    await asyncio.wait(askers, timeout=1)
+    assert all(asker.cancelled() for asker in askers)
+    assert squares.calls == [[0]]
+
+
+async def test_a_wrong_number_of_values_is_an_error() -> None:
+    """Whoever waits for a value that never comes would make all who ask later wait too."""
+
+    async def fetch(keys: Sequence[int]) -> list[int]:
+        return [1]
+
+    batcher = Batcher(fetch)
+    results = await asyncio.gather(batcher.look_up(1), batcher.look_up(2), return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError, ValueError]

@@ -79,6 +79,16 @@ def test_changes_of_other_certificates_do_not_matter(evidence: Evidence) -> None
     assert evidence.admits(KEY, "h", 100)
 
 
+def test_a_change_of_an_issuer_is_one_of_all_its_certificates(evidence: Evidence) -> None:
+    """What was read before the change of an issuer does not join after it; other issuers do not matter."""
+    evidence.issuer_changed("issuing", 104)
+    assert not evidence.admits(KEY, "h", 103)
+    assert evidence.admits(KEY, "h", 104)
+    assert evidence.admits(CertificateKey("another", b"\x01"), "h", 103)
+    evidence.reset("h2", 50)
+    assert evidence.admits(KEY, "h2", 50)
+
+
 def test_beyond_what_is_remembered_nothing_joins(evidence: Evidence) -> None:
     """When changes had to be forgotten, a look-up from before them cannot be judged, and is not taken."""
     evidence.changed(KEY, 101)

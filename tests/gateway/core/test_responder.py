@@ -271,6 +271,20 @@ async def test_times_are_in_order(world: World) -> None:
         world.clocks.pass_time(1800 + 0.25)
 
 
+async def test_a_clock_that_is_set_back_leaves_no_answer_from_the_future(world: World) -> None:
+    """Clients reject a thisUpdate that lies ahead: a ready answer of a later period is not given any more."""
+    world.watch()
+    world.service.issue(world.key(0x10))
+    request = world.request(0x10)
+    await world.responder.answer(request)
+    assert world.responder.cached(request) is not None
+    world.clocks.wall -= 4 * 3600
+    assert world.responder.cached(request) is None
+    answer = await world.responder.answer(request)
+    assert answer.this_update <= world.clocks.wall < answer.next_update
+    assert world.responder.cached(request) is answer
+
+
 async def test_too_many_at_once_get_try_later(world: World) -> None:
     """The limit counts CertIDs that are being answered; past it there is no queue, only tryLater."""
     world.watch()

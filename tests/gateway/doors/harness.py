@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -24,6 +23,7 @@ from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
 from gateway.protocol import ocsp_protocol, server_config
 from gateway.web import make_app
+from tests.waiting import wait_until
 
 NOW = 1_800_000_000.25
 
@@ -234,7 +234,4 @@ class Gateway:
 
     def eventually(self, condition: Callable[[], bool], within: float = 5.0) -> None:
         """Wait for something that the server's thread does."""
-        deadline = time.monotonic() + within
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.005)
+        wait_until(condition, within)

@@ -50,9 +50,9 @@ def test_metrics() -> None:
     registry.register(DoorCollector(counters, lambda: 2, lambda: 1))
     status, text = fetch(make_ops_app(lambda: (True, {}), registry), "/metrics")
     assert status == 200
-    assert "gateway_http_connections_total 3.0" in text
-    assert 'gateway_http_requests_total{door="protocol"} 5.0' in text
-    assert "gateway_http_open_connections 2.0" in text
+    assert "goodstanding_http_connections_total 3.0" in text
+    assert 'goodstanding_http_requests_total{door="protocol"} 5.0' in text
+    assert "goodstanding_http_open_connections 2.0" in text
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz/", "/MAA="])

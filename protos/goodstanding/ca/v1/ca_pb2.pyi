@@ -102,7 +102,9 @@ class IssueCertificateRequest(_message.Message):
 
     @_builtins.property
     def validity(self) -> _duration_pb2.Duration:
-        """The length of the validity from now on, in whole seconds."""
+        """The length of the validity in whole seconds, its first and its last second counted (RFC 5280, section 4.1.2.5).
+        It begins one minute ago, for the sake of clocks that are behind.
+        """
 
     @_builtins.property
     def subject_alternative_names(self) -> Global___SubjectAlternativeNames:

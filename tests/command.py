@@ -6,14 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAM = (sys.executable, "-m", "services.cli")
 FREE = ("--ca", "127.0.0.1:0", "--status", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0")
-START_LIMIT = 60.0
 
 
 def goodstanding(
@@ -36,15 +34,6 @@ def make_csr(folder: Path) -> Path:
     return folder / "test.csr"
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> float:
-    """Wait for a condition, and return how long that took."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < seconds, "it took too long"
-        time.sleep(0.01)
-    return time.monotonic() - begin
-
-
 def command_line(pid: int) -> str:
     """What the process list shows of a process; empty when it is gone."""
     try:
@@ -55,17 +44,23 @@ def command_line(pid: int) -> str:
 
 @dataclass
 class Up:
-    """A `goodstanding up` that runs."""
+    """A `goodstanding up` that runs, with the environment of the tests unless it is given one."""
 
     data: Path
     options: Sequence[str] = FREE
+    cwd: Path | None = None
+    """Where it runs; it has to find the data folder there by itself."""
+    environment: Mapping[str, str] | None = None
     output: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.errors = self.data.parent / f"{self.data.name}.stderr"
+        named = () if self.cwd else ("--data", str(self.data))
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*PROGRAM, "up", "--data", str(self.data), *self.options],
+                [*PROGRAM, "up", *named, *self.options],
+                cwd=self.cwd,
+                env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 stdin=subprocess.DEVNULL,

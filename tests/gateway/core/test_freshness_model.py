@@ -1,0 +1,397 @@
+"""G3 against orders of events that gRPC allows: dice play the network, the database and the askers.
+
+The real Knowledge, Evidence and AnswerCache face a modelled status service. Calls overtake each other and take as long
+as they like; the messages of a stream keep their order; streams break with messages on the way; histories change. After
+each step whatever could be written as `good` is: that is wrong from τ after its revocation was acknowledged.
+
+A failure prints the steps that lead to it. Plain seeded dice rather than a hypothesis state machine: they make ten
+times as many steps in the same time, and the broken rules below show that it takes those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+
+from gateway.answers import AnswerCache, Entry, Revocation, Status
+from gateway.evidence import CertificateKey, Evidence
+from gateway.issuers import Issuer
+from gateway.knowledge import Knowledge, LookedUp, StatusUnavailable
+
+TAU = 1.0
+KEYS = [CertificateKey("issuing", bytes([serial])) for serial in (1, 2)]
+UNKNOWN = CertificateKey("issuing", b"\x09")
+OTHERS = [CertificateKey("issuing", bytes([serial])) for serial in range(100, 110)]
+ISSUER = Issuer("issuing", True, b"", b"\x30\x08\x30\x02\x06\x00\x03\x02\x00\x01", (), 1)
+
+
+@dataclass
+class Database:
+    """What is committed, and in which order."""
+
+    history: str = "h0"
+    revision: int = 10
+    revoked: dict[CertificateKey, int] = field(default_factory=dict)
+    """The revision of the revocation that is in force."""
+    touched: dict[CertificateKey, int] = field(default_factory=dict)
+    """The revision of the latest change."""
+    changes: list[tuple[CertificateKey, int]] = field(default_factory=list)
+
+    def change(self, key: CertificateKey, *, revoke: bool) -> None:
+        self.revision += 1
+        self.touched[key] = self.revision
+        self.changes.append((key, self.revision))
+        if revoke:
+            self.revoked[key] = self.revision
+        else:
+            self.revoked.pop(key, None)
+
+    def status(self, key: CertificateKey) -> Status:
+        if key == UNKNOWN:
+            return Status(key, False, None, 0, 0, 0)
+        revocation = Revocation(1, 1) if key in self.revoked else None
+        return Status(key, True, revocation, 1, 2, self.touched.get(key, 1))
+
+
+@dataclass
+class Call:
+    """A look-up on its way: sent, then read, then delivered or lost."""
+
+    keys: Sequence[CertificateKey]
+    history: str
+    min_revision: int
+    sent_at: float
+    done: asyncio.Future[list[LookedUp]]
+    result: list[LookedUp] | None = None
+    refused: bool = False
+
+
+@dataclass
+class Stream:
+    """A watch stream: what the gateway has said and not been read, what the service has said and not been heard."""
+
+    history: str
+    told: int
+    started: bool = False
+    pings: deque[int] = field(default_factory=deque)
+    messages: deque[tuple[Any, ...]] = field(default_factory=deque)
+
+
+class World:
+    """One gateway, one status service, one database."""
+
+    now: ClassVar[float] = 0.0
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.pass_time(100.0)
+        self.database = Database()
+        self.cache = AnswerCache(max_entries=1, max_bytes=1_000_000)
+        self.knowledge = Knowledge(self.cache, self._fetch, lambda: self.now, TAU)
+        self.knowledge.evidence = Evidence(remembered_changes=2)
+        self.calls: list[Call] = []
+        self.stream: Stream | None = None
+        self.ping = 0
+        self.acknowledged: dict[CertificateKey, float] = {}
+        """When the revoker saw success, for certificates that are still revoked."""
+        self.held: list[Entry] = []
+        """What answers under way were made from."""
+        self.askers: list[asyncio.Task[Entry]] = []
+
+    def end(self) -> None:
+        for asker in self.askers:
+            asker.cancel()
+        self._run(self.knowledge.close())
+        self._run(self._end_askers())
+
+    async def _end_askers(self) -> None:
+        await asyncio.gather(*self.askers, return_exceptions=True)
+
+    def _run(self, what: Coroutine[Any, Any, Any]) -> None:
+        self.loop.run_until_complete(what)
+
+    def _settle(self) -> None:
+        """Let every task of the gateway go on as far as it can."""
+
+        async def rounds() -> None:
+            for _ in range(12):
+                await asyncio.sleep(0)
+
+        self._run(rounds())
+        for asker in [asker for asker in self.askers if asker.done()]:
+            self.askers.remove(asker)
+            if asker.exception() is None:
+                self.held.append(asker.result())
+            else:
+                assert isinstance(asker.exception(), StatusUnavailable)
+        del self.held[:-6]
+
+    async def _fetch(self, keys: Sequence[CertificateKey]) -> Sequence[LookedUp]:
+        evidence = self.knowledge.evidence
+        done: asyncio.Future[list[LookedUp]] = self.loop.create_future()
+        self.calls.append(Call(keys, evidence.history, evidence.applied, self.now, done))
+        return await done
+
+    def begin(self) -> None:
+        """Most of what can go wrong needs a watch that has worked."""
+        self.connect()
+        self.serve_stream(pongs=True)
+        self.hear(9)
+
+    def pass_time(self, seconds: float) -> None:
+        World.now += seconds
+
+    def change(self, key: CertificateKey, revoke: bool) -> None:
+        """A revocation, a hold or a release is acknowledged."""
+        self.database.change(key, revoke=revoke)
+        if revoke:
+            self.acknowledged.setdefault(key, self.now)
+        else:
+            self.acknowledged.pop(key, None)
+
+    def change_others(self, count: int) -> None:
+        """More than the gateway remembers."""
+        for key in OTHERS[:count]:
+            self.database.change(key, revoke=True)
+
+    def begin_history(self) -> None:
+        """The CA service has started again. Its revisions may be used a second time, with other meanings."""
+        self.database.history = f"h{int(self.database.history[1:]) + 1}"
+        self.database.revision = max(10, self.database.revision - 3)
+        self.database.changes.clear()
+
+    def ask(self, key: CertificateKey) -> None:
+        """Somebody asks: from the cache, or by a look-up, as the responder does."""
+        held = self.knowledge.held(key)
+        if held is not None:
+            self.held.append(held)
+            return
+        self.askers.append(self.loop.create_task(self.knowledge.look_up(key)))
+        self._settle()
+
+    def read(self, which: int) -> None:
+        """The status service reads for a look-up that has reached it."""
+        waiting = [call for call in self.calls if call.result is None and not call.refused]
+        if not waiting:
+            return
+        call, database = waiting[which % len(waiting)], self.database
+        if (call.history and call.history != database.history) or call.min_revision > database.revision:
+            call.refused = True
+            return
+        call.result = [
+            LookedUp(database.status(key), database.history, database.revision, call.sent_at) for key in call.keys
+        ]
+
+    def deliver(self, which: int) -> None:
+        """The answer to a look-up arrives, in any order."""
+        read = [call for call in self.calls if call.result is not None or call.refused]
+        if not read:
+            return
+        call = read[which % len(read)]
+        self.calls.remove(call)
+        if call.result is None:
+            call.done.set_exception(StatusUnavailable("refused"))
+        else:
+            call.done.set_result(call.result)
+        self._settle()
+
+    def look_up_at_once(self, key: CertificateKey) -> None:
+        """What mostly happens."""
+        self.ask(key)
+        for _ in range(len(self.calls)):
+            self.read(0)
+            self.deliver(0)
+
+    def look_up_slowly(self, key: CertificateKey) -> None:
+        """It is read, and the answer is on its way for a while."""
+        self.ask(key)
+        for _ in range(len(self.calls)):
+            self.read(0)
+
+    def connect(self) -> None:
+        """A stream begins, as `StatusWatch` begins it. What was on the way on the one before is lost."""
+        evidence = self.knowledge.evidence
+        evidence.connected()
+        self.stream = Stream(evidence.history, evidence.applied)
+
+    def lose_stream(self) -> None:
+        """It breaks; what is on its way is lost."""
+        self.stream = None
+
+    def send_ping(self) -> None:
+        """The gateway asks for a proof."""
+        if self.stream is not None:
+            self.ping += 1
+            self.knowledge.evidence.ping_sent(self.ping, self.now)
+            self.stream.pings.append(self.ping)
+
+    def serve_stream(self, pongs: bool) -> None:
+        """The service reads the database, and tells of what it finds; or its answers to pings come later."""
+        stream, database = self.stream, self.database
+        if stream is None:
+            return
+        behind = [(key, revision) for key, revision in database.changes if revision > stream.told]
+        same = stream.history == database.history and stream.told <= database.revision
+        if not same or len(behind) > 6:
+            stream.history, stream.started = database.history, True
+            stream.messages.append(("reset", database.history, database.revision))
+        elif behind:
+            # Coalesced, as the service does, and in two messages where there is enough for two.
+            latest = list(dict(behind).items())
+            cut = len(latest) // 2
+            for part, through in ((latest[:cut], latest[cut][1] - 1), (latest[cut:], database.revision)):
+                if part:
+                    issuers = [ISSUER] if through % 5 == 0 else []
+                    stream.messages.append(("changes", part, issuers, max(through, part[-1][1])))
+        stream.told = database.revision
+        if pongs and stream.pings:
+            stream.messages.append(("pong", stream.pings[-1], database.revision))
+            stream.pings.clear()
+
+    def hear(self, count: int) -> None:
+        """Messages of the stream arrive, in their order."""
+        knowledge = self.knowledge
+        while self.stream is not None and self.stream.messages and count:
+            count -= 1
+            match self.stream.messages.popleft():
+                case ("pong", ping, revision):
+                    knowledge.evidence.pong(ping, revision)
+                case ("changes", changed, issuers, through):
+                    knowledge.changes(changed, issuers, through)
+                case ("reset", history, revision):
+                    knowledge.reset(history, revision)
+
+    def heartbeat(self, seconds: float, heard: bool) -> None:
+        """What mostly happens; or all of it, but the pong is on its way for a while."""
+        self.pass_time(seconds)
+        if self.stream is None:
+            self.connect()
+        self.send_ping()
+        self.serve_stream(pongs=True)
+        if heard:
+            self.hear(9)
+
+    def is_honest(self) -> bool:
+        """G3: nothing that might be written now says `good` of what was revoked τ ago or longer."""
+        ready = [entry for entry in map(self.cache.get, KEYS) if entry is not None]
+        for entry in [*ready, *self.held]:
+            says_good = entry.status.known and entry.status.revocation is None
+            acknowledged = self.acknowledged.get(entry.status.key)
+            overdue = acknowledged is not None and self.now >= acknowledged + TAU
+            if says_good and overdue and self.knowledge.fresh(entry):
+                return False
+        return True
+
+
+Step = tuple[str, tuple[Any, ...]]
+
+
+def roll(dice: random.Random) -> Step:
+    """The next step."""
+    (name, *choices), *_ = dice.choices(STEPS, WEIGHTS)
+    return name, tuple(dice.choice(each) for each in choices)
+
+
+WEIGHED: list[tuple[int, tuple[Any, ...]]] = [
+    (2, ("pass_time", [0.2, 0.6, 1.0])),
+    (3, ("change", KEYS, [True, True, True, False])),
+    (1, ("change_others", [1, 4])),
+    (1, ("begin_history",)),
+    (3, ("ask", [*KEYS, *KEYS, UNKNOWN])),
+    (2, ("read", [0, 1])),
+    (2, ("deliver", [0, 1])),
+    (3, ("look_up_at_once", KEYS)),
+    (2, ("look_up_slowly", KEYS)),
+    (1, ("connect",)),
+    (1, ("lose_stream",)),
+    (1, ("send_ping",)),
+    (2, ("serve_stream", [True, False])),
+    (2, ("hear", [1, 2, 9])),
+    (4, ("heartbeat", [0.0, 0.2, 1.0], [True, True, False])),
+]
+WEIGHTS = [weight for weight, _ in WEIGHED]
+STEPS = [step for _, step in WEIGHED]
+
+
+def run(worlds: int, steps: int = 40) -> None:
+    """Search. Always the same way: a test that fails by luck is of no use."""
+    with asyncio.Runner() as runner:
+        for seed in range(worlds):
+            dice = random.Random(seed)
+            world, taken = World(runner.get_loop()), list[Step]()
+            world.begin()
+            for _ in range(steps):
+                name, arguments = step = roll(dice)
+                taken.append(step)
+                getattr(world, name)(*arguments)
+                assert world.is_honest(), f"good after T + τ; the steps: {taken}"
+            world.end()
+
+
+def everything_is_admitted(self: Evidence, key: CertificateKey, history: str, revision: int) -> bool:
+    """A rule broken: look-ups join without a look at what changed meanwhile."""
+    return history == self.history
+
+
+def nothing_is_forgotten(self: Evidence, key: CertificateKey, history: str, revision: int) -> bool:
+    """A rule broken: what the ring has dropped counts as unchanged."""
+    return history == self.history and self._changes.get(key, 0) <= revision
+
+
+def always_fresh(self: Knowledge, entry: Entry) -> bool:
+    """A rule broken: no look at the clock when it is written."""
+    return entry.looked_up_at > float("-inf")
+
+
+def pings_count_on_arrival(self: Evidence, ping: int, revision: int) -> None:
+    """A rule broken: knowledge is as fresh as the pong's arrival."""
+    self.told_through(revision)
+    self.proof = max(self.proof, World.now)
+
+
+def dropped_entries_stay_covered(self: AnswerCache, key: CertificateKey) -> None:
+    """A rule broken: what was evicted is vouched for by later pings."""
+    entry = self._entries.pop(key, None)
+    if entry is not None:
+        self._short.pop(key, None)
+        self._long.pop(key, None)
+        self._bytes -= entry.size
+
+
+def changes_are_ignored(self: AnswerCache, key: CertificateKey, revision: int) -> None:
+    """A rule broken: an entry survives a change."""
+
+
+def resets_keep_the_cache(self: AnswerCache) -> None:
+    """A rule broken: what another history said is kept."""
+
+
+def test_no_order_of_events_leads_to_good_after_the_bound() -> None:
+    """G3."""
+    run(3000)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "broken"),
+    [
+        (Evidence, "admits", everything_is_admitted),
+        (Evidence, "admits", nothing_is_forgotten),
+        (Knowledge, "fresh", always_fresh),
+        (Evidence, "pong", pings_count_on_arrival),
+        (AnswerCache, "drop", dropped_entries_stay_covered),
+        (AnswerCache, "changed", changes_are_ignored),
+        (AnswerCache, "clear", resets_keep_the_cache),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_the_search_finds_broken_rules(monkeypatch: pytest.MonkeyPatch, where: type, name: str, broken: object) -> None:
+    """A search that finds nothing proves nothing, unless it finds what is there."""
+    monkeypatch.setattr(where, name, broken)
+    with pytest.raises(AssertionError, match="good after"):
+        run(2000)
