@@ -6,6 +6,7 @@ configuration file. All mistakes are reported at once, each with its name.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +20,16 @@ class ConfigError(Exception):
     """The configuration cannot be used; the text names the file, the settings and what is wrong with them."""
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """HOST:PORT or [IPV6]:PORT -> host (no brackets) and port. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", address)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(f"{address!r} is not HOST:PORT, such as 127.0.0.1:2560 or [::1]:2560")
+    return match[1] or match[2], int(match[3])
+
+
 def _host_port(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:2560")
+    split_address(value)
     return value
 
 

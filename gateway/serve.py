@@ -24,7 +24,7 @@ from gateway import metrics
 from gateway.answers import AnswerCache
 from gateway.channel import CredentialFiles, ServiceChannel
 from gateway.clock import boot_time, wall_time
-from gateway.config import ConfigError, GatewaySettings, load
+from gateway.config import ConfigError, GatewaySettings, load, split_address
 from gateway.documents import Documents
 from gateway.knowledge import Knowledge
 from gateway.limits import DoorCounters, Limits
@@ -195,14 +195,13 @@ def _operators_config(app: ASGIApp) -> uvicorn.Config:
 
 
 def _listen(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
+    host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is spelled out, because asyncio turns Nagle's algorithm off only for sockets that say so.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, int(port)))
+        listener.bind((host, port))
         listener.listen(2048)
         listener.setblocking(False)
     except OSError as error:

@@ -52,6 +52,10 @@ class Signers:
         self._signers[issuer] = signer
         signer_changed(issuer, signer.not_after.timestamp())
 
+    def remove(self, issuer: str) -> None:
+        """Sign no more for an issuer."""
+        self._signers.pop(issuer, None)
+
     def ready_for(self, issuer: str) -> bool:
         """Whether answers can be signed for an issuer now."""
         signer = self._signers.get(issuer)
@@ -135,15 +139,20 @@ class Enrolment:
         self._signers = signers
         self._channel = channel
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._keys: dict[str, tuple[bytes, bytes]] = {}
 
     def follow(self, issuers: list[Issuer]) -> None:
-        """Keep signers for these issuers, and stop renewing those of others."""
+        """Keep signers for these issuers, and for no others."""
         active = {issuer.name: issuer for issuer in issuers if issuer.active}
-        for name in set(self._tasks) - set(active):
+        # A name may come to stand for another key, in another database: what was signed for the first is not for it.
+        keys = {name: (issuer.subject_der, issuer.public_key_der) for name, issuer in active.items()}
+        for name in [name for name, key in self._keys.items() if keys.get(name) != key]:
             self._tasks.pop(name).cancel()
+            self._signers.remove(name)
         for name, issuer in active.items():
             if name not in self._tasks:
                 self._tasks[name] = asyncio.create_task(self._keep(issuer))
+        self._keys = keys
 
     async def close(self) -> None:
         """Stop renewing."""

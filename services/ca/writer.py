@@ -132,20 +132,28 @@ class Writer:
             self._write_each(jobs)
 
     def _write_each(self, jobs: Sequence[_Job[Any]]) -> None:
-        """Alone, each work succeeds or fails for itself."""
-        for job in jobs:
-            self._write_alone(job)
+        """Alone, each work succeeds or fails for itself. When the database has gone away, all that are left fail."""
+        for place, job in enumerate(jobs):
+            error = self._write_alone(job)
+            if isinstance(error, Unavailable) and not isinstance(error, Conflict):
+                _fail(jobs[place:], error)
+                return
+            if error is not None:
+                _fail([job], error)
 
-    def _write_alone(self, job: _Job[Any]) -> None:
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+    def _write_alone(self, job: _Job[Any]) -> BaseException | None:
+        """Why it could not be written; None if it was, or was refused and told so."""
+        conflict: Conflict | None = None
+        for _ in range(MAX_ATTEMPTS):
             try:
-                return self._attempt([job])
+                self._attempt([job])
             except Conflict as error:
-                if attempt == MAX_ATTEMPTS:
-                    _fail([job], error)
+                conflict = error
             except BaseException as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
-                return _fail([job], error)
-        return None
+                return error
+            else:
+                return None
+        return conflict
 
     def _attempt(self, jobs: Sequence[_Job[Any]]) -> None:
         """Decide all, write all, commit, and only then tell the callers."""

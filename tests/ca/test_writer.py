@@ -226,3 +226,22 @@ def test_refusals_of_the_request_are_told_as_such(database: Database) -> None:
     with Writer(database) as writer, pytest.raises(InvalidArgument) as caught:
         writer.submit(FakeWork(wrong)).result(10)
     assert caught.value.violations[0].field == "reason"
+
+
+def test_a_database_that_went_away_is_tried_once(database: Database) -> None:
+    """Works that have to be written one by one do not wait for a dead database one after the other."""
+    tried: list[int] = []
+
+    def away(number: int) -> Callable[[Batch], object]:
+        def decide(_: Batch) -> object:
+            tried.append(number)
+            if len(tried) == 1:
+                raise ZeroDivisionError  # so that the works of the batch are written one by one
+            raise Unavailable("DATABASE_UNAVAILABLE", "gone")
+
+        return decide
+
+    with Writer(database) as writer:
+        results = run_behind_gate(writer, *(FakeWork(away(number)) for number in range(5)))
+    assert all(isinstance(result, Unavailable) for result in results)
+    assert tried == [0, 0]

@@ -132,3 +132,16 @@ async def test_a_surprise_does_not_end_renewal(world: World) -> None:
     """Nobody else would enrol: a task that ended would be an outage three days later."""
     world.channel.surprises = 2
     await world.enrolled()
+
+
+async def test_a_name_that_means_another_key_gets_another_signer(world: World) -> None:
+    """In another history the same name may be another CA: nothing is signed for it with the old delegate (R65)."""
+    await world.enrolled()
+    first = world.signers.current("issuing")
+    world.service.ca, world.service.ca_key = authority("issuing")
+    world.enrolment.follow([issuer_of("issuing", world.service.ca)])
+    assert world.signers.current("issuing") is None
+    await world.enrolled()
+    assert world.signers.current("issuing") is not first
+    world.enrolment.follow([])
+    assert world.signers.current("issuing") is None
