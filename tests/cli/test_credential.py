@@ -102,6 +102,25 @@ def test_new_never_overwrites(run: Run, data: Path) -> None:
     assert (data / "tls/admin.pem").read_bytes() == before
 
 
+def test_new_takes_the_place_of_a_lone_key(run: Run, data: Path) -> None:
+    """A key that lost its certificate does not keep its name."""
+    (data / "tls/ca-server.pem").unlink()
+    made(run("new", "--name", "ca-server", "--role", "server", "--json"))
+    key = load_pem_private_key((data / "tls/ca-server.key").read_bytes(), None)
+    assert key.public_key() == certificate(data / "tls/ca-server.pem").public_key()
+
+
+def test_renewed_as_long(data: Path) -> None:
+    """A credential that is renewed again and again is valid as long as the first one was."""
+    authority = credentials.load_authority(DataFolder(data), "goodstanding")
+    before = authority.client("alice", "reader", utc_now(), timedelta(days=7)).certificate
+    after = before
+    for _ in range(3):
+        after = authority.renewed("alice", after, utc_now()).certificate
+    lives = [each.not_valid_after_utc - each.not_valid_before_utc for each in (before, after)]
+    assert lives[0] == lives[1]
+
+
 def test_renew(run: Run, data: Path) -> None:
     """Renewing makes a new key for the same identity; the old credential stays valid until it is denied."""
     old = certificate(data / "tls/admin.pem")
@@ -200,6 +219,16 @@ def test_fresh_gateway(data: Path) -> None:
     assert len(names) == 3
     assert before in denied(data)
     assert mtls.fingerprint(certificate(data / "tls/gateway.pem")) not in denied(data)
+
+
+def test_no_passphrase_of_the_root(run: Run, data: Path) -> None:
+    """Without its passphrase the root's key is of no use, and the error is one line with the ways out."""
+    (data / "secrets/tls-ca.passphrase").unlink()
+    result = run("renew", "admin")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "secrets/tls-ca.passphrase" in result.stderr
+    assert "GOODSTANDING_PASSPHRASE_TLS_CA" in result.stderr
 
 
 def test_root_moved_away(data: Path) -> None:

@@ -72,6 +72,15 @@ def test_wrong_usage(arguments: list[str], told: str, tmp_path: Path, monkeypatc
     assert result.stdout == ""
 
 
+def test_reasons() -> None:
+    """The reasons are shown as RFC 5280 spells them, in the help and where another is given."""
+    runner = CliRunner()
+    assert "|keyCompromise|" in runner.invoke(cli, ["revoke", "--help"]).stdout.replace("\n", "").replace(" ", "")
+    assert "keyCompromise, cACompromise" in " ".join(
+        runner.invoke(cli, ["revoke", "--reason", "x", "0a"]).stderr.split()
+    )
+
+
 CLIENTS = {
     "issue": ["issue", "FILE"],
     "revoke": ["revoke", "0a"],

@@ -15,3 +15,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     system = System(tmp_path_factory.mktemp("system")).start()
     yield system
     assert system.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system of these tests' own, to break. The supervisor mends it after each of them."""
+    system = System(tmp_path_factory.mktemp("own")).start()
+    yield system
+    system.stop()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.command import Up
+from tests.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 
@@ -102,3 +103,29 @@ class System:
         )
         done = self.run("openssl", "ocsp", *authorities, "-url", self.url, *arguments, check=False)
         return done.stdout + done.stderr
+
+    def ask_until(self, word: str, *arguments: str) -> str:
+        """Ask again and again until the answer holds the word, for ten seconds at the most."""
+        said = [""]
+
+        def ask() -> bool:
+            said[0] = self.ask(*arguments)
+            return word in said[0]
+
+        wait_until(ask, within=10)
+        return said[0]
+
+    def processes_of(self, service: str) -> list[int]:
+        """The process ids of one service, found by command line as an operator would."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                except (OSError, IndexError):
+                    continue
+                if b"serve" in words and service.encode() in words and parent == self.pid:
+                    found.append(int(entry.name))
+        assert found, f"no process of {service}"
+        return found

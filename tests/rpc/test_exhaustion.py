@@ -16,7 +16,7 @@ from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.rpc.server import Limits
 
 from .conftest import CA_SERVICE, CLIENT, STATUS_SERVICE, Authority, Credential, Running, Start, get
-from .test_security import failure, reason_of
+from .test_g8_security import failure, reason_of
 
 GET = f"/{CA_SERVICE}/GetCertificate"
 WATCH = f"/{STATUS_SERVICE}/WatchCertificateStatus"

@@ -7,9 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
 import pytest
@@ -24,14 +23,6 @@ from tests.e2e.test_ocsp import request_for
 BOUND = 1.0
 # The bound is for the moment of writing; the asker sees the answer a little later.
 ON_THE_WAY = 0.3
-
-
-@pytest.fixture(scope="module")
-def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system of these tests' own, to break. The supervisor mends it after each of them."""
-    system = System(tmp_path_factory.mktemp("own")).start()
-    yield system
-    system.stop()
 
 
 @dataclass
@@ -91,22 +82,6 @@ class Asker:
         assert "GOOD" not in {said for _, said in late}, [each for each in late if each[1] == "GOOD"][:5]
 
 
-def processes_of(system: System, service: str) -> list[int]:
-    """The process ids of one service, found by command line as an operator would."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-            if b"serve" in words and service.encode() in words and parent == system.pid:
-                found.append(int(entry.name))
-    assert found, f"no process of {service}"
-    return found
-
-
 def test_a_revocation_is_seen_within_the_bound(system: System) -> None:
     """Healthy: revoked is answered within the bound, for a certificate that everybody asks about."""
     leaf = system.issue("hot.example.com")
@@ -156,9 +131,9 @@ def test_faults(own_system: System, fault: Callable[[list[int]], Callable[[], No
             if service == "ca":
                 admin.ca.RevokeCertificate(request)
                 revoked_at = time.monotonic()
-                repair = fault(processes_of(own_system, service))
+                repair = fault(own_system.processes_of(service))
             else:
-                repair = fault(processes_of(own_system, service))
+                repair = fault(own_system.processes_of(service))
                 admin.ca.RevokeCertificate(request)
                 revoked_at = time.monotonic()
             time.sleep(BOUND + 2 * ON_THE_WAY + 0.5)
