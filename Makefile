@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
-CODE := services gateway tests benchmarks migrations docker
+CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up test check format generate generated-up-to-date image lock bench clean
@@ -35,7 +35,7 @@ check: setup generated-up-to-date ## formatting, lint, types, contracts, generat
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks migrations docker
+	$(BIN)/mypy tests benchmarks migrations
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against protos/image.binpb
 	$(BIN)/lint-imports --no-cache

@@ -97,14 +97,14 @@ def test_the_gateway_image_holds_nothing_of_the_services(build: Build) -> None:
     binaries = build.run(stages()["gateway"])
     source = build.folder / "gateway/src"
     code = (
-        "import importlib.util, serve_gateway\n"
+        "import importlib.util, gateway.serve\n"
         "found = [n for n in ('services', 'sqlalchemy', 'alembic', 'psycopg') if importlib.util.find_spec(n)]\n"
         "raise SystemExit(f'{found} found' if found else 0)\n"
     )
     done = subprocess.run([binaries / "python", "-c", code], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     refused = subprocess.run(
-        [binaries / "python", "serve_gateway.py", "absent.toml"],
+        [binaries / "python", "-m", "gateway", "absent.toml"],
         cwd=source,
         capture_output=True,
         text=True,

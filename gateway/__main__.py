@@ -1,4 +1,4 @@
-"""The gateway in an image of its own, without the `goodstanding` command: `python serve_gateway.py [CONFIG]`.
+"""The gateway on its own, where the `goodstanding` command is not installed: `python -m gateway [CONFIG]`.
 
 Exit statuses: 0 stopped by SIGTERM or SIGINT, 1 the configuration cannot be used, and says so in one line.
 """
