@@ -238,8 +238,6 @@ class Guard(grpc.aio.ServerInterceptor):
             self._metrics.observe(call.method, code, seconds)
         if call.code:
             _logger.info("call failed", code=code, ms=round(seconds * 1000, 1), **call.described())
-        else:
-            _logger.debug("call", code=code, ms=round(seconds * 1000, 1), **call.described())
 
 
 class _Call:
