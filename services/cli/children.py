@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from services.cli.output import note
 START_LIMIT = 60.0
 STOP_LIMIT = 10.0
 PROBE_INTERVAL = 0.05
+NEWS = 0.05
+FOR_US = (signal.SIGINT, signal.SIGHUP)
 YOUNG = 2.0
 LONGEST_WAIT = 30.0
 SUPERVISOR = "GOODSTANDING_SUPERVISOR"
@@ -55,6 +57,8 @@ class Child:
     name: str
     config: Path
     environment: Mapping[str, str]
+    listens: Callable[[], Awaitable[bool]]
+    """Whether it has found everything that it needs, and takes connections."""
     serves: Callable[[], Awaitable[bool]]
     prepare: Callable[[], Awaitable[None]] | None = None
     """Done before every start but the first."""
@@ -63,12 +67,20 @@ class Child:
     backoff: Backoff = field(default_factory=Backoff)
 
     async def come_up(self) -> None:
-        """Start for the first time, and wait until it serves.
+        """Start for the first time, and wait until it listens. Raises as `wait_for` does."""
+        await self.wait_for(self.listens, await self._launch())
+
+    async def serve(self) -> None:
+        """Wait until it serves. Raises as `wait_for` does."""
+        assert self.process is not None
+        await self.wait_for(self.serves, self.process)
+
+    async def wait_for(self, condition: Callable[[], Awaitable[bool]], process: Process) -> None:
+        """Wait until a condition holds while the process runs.
 
         Raises Refused when it ends with an error that it told, Failed when it ends otherwise or takes too long.
         """
-        process = await self._launch()
-        ended, serving = asyncio.create_task(process.wait()), asyncio.create_task(self._until_it_serves())
+        ended, serving = asyncio.create_task(process.wait()), asyncio.create_task(_until(condition))
         try:
             await asyncio.wait((ended, serving), timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
@@ -87,6 +99,8 @@ class Child:
         while True:
             if self.process is not None:
                 ending = how(await self.process.wait())
+                # SIGTERM to the whole process group ends it, too: then we are cancelled here, a moment later.
+                await asyncio.sleep(NEWS)
                 note(f"{self.name} ended ({ending}); starting it again")
             await asyncio.sleep(self.backoff.after(time.monotonic() - self.born))
             try:
@@ -126,13 +140,29 @@ class Child:
         environment = {**inherited(self.name, os.environ), **self.environment, SUPERVISOR: str(os.getpid())}
         command = (*program(), "serve", self.name, "--config", str(self.config))
         # In our process group and session; `services.cli.commands.serve` ties its life to ours.
-        self.process = await asyncio.create_subprocess_exec(*command, env=environment)
+        with shielded():
+            self.process = await asyncio.create_subprocess_exec(*command, env=environment)
         self.born = time.monotonic()
         return self.process
 
-    async def _until_it_serves(self) -> None:
-        while not await self.serves():
-            await asyncio.sleep(PROBE_INTERVAL)
+
+@contextlib.contextmanager
+def shielded() -> Iterator[None]:
+    """Start processes that SIGINT and SIGHUP do not reach.
+
+    Ctrl-C, or the end of the terminal, reaches the whole process group. We hear of it as well, and stop the children in
+    order; they would end before we knew why. What is blocked here stays blocked in a process that is started meanwhile.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, FOR_US)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_US)
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():
+        await asyncio.sleep(PROBE_INTERVAL)
 
 
 def inherited(service: str, environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""Calls to the services: finds address and credential, gives up after 15 seconds, explains what failed.
+"""Calls to the services: finds address and credential, gives up within 15 seconds, explains what failed.
 
-The limit is for the whole command, however many calls it makes.
+The limit is for the whole command, however many calls it makes, with the time that it takes to find out what failed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import grpc
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
 from services.cli.options import Connection
-from services.rpc.client import explain, open_channel
+from services.rpc.client import PROBING, explain, never_sent, open_channel
 
 TIME_LIMIT = 15.0
+# Kept of it for the explanation, and for the start and the end of the process.
+RESERVE = PROBING + 1.5
 RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL)
 
 Request = TypeVar("Request", contravariant=True)
@@ -68,7 +70,8 @@ class Client:
             key_pem=material.key_pem,
         )
         code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
-        return f"{text}; {retry}" if retry and code is not None and code() in RETRYABLE else text
+        unsure = code is not None and code() in RETRYABLE and not never_sent(error)
+        return f"{text}; {retry}" if retry and unsure else text
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def connect(connection: Connection, service: str) -> Iterator[Client]:
 
     Raises Failed: no data folder and not every option that takes its place, or files that cannot be used.
     """
-    deadline = time.monotonic() + TIME_LIMIT
+    deadline = time.monotonic() + TIME_LIMIT - RESERVE
     material = find(connection, service)
     try:
         channel = open_channel(material.address, material.ca_pem, material.cert_pem, material.key_pem)

@@ -16,13 +16,14 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from services.cli.checks import passphrase_text
 from services.cli.failures import Failed
 from services.cli.files import write_file
 from services.cli.folder import DataFolder
 from services.db.credentials import deny_credential, upsert_credential
 from services.db.engine import Database
 from services.db.records import CredentialRecord
-from services.passphrases import read_passphrase
+from services.passphrases import PassphraseError, read_passphrase
 from services.pki import keys, mtls
 from services.pki.certificates import PrivateKey
 
@@ -91,7 +92,8 @@ class TlsAuthority:
 
     def renewed(self, name: str, old: x509.Certificate, now: datetime) -> Credential:
         """A credential like `old`, with a new key, and valid as long. `name` is what a server's is recorded as."""
-        validity = old.not_valid_after_utc - old.not_valid_before_utc
+        # Both ends belong to a validity (RFC 5280, section 4.1.2.5).
+        validity = old.not_valid_after_utc - old.not_valid_before_utc + timedelta(seconds=1)
         sans = old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = sans.get_values_for_type(x509.UniformResourceIdentifier)
         if uris:
@@ -110,9 +112,11 @@ def load_authority(folder: DataFolder, trust_domain: str) -> TlsAuthority:
     certificate = load_certificate(folder.tls / "ca.pem")
     if not key_file.exists():
         raise Failed(f"{key_file} is missing: bring it back to make credentials (it signs them)")
-    passphrase = read_passphrase("tls-ca", file=folder.secrets / "tls-ca.passphrase")
     try:
+        passphrase = read_passphrase("tls-ca", file=folder.secrets / "tls-ca.passphrase")
         key = keys.load_key(key_file.read_bytes(), passphrase)
+    except PassphraseError as error:
+        raise Failed(passphrase_text(error, "GOODSTANDING_PASSPHRASE_TLS_CA")) from error
     except keys.KeyUnusable as error:
         raise Failed(f"{key_file}: {error.message} [{error.reason}]") from error
     if key.public_key() != certificate.public_key():

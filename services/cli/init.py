@@ -24,12 +24,13 @@ from services.ca.bootstrap import register_hierarchy
 from services.cli import credentials
 from services.cli.configuration import configuration_text
 from services.cli.credentials import TlsAuthority
-from services.cli.failures import Failed
+from services.cli.failures import Failed, domain_text, os_text
 from services.cli.files import make_private_folder, sync_folder, write_file
 from services.cli.folder import UNFINISHED, DataFolder
 from services.cli.plan import Plan
 from services.db.engine import Database
 from services.db.schema import upgrade
+from services.errors import DomainError
 from services.pki import hierarchy, keys, mtls
 from services.pki.certificates import Issuer, PrivateKey
 from services.pki.crls import make_crl
@@ -55,25 +56,45 @@ def initialise(folder: DataFolder, plan: Plan, now: datetime) -> None:
     if folder.initialised():
         raise Failed(f"{folder.path} is initialised already: nothing was changed")
     os.umask(0o077)
-    folder.path.parent.mkdir(parents=True, exist_ok=True)
     place = DataFolder(folder.path.resolve())
-    with workshop(place) as unfinished:
+    with named(folder, place), workshop(place) as unfinished:
         fill(unfinished, plan, now)
         sync(unfinished.path)
         hand_over(unfinished, place)
 
 
 @contextmanager
+def named(folder: DataFolder, place: DataFolder) -> Iterator[None]:
+    """Tell errors about the temporary folder as what they are to the user: about the data folder that was named."""
+    try:
+        yield
+    except (DomainError, OSError) as error:
+        text = domain_text(error) if isinstance(error, DomainError) else os_text(error)
+        told = text.replace(str(workplace(place)), str(folder.path))
+        if isinstance(error, OSError) and not told.startswith(str(folder.path)):
+            told = f"{folder.path}: {told}"
+        if told == text:
+            raise
+        raise Failed(f"cannot make the data folder {told}") from error
+
+
+@contextmanager
 def workshop(folder: DataFolder) -> Iterator[DataFolder]:
     """A temporary folder on the same file system, gone at the end; those of processes that were killed go first."""
-    parent, prefix = (folder.path, "") if folder.path.is_mount() else (folder.path.parent, f".{folder.path.name}")
-    sweep(folder, parent, prefix)
-    unfinished = parent / f"{prefix}{UNFINISHED}{os.getpid()}"
+    unfinished = workplace(folder)
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder, unfinished.parent, unfinished.name.removesuffix(f"{UNFINISHED}{os.getpid()}"))
     make_private_folder(unfinished)
     try:
         yield DataFolder(unfinished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def workplace(folder: DataFolder) -> Path:
+    """Where a data folder is made: beside its place, or in it where that is a mount point."""
+    name = f"{UNFINISHED}{os.getpid()}"
+    return folder.path / name if folder.path.is_mount() else folder.path.with_name(f".{folder.path.name}{name}")
 
 
 def sweep(folder: DataFolder, parent: Path, prefix: str) -> None:

@@ -7,12 +7,15 @@ else to standard error.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from services.cli.failures import one_line
+from services.cli.options import FOLDER
 
 # Name, module and what `goodstanding --help` says: listing the commands must not import them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -55,8 +58,21 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
 
 
+def remember_data(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:  # noqa: ARG001
+    """Keep the data folder for the subcommand: `services.cli.options` looks for it."""
+    ctx.obj = value
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="goodstanding", message="%(prog)s %(version)s")
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=FOLDER,
+    expose_value=False,
+    callback=remember_data,
+    help="The data folder. After the subcommand it means the same, and wins.",
+)
 def cli() -> None:
     """A certificate authority and certificate-status backend.
 
@@ -66,4 +82,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line of this process."""
+    # gRPC's core would tell of failed handshakes in lines of its own, beside the line that explains them. It reads this
+    # when it is imported. The services want those lines: see `services.logs`.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     cli(prog_name="goodstanding")

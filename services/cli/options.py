@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from services.addresses import parse_address, parse_http_url
+from services.cli.failures import Failed
 
 if TYPE_CHECKING:
     from goodstanding.ca.v1.ca_pb2 import RevokeCertificateRequest
@@ -25,6 +27,15 @@ READABLE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pa
 WRITABLE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
+
+def data_folder(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """The data folder: named after the subcommand, or before it, or in the environment, or else the default."""
+    before = ctx.find_root().obj
+    if isinstance(before, Path) and ctx.get_parameter_source(param.name or "") is not ParameterSource.COMMANDLINE:
+        return before
+    return value
+
+
 data_option = click.option(
     "--data",
     metavar="DIR",
@@ -32,6 +43,7 @@ data_option = click.option(
     default=Path("data"),
     envvar="GOODSTANDING_DATA",
     show_default="data, or GOODSTANDING_DATA",
+    callback=data_folder,
     help="The data folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -84,6 +96,21 @@ class Moment(click.ParamType[datetime]):
             self.fail(f"{value!r} is not a time such as 2026-02-03T04:05:06Z or a date such as 2026-02-03.", param, ctx)
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return aware.astimezone(UTC).replace(microsecond=0)
+
+
+class Spelt(click.Choice[str]):
+    """A choice that is shown as it is spelt, and taken in any case."""
+
+    def __init__(self, choices: Iterable[str]) -> None:
+        super().__init__(choices, case_sensitive=False)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """The choices, for the help."""
+        return f"[{'|'.join(self.choices)}]"
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """The choices, for an error."""
+        return f"{value!r} is not one of {', '.join(self.choices)}."
 
 
 @dataclass(frozen=True)
@@ -154,7 +181,7 @@ def target_options(function: Callable[..., R]) -> Callable[..., R]:
     def with_target(serial: str | None, cert: Path | None, **others: Any) -> R:
         if (serial is None) == (cert is None):
             raise click.UsageError("Give either a serial number (hex) or --cert FILE.")
-        return function(target=Target(serial or "", first_certificate(read(cert)) if cert else None), **others)
+        return function(target=Target(serial or "", read_certificate(cert) if cert else None), **others)
 
     return with_target
 
@@ -166,10 +193,24 @@ def read(file: Path) -> bytes:
     return file.read_bytes()
 
 
+def read_certificate(file: Path) -> bytes:
+    """The certificate in a file, in PEM or DER. Raises Failed, naming the file."""
+    from cryptography import x509
+
+    content = first_certificate(read(file))
+    try:
+        x509.load_pem_x509_certificate(content) if is_pem(content) else x509.load_der_x509_certificate(content)
+    except ValueError as error:
+        name = "standard input" if str(file) == "-" else file
+        raise Failed(f"{name} holds no certificate, neither in PEM nor in DER") from error
+    return content
+
+
 def first_certificate(content: bytes) -> bytes:
-    """The content without what follows the first PEM block: a file that `issue --chain` wrote names its first one."""
-    head, end, _ = content.partition(b"-----END CERTIFICATE-----")
-    return head + end
+    """The first certificate of a PEM file, and nothing else: a private key beside it must not leave this machine."""
+    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+    _, found, rest = content.partition(begin)
+    return begin + rest.partition(end)[0] + end + b"\n" if found and end in rest else content
 
 
 def is_pem(content: bytes) -> bool:

@@ -15,7 +15,7 @@ ATTEMPT = 2.0
 
 async def grpc_serves(address: str, folder: DataFolder, credential: str) -> bool:
     """Whether a gRPC server says SERVING to the credential `tls/<credential>.pem`."""
-    if not await _accepts(reachable(address)):
+    if not await accepts(address):
         return False
     credentials = grpc.ssl_channel_credentials(
         (folder.tls / "ca.pem").read_bytes(),
@@ -51,9 +51,10 @@ async def http_ready(address: str) -> bool:
     return False
 
 
-async def _accepts(address: str) -> bool:
+async def accepts(address: str) -> bool:
+    """Whether anything takes connections there."""
     # A refused connection costs nothing here; a gRPC channel would wait before it tries again.
-    host, _, port = address.rpartition(":")
+    host, _, port = reachable(address).rpartition(":")
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(ATTEMPT):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))

@@ -23,7 +23,7 @@ from services.cli.credentials import TlsAuthority
 from services.cli.failures import Failed, one_line
 from services.cli.folder import DataFolder, Running, reachable
 from services.cli.output import note
-from services.cli.probes import grpc_serves, http_ready
+from services.cli.probes import accepts, grpc_serves, http_ready
 from services.cli.settings import open_database
 from services.clock import Clock
 from services.config import Settings
@@ -94,18 +94,29 @@ class Supervisor:
     stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        make = partial(Child, config=self.folder.config, environment=overrides(self.running))
-        gateway = credentials.GATEWAY
-        self.ca = make("ca", serves=partial(grpc_serves, self.running.ca, self.folder, gateway))
-        self.status = make("status", serves=partial(grpc_serves, self.running.status, self.folder, gateway))
-        self.gateway = make(gateway, serves=partial(http_ready, self.running.ops), prepare=self.keeper.fresh_gateway)
+        self.ca = self._grpc_child("ca", self.running.ca)
+        self.status = self._grpc_child("status", self.running.status)
+        self.gateway = self._child(
+            credentials.GATEWAY,
+            listens=partial(accepts, self.running.ops),
+            serves=partial(http_ready, self.running.ops),
+            prepare=self.keeper.fresh_gateway,
+        )
         self.children = [self.gateway, self.status, self.ca]
+
+    def _grpc_child(self, name: str, address: str) -> Child:
+        serves = partial(grpc_serves, address, self.folder, credentials.GATEWAY)
+        return self._child(name, listens=partial(accepts, address), serves=serves)
+
+    def _child(self, name: str, **probes: Any) -> Child:
+        return Child(name, self.folder.config, overrides(self.running), **probes)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises Refused or Failed when the start does not succeed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            # Only of SIGHUP is it a wish that it be ignored: nohup.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._asked_to_stop)
         try:
             await self._unless_stopped(self._come_up())
@@ -116,14 +127,12 @@ class Supervisor:
 
     async def _come_up(self) -> None:
         await self.keeper.renew_due()
+        await _both(self.ca.come_up(), self.status.come_up())
+        # Only now: starts that fail, again and again, would add an identity and a denial each.
         await self.keeper.fresh_gateway()
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self.ca.come_up())
-                both.create_task(self.status.come_up())
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await _both(self.ca.serve(), self.status.serve())
         await self.gateway.come_up()
+        await self.gateway.serve()
 
     async def _stay_up(self) -> None:
         self.folder.say_running(self.running)
@@ -158,6 +167,16 @@ class Supervisor:
             for child in self.children:
                 child.kill()
         self.stopping.set()
+
+
+async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]) -> None:
+    """Do both. Raises what the first of them raises that fails."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one)
+            tasks.create_task(other)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def overrides(running: Running) -> Mapping[str, str]:

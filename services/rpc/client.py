@@ -18,6 +18,9 @@ from services.rpc.errors import DOMAIN
 from services.rpc.probe import certificate_problem, connection_problem
 
 _OPTIONS = (("grpc.max_receive_message_length", 16 << 20),)
+# What the details of an UNAVAILABLE begin with while there is no connection yet.
+_NO_CONNECTION = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")
+PROBING = 1.5
 
 
 def open_channel(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> grpc.Channel:
@@ -31,12 +34,19 @@ def open_channel(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -
 
 
 def explain(
-    error: grpc.RpcError, *, address: str = "", ca_pem: bytes = b"", cert_pem: bytes = b"", key_pem: bytes = b""
+    error: grpc.RpcError,
+    *,
+    address: str = "",
+    ca_pem: bytes = b"",
+    cert_pem: bytes = b"",
+    key_pem: bytes = b"",
+    within: float = PROBING,
 ) -> str:
     """One line for people: what failed, and the cure.
 
     With address and material it probes when no connection came about, to tell a refused connection from a certificate
-    that the server does not take. What a service answered reads "<message> [REASON] (field x: …)".
+    that the server does not take; that takes `within` seconds at the most. What a service answered reads
+    "<message> [REASON] (field x: …)".
     """
     answered = _service_error(error)
     if answered is not None:
@@ -44,7 +54,7 @@ def explain(
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     details = (error.details() if hasattr(error, "details") else str(error)) or "no details"
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) and address:
-        found = _connection_error(address, ca_pem, cert_pem, key_pem)
+        found = _connection_error(address, ca_pem, cert_pem, key_pem, within)
         if found is not None:
             return _one_line(found)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -52,6 +62,13 @@ def explain(
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _one_line(f"a limit of the service is reached: {details}; ask for less, or try again later")
     return _one_line(f"{details} [{code.name}]")
+
+
+def never_sent(error: grpc.RpcError) -> bool:
+    """Whether a call certainly did not reach the service, because no connection came about."""
+    code = error.code() if hasattr(error, "code") else None
+    details = (error.details() if hasattr(error, "details") else None) or ""
+    return code is grpc.StatusCode.UNAVAILABLE and details.startswith(_NO_CONNECTION)
 
 
 def _service_error(error: grpc.RpcError) -> str | None:
@@ -79,11 +96,11 @@ def _field(violation: error_details_pb2.BadRequest.FieldViolation, message: str)
     return f"(field {violation.field}: {violation.description})"
 
 
-def _connection_error(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> str | None:
+def _connection_error(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes, within: float) -> str | None:
     if not (ca_pem and cert_pem and key_pem):
         return None
     return certificate_problem(ca_pem, cert_pem, datetime.now(UTC)) or connection_problem(
-        address, ca_pem, cert_pem, key_pem
+        address, ca_pem, cert_pem, key_pem, within
     )
 
 

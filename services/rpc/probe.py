@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import ssl
 import tempfile
+import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from services.addresses import parse_address
 
-_SECONDS = 2.0
+# The connection gives up a little before we do, and says more.
+_MARGIN = 0.1
 _RENEW = "renew it: goodstanding credential renew"
 _NEW = "make a new one: goodstanding credential new"
 
@@ -38,15 +42,33 @@ def certificate_problem(ca_pem: bytes, cert_pem: bytes, now: datetime) -> str | 
     return None
 
 
-def connection_problem(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes) -> str | None:
-    """What a TLS connection to `address` (HOST:PORT) runs into; None if it comes about."""
+def connection_problem(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: bytes, within: float) -> str | None:
+    """What a TLS connection to `address` (HOST:PORT) runs into; None if it comes about.
+
+    It takes `within` seconds at the most, although to resolve a name may take longer, and cannot be ended.
+    """
     try:
         host, port = parse_address(address)
-    except ValueError as error:
+        context = _context(ca_pem, cert_pem, key_pem)
+    except ValueError as error:  # ssl.SSLError is one
         return f"{address}: {error}"
+    until = time.monotonic() + within
+    found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def look() -> None:
+        found.put(_problem(address, host, port, context, until - _MARGIN))
+
+    threading.Thread(target=look, name="probe", daemon=True).start()
     try:
-        with socket.create_connection((host, port), _SECONDS) as plain:
-            return _handshake_problem(plain, host, address, _context(ca_pem, cert_pem, key_pem))
+        return found.get(timeout=max(0.0, until - time.monotonic()))
+    except queue.Empty:
+        return f"{address} does not answer; check the address, and that no firewall is in between"
+
+
+def _problem(address: str, host: str, port: int, context: ssl.SSLContext, until: float) -> str | None:
+    try:
+        with socket.create_connection((host, port), _left(until)) as plain:
+            return _handshake_problem(plain, host, address, context, until)
     except ConnectionRefusedError:
         return f"nothing listens on {address}; start the service (goodstanding up), or check the address"
     except socket.gaierror as error:
@@ -57,9 +79,13 @@ def connection_problem(address: str, ca_pem: bytes, cert_pem: bytes, key_pem: by
         return f"{address} cannot be reached: {error.strerror or error}"
 
 
-def _handshake_problem(plain: socket.socket, host: str, address: str, context: ssl.SSLContext) -> str | None:
+def _handshake_problem(
+    plain: socket.socket, host: str, address: str, context: ssl.SSLContext, until: float
+) -> str | None:
     try:
+        plain.settimeout(_left(until))
         with context.wrap_socket(plain, server_hostname=host) as secured:
+            secured.settimeout(_left(until))
             # In TLS 1.3 a server looks at the client's certificate when the client is done: the refusal is read here.
             if secured.recv(1):
                 return None
@@ -77,6 +103,10 @@ def _handshake_problem(plain: socket.socket, host: str, address: str, context: s
     except ConnectionResetError:
         return _refused(address)
     return _refused(address)
+
+
+def _left(until: float) -> float:
+    return max(0.01, until - time.monotonic())
 
 
 def _refused(address: str) -> str:

@@ -289,7 +289,7 @@ def test_certificate_beside_its_key(run: Run, csr: Path, tmp_path: Path) -> None
 def test_another_root(run: Run, running: Up, pristine: Path) -> None:
     """A root that is not the server's is one line on standard error: gRPC's core adds none of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
-    command = [*PROGRAM, "issuers", "--data", running.data, "--tls-ca", pristine / "tls/ca.pem"]
+    command = [*PROGRAM, "issuers", "--data", str(running.data), "--tls-ca", str(pristine / "tls/ca.pem")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr

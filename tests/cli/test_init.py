@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.cli import init
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
+from services.cli.main import cli
 from services.cli.plan import Plan
 from services.cli.settings import load
 from services.db.credentials import list_credentials
@@ -217,6 +219,24 @@ def test_mount_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder.initialised()
     assert (tmp_path / "ca" / "root.pem").read_text().startswith("-----BEGIN CERTIFICATE-----")
     assert not list(tmp_path.glob(".initialising-*"))
+
+
+@pytest.mark.parametrize(("data", "why"), [("/proc/data", ""), ("/proc/nowhere/data", "/proc/nowhere: ")])
+def test_errors_name_the_folder(data: str, why: str) -> None:
+    """An error names the folder that was asked for, not the one in which it is made."""
+    result = CliRunner().invoke(cli, ["init", "--data", data])
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: cannot make the data folder {data}: {why}No such file or directory\n"
+
+
+def test_errors_of_the_database_name_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does an error of something in it."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["init", "--data", "data", "--database-url", "sqlite:///nowhere/x.db"])
+    assert result.exit_code == 1
+    assert "data/nowhere" in result.stderr
+    assert "initialising" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from services.cli.commands import up as up_command
 from tests.command import FREE, Up, command_line, goodstanding, make_csr
 from tests.waiting import wait_until
 
@@ -165,6 +170,155 @@ def test_ctrl_c(start: Callable[..., Up]) -> None:
     errors = up.errors.read_text()
     assert "starting it again" not in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_stop_in_the_background(number: signal.Signals, start: Callable[..., Up]) -> None:
+    """A script's `goodstanding up &` has SIGINT ignored; it stops cleanly all the same, asked as a group."""
+    inherited = signal.signal(number, signal.SIG_IGN)
+    try:
+        up = start()
+    finally:
+        signal.signal(number, inherited)
+    up.wait_ready()
+    os.killpg(up.process.pid, number)
+    assert up.process.wait(30) == 0
+    errors = up.errors.read_text()
+    assert "starting it again" not in errors
+    assert "Traceback" not in errors
+
+
+def test_children_do_not_hear_ctrl_c(running: Up) -> None:
+    """SIGINT and SIGHUP are for the parent alone: it is the one that stops the children."""
+    before = running.children()
+    for pid in before.values():
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGHUP)
+    assert goodstanding("issuers", "--data", running.data).returncode == 0
+    assert running.children() == before
+
+
+def test_hints(tmp_path: Path) -> None:
+    """The commands to paste work in a new terminal, whose PATH knows neither make nor a virtual environment."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    up = Up(folder / "my data", cwd=folder, environment=os.environ | {"GOODSTANDING_DATA": "my data", "PATH": path})
+    try:
+        up.wait_ready()
+        lines = "\n".join(up.output).partition("Next, in another terminal:")[2].splitlines()
+        script = "\n".join(line for line in lines if line.startswith("  "))
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Response verify OK" in done.stderr
+        assert "test.pem: good" in done.stdout
+        assert "revoked since" in done.stdout
+    finally:
+        up.kill()
+
+
+@pytest.mark.parametrize(
+    ("script", "called"),
+    [
+        (".venv/bin/goodstanding", ".venv/bin/goodstanding"),
+        ("goodstanding", "./goodstanding"),
+        ("../elsewhere/bin/goodstanding", "{}/elsewhere/bin/goodstanding"),
+        ("../system/goodstanding", "goodstanding"),
+    ],
+)
+def test_how_it_is_called(script: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its path, unless it is where everybody's PATH leads, whatever this process's own PATH says."""
+    (tmp_path / "here").mkdir()
+    file = (tmp_path / "here" / script).resolve()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(0o755)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "argv", [str(file)])
+    monkeypatch.setenv("PATH", str(file.parent), prepend=":")
+    monkeypatch.setattr(up_command, "EVERYWHERE", str(tmp_path / "system"))
+    assert up_command.goodstanding() == called.format(tmp_path)
+
+
+def test_missing_certificates(pristine: Path, start: Callable[..., Up], tmp_path: Path) -> None:
+    """CA certificates that the hints need and that are gone are warned about, and the commands bring them back."""
+    shutil.copytree(pristine, tmp_path / "data")
+    names = ("issuing", "root", "chain")
+    before = {name: x509.load_pem_x509_certificates((tmp_path / f"data/ca/{name}.pem").read_bytes()) for name in names}
+    for name in names:
+        (tmp_path / f"data/ca/{name}.pem").unlink()
+    up = start()
+    up.wait_ready()
+    warnings = [line for line in up.errors.read_text().splitlines() if " is missing, " in line]
+    for warning in warnings:
+        command = warning.rpartition("answers: ")[2]
+        subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True, capture_output=True)
+    after = {name: x509.load_pem_x509_certificates((tmp_path / f"data/ca/{name}.pem").read_bytes()) for name in names}
+    assert after == before
+
+
+def test_exposed_files(pristine: Path, tmp_path: Path) -> None:
+    """Keys and passphrases that others can read are warned about, by `serve` as by `up`, with the cure."""
+    data = tmp_path / "data"
+    shutil.copytree(pristine, data)
+    files = [data / name for name in ("ca/issuing.key", "tls/admin.key", "secrets/root.passphrase")]
+    for file, mode in zip(files, (0o640, 0o604, 0o644), strict=True):
+        file.chmod(mode)
+    (data / "tls/ca-server.pem").unlink()  # so that neither starts
+    for arguments in (("up", *FREE), ("serve", "ca")):
+        done = goodstanding(*arguments, "--data", data)
+        warnings = [line for line in done.stderr.splitlines() if "others than their owner can read" in line]
+        assert len(warnings) == 1, done.stderr
+        assert f"chmod 600 {shlex.join(map(str, files))}" in warnings[0]
+    for file in files:
+        file.chmod(0o600)
+    assert "others than" not in goodstanding("serve", "ca", "--data", data).stderr
+
+
+@pytest.mark.parametrize("command", [("up", *FREE), ("serve", "ca")], ids=["up", "serve"])
+@pytest.mark.parametrize(
+    ("missing", "cure"),
+    [
+        ("tls/ca-server.pem", "goodstanding credential new --name ca-server --role server --data {}"),
+        ("tls/ca-server.key", "goodstanding credential renew ca-server --data {}"),
+        ("secrets/issuing.passphrase", "GOODSTANDING_PASSPHRASE_ISSUING"),
+    ],
+)
+def test_missing_files(command: tuple[str, ...], missing: str, cure: str, pristine: Path, tmp_path: Path) -> None:
+    """A missing file is one line with its name and the cure; a cure that is a command works."""
+    data = tmp_path / "data"
+    shutil.copytree(pristine, data)
+    (data / missing).unlink()
+    done = goodstanding(*command, "--data", data)
+    assert done.returncode == 1
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
+    assert str(data / missing) in error
+    assert cure.format(data) in error
+    if cure.startswith("goodstanding"):
+        goodstanding(*shlex.split(cure.format(data))[1:], check=True)
+        assert (data / missing).exists()
+
+
+@pytest.mark.parametrize("key", ["ca/issuing.key", "tls/status-server.key"])
+def test_failed_starts_leave_no_trace(key: str, pristine: Path, tmp_path: Path) -> None:
+    """A start that fails makes no identity for the gateway: what does not start again and again adds nothing."""
+    data = tmp_path / "data"
+    shutil.copytree(pristine, data)
+    (data / key).write_text("no key at all")
+
+    def state() -> tuple[bytes, bytes, str]:
+        listed = goodstanding("credential", "list", "--data", data, "--json", check=True).stdout
+        return (data / "tls/gateway.pem").read_bytes(), (data / "tls/gateway.key").read_bytes(), listed
+
+    before = state()
+    assert goodstanding("up", "--data", data, *FREE).returncode == 1
+    assert state() == before
 
 
 # Each damages a data folder, and returns what the error has to name.

@@ -94,8 +94,8 @@ def new(
     check_server_names(server_names)
     with office(data) as at:
         file = (out or at.folder.tls) / f"{name}.pem"
-        if file.exists() or file.with_suffix(".key").exists():
-            raise Failed(f"{file} or its key is there already: `goodstanding credential renew {name}` replaces them")
+        if file.exists():  # a key that lost its certificate is none that anybody can use
+            raise Failed(f"{file} is there already: `goodstanding credential renew {name}` replaces it and its key")
         now, validity = utc_now(), timedelta(days=days)
         authority = at.authority()
         if role == SERVER:
@@ -119,7 +119,8 @@ def renew(name: str, out: Path | None, data: Path, as_json: bool) -> None:
         file = (out or at.folder.tls) / f"{name}.pem"
         if name == "ca" or not file.exists():
             raise Failed(
-                f"{file} is not there: no credential of that name to renew; see `goodstanding credential list`"
+                f"{file} is not there: no credential of that name to renew; see `goodstanding credential list`, or "
+                "make one: `goodstanding credential new`"
             )
         finish(at, at.authority().renewed(name, load_certificate(file), utc_now()), file, as_json=as_json)
 

@@ -54,11 +54,8 @@ def command(target: Target, issuer: str, out: Path | None, as_json: bool, connec
 
 
 def load(content: bytes) -> x509.Certificate:
-    """The certificate in a file. Raises Failed."""
-    try:
-        return x509.load_pem_x509_certificate(content) if is_pem(content) else x509.load_der_x509_certificate(content)
-    except ValueError as error:
-        raise Failed(f"the file holds no certificate: {error}") from error
+    """The certificate that was read."""
+    return x509.load_pem_x509_certificate(content) if is_pem(content) else x509.load_der_x509_certificate(content)
 
 
 def require_same(given: x509.Certificate, recorded: bytes) -> None:

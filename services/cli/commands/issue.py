@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ import click
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import output
 from services.cli.client import connect
+from services.cli.failures import Failed
 from services.cli.options import (
     READABLE,
     WRITABLE,
@@ -69,6 +72,8 @@ def command(
         validate_only=dry_run,
     )
     put_csr(request, read(csr))
+    if out is not None:
+        require_writable(out)
     if days is not None:
         request.validity.FromTimedelta(timedelta(days=days))
     retry = f"whether it was issued is not known: repeat with --request-id {request.request_id} to be told"
@@ -113,15 +118,41 @@ def show(
     """Write the certificate where it is wanted, and say what it is."""
     described = output.certificate(response.certificate)
     pem = response.certificate_pem + (response.chain_pem if chain else "")
-    if out is not None and pem:
-        out.write_text(pem)
+    unwritten = write(out, pem) if out is not None and pem else None
     if as_json:
         issued = {"certificate_pem": response.certificate_pem or None, "chain_pem": response.chain_pem}
         output.emit({**described, "request_id": request.request_id, "validate_only": request.validate_only, **issued})
-        return
-    if out is None and pem:
+    elif (out is None or unwritten) and pem:
         click.echo(pem, nl=False)
-    output.note(summary(described, out, dry_run=request.validate_only))
+    if unwritten:
+        raise Failed(
+            f"the certificate was issued, but {out} cannot be written: {unwritten}; it is on standard output instead "
+            f"(serial number {described['serial_number']}, request id {request.request_id})"
+        )
+    if not as_json:
+        output.note(summary(described, out, dry_run=request.validate_only))
+
+
+def require_writable(out: Path) -> None:
+    """Raise Failed where the certificate could not be written, before there is one."""
+    target = out if out.exists() else out.parent
+    try:
+        if not os.access(target, os.W_OK):
+            target.stat()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if target != out and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise Failed(f"cannot write {out}: {error.strerror}; nothing was issued") from error
+
+
+def write(out: Path, pem: str) -> str | None:
+    """Write the certificate; why that failed, if it did."""
+    try:
+        out.write_text(pem)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def summary(described: output.Json, out: Path | None, *, dry_run: bool) -> str:

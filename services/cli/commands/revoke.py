@@ -14,6 +14,7 @@ from services.cli.client import connect
 from services.cli.options import (
     Connection,
     Moment,
+    Spelt,
     Target,
     connection_options,
     issuer_option,
@@ -28,7 +29,7 @@ from services.cli.options import (
 @issuer_option
 @click.option(
     "--reason",
-    type=click.Choice(list(output.REASONS), case_sensitive=False),
+    type=Spelt(output.REASONS),
     default="unspecified",
     show_default=True,
     help="Why (RFC 5280, section 5.3.1). removeFromCRL releases a hold.",

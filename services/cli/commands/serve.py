@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
+from services.cli.checks import exposed, exposure_cure, passphrase_text, require_credential
 from services.cli.failures import Failed, in_one_line
-from services.cli.options import FILE, FOLDER
+from services.cli.options import FILE, data_option
 from services.errors import DomainError
 from services.logs import configure_logging
 
@@ -33,24 +35,33 @@ PR_SET_PDEATHSIG = 1
 @click.command("serve")
 @click.argument("service", type=click.Choice(SERVICES))
 @click.option("--config", metavar="FILE", type=FILE, help="The configuration file. [default: config.toml in --data]")
-@click.option(
-    "--data", metavar="DIR", type=FOLDER, default=Path("data"), envvar="GOODSTANDING_DATA", help="The data folder."
-)
+@data_option
 def command(service: str, config: Path | None, data: Path) -> None:
     """Run one of the services: ca, status or gateway."""
-    die_with_supervisor()
+    supervised = die_with_supervisor()
     os.umask(0o077)
     file = config or data / "config.toml"
     if not file.is_file():
         raise click.UsageError(
             f"{file} is not there: name a configuration with --config, or a data folder with --data."
         )
+    configure_logging(service)
+    if not supervised:  # `goodstanding up` has looked itself
+        warn_of_exposure(file.parent)
     run(service, file)
+
+
+def warn_of_exposure(data: Path) -> None:
+    """Log which private files others can read, and what to do about it."""
+    files = exposed(data)
+    if files:
+        structlog.get_logger(__name__).warning(
+            "others than their owner can read private files", files=list(map(str, files)), cure=exposure_cure(files)
+        )
 
 
 def run(service: str, config: Path) -> None:
     """Serve. Mistakes in the configuration are one line; anything unforeseen has its traceback and status 70."""
-    configure_logging(service)
     serve, mistake = _gateway(config) if service == "gateway" else _services(service, config)
     try:
         _run(serve)
@@ -70,16 +81,15 @@ def _run(service: Coroutine[None, None, None]) -> None:
         runner.run(service)
 
 
-def die_with_supervisor() -> None:
-    """Have the kernel kill this process when `goodstanding up` dies, if that is what started it (Linux)."""
+def die_with_supervisor() -> bool:
+    """Whether `goodstanding up` started this process; if so, have the kernel kill it when that one dies (Linux)."""
     supervisor = os.environ.pop(SUPERVISOR, "")
     if not supervisor or not sys.platform.startswith("linux"):
-        return
-    # Ctrl-C reaches the whole process group: until the service handles it, the supervisor's SIGTERM is enough.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return bool(supervisor)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(supervisor):  # it died before we asked
         sys.exit(1)
+    return True
 
 
 # What serves, and the error that says what is wrong with its configuration. Each imports its own side only: a gateway
@@ -89,10 +99,17 @@ Service = tuple[Coroutine[Any, Any, None], type[Exception]]
 
 def _services(name: str, config: Path) -> Service:
     configuration = importlib.import_module("services.config")
+    passphrases = importlib.import_module("services.passphrases")
     module = importlib.import_module(f"services.{name}.serve")
 
     async def serve() -> None:
-        await module.serve(configuration.load_settings(config))
+        settings = configuration.load_settings(config)
+        files = settings.tls.credential(name)
+        require_credential(files.certificate, files.key, config.parent)
+        try:
+            await module.serve(settings)
+        except passphrases.PassphraseError as error:
+            raise Failed(passphrase_text(error, "GOODSTANDING_PASSPHRASE_ISSUING for the key issuing")) from error
 
     return serve(), configuration.ConfigError
 

@@ -6,24 +6,32 @@ import asyncio
 import os
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 import click
 
+from services.cli.checks import exposed, exposure_cure, missing_certificates, require_credential
 from services.cli.children import Refused
 from services.cli.credentials import load_authority
-from services.cli.folder import CA_ADDRESS, HTTP_ADDRESS, OPS_ADDRESS, STATUS_ADDRESS, DataFolder, Running
+from services.cli.folder import CA_ADDRESS, HTTP_ADDRESS, OPS_ADDRESS, STATUS_ADDRESS, DataFolder, Running, reachable
 from services.cli.init import initialise
 from services.cli.options import HostPort, HttpUrl, data_option
 from services.cli.output import note
 from services.cli.plan import Plan, default_url, is_loopback
 from services.cli.ports import claim
-from services.cli.settings import Configuration, check_database, load
+from services.cli.settings import Configuration, check_database, load, readable
 from services.cli.supervisor import Keeper, Supervisor, only_one
 from services.clock import utc_now
+from services.config import Settings
 
 DEFAULTS = {"ca": CA_ADDRESS, "status": STATUS_ADDRESS, "http": HTTP_ADDRESS, "ops": OPS_ADDRESS}
+SERVERS: tuple[Literal["ca", "status"], ...] = ("ca", "status")
+EVERYWHERE = "/usr/local/bin:/usr/bin:/bin"
+"""The folders that are in everybody's PATH."""
 
 
 @click.command("up")
@@ -49,6 +57,7 @@ def command(
     The first start initialises the data folder, and its addresses become the configured ones. Later, addresses given
     here hold for this run only. Port 0 picks a free one.
     """
+    can_be_interrupted()
     os.umask(0o077)
     folder = DataFolder(data)
     given = {"ca": ca, "status": status, "http": http, "ops": ops}
@@ -61,6 +70,13 @@ def command(
         run(folder, given, public_url)
 
 
+def can_be_interrupted() -> None:
+    """Undo what a shell without job control does to `goodstanding up &`: it starts that with SIGINT ignored."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
+
+
 def plan(addresses: dict[str, str], public_url: str | None) -> Plan:
     """How the first start makes the data folder."""
     return Plan(addresses["ca"], addresses["status"], addresses["http"], addresses["ops"], public_url)
@@ -71,12 +87,25 @@ def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None
     configuration = load(folder.config)
     authority = load_authority(folder, configuration.services.tls.trust_domain)
     check_database(configuration.services)
+    check_files(folder, configuration.services)
     running = resolve(configuration, given, public_url)
     keeper = Keeper(folder, configuration.services, authority, utc_now)
     try:
         asyncio.run(Supervisor(folder, running, keeper, lambda: announce(folder, running)).run())
     except Refused:
         sys.exit(1)  # the service has said why
+
+
+def check_files(folder: DataFolder, settings: Settings) -> None:
+    """Warn of private files that others can read; raise Failed for credentials that are missing."""
+    files = exposed(folder.path)
+    if files:
+        listed = ", ".join(map(str, files))
+        note(f"warning: others than their owner can read private files ({listed}): {exposure_cure(files)}")
+    for service in SERVERS:
+        with readable():
+            credential = settings.tls.credential(service)
+        require_credential(credential.certificate, credential.key, folder.path)
 
 
 def resolve(configuration: Configuration, given: dict[str, str | None], public_url: str | None) -> Running:
@@ -97,6 +126,9 @@ def announce(folder: DataFolder, running: Running) -> None:
             f"warning: certificates will carry {running.public_url}, which only this machine can reach: "
             "see --public-url"
         )
+    # The gateway serves the certificates of CAs below the public URL's path.
+    for warning in missing_certificates(folder, f"http://{reachable(running.http)}{urlsplit(running.public_url).path}"):
+        note(warning)
     click.echo(block(folder, running))
     click.echo(
         f"ready  ca {running.ca}  status {running.status}  ocsp {running.public_url}  operator http://{running.ops}"
@@ -104,10 +136,10 @@ def announce(folder: DataFolder, running: Running) -> None:
 
 
 def block(folder: DataFolder, running: Running) -> str:
-    """Addresses, and commands to paste."""
-    data = shlex.quote(str(folder.path))
-    tool = goodstanding() + (f" --data {data}" if data != "data" else "")
-    name, _, rest = tool.partition(" ")
+    """Addresses, and commands to paste into a shell that knows nothing of this one."""
+    chain, issuing = (shlex.quote(str(folder.authorities / name)) for name in ("chain.pem", "issuing.pem"))
+    tool = shlex.quote(goodstanding())
+    data = f" --data {shlex.quote(str(folder.path))}" if str(folder.path) != "data" else ""
     return f"""
   ca        {running.ca}  (gRPC, mTLS)
   status    {running.status}  (gRPC, mTLS)
@@ -116,19 +148,25 @@ def block(folder: DataFolder, running: Running) -> str:
 
 Next, in another terminal:
 
+  cd {shlex.quote(str(Path.cwd()))}
   openssl req -new -newkey rsa:2048 -nodes -keyout test.key -subj /CN=test.example.com -out test.csr
-  {name} issue test.csr --out test.pem {rest}
-  openssl ocsp -CAfile {data}/ca/chain.pem -issuer {data}/ca/issuing.pem -cert test.pem \\
-    -url http://{running.http} -resp_text
-  {name} revoke --cert test.pem --reason keyCompromise {rest}
-""".replace(" \n", "\n")
+  {tool} issue test.csr --out test.pem{data}
+  openssl ocsp -CAfile {chain} -issuer {issuing} -cert test.pem \\
+    -url http://{reachable(running.http)} -resp_text
+  {tool} revoke --cert test.pem --reason keyCompromise{data}
+"""
 
 
 def goodstanding() -> str:
-    """How the user can call this command again."""
+    """How a shell calls this command whose PATH is nobody's own: neither of a virtual environment, nor of make."""
     script = Path(sys.argv[0])
-    found = shutil.which("goodstanding")
-    if script.name != "goodstanding" or (found and Path(found).resolve() == script.resolve()):
+    if script.name != "goodstanding":  # python -m services.cli
+        script = Path(sys.executable).with_name("goodstanding")
+    found = shutil.which("goodstanding", path=EVERYWHERE)
+    if not script.exists() or (found and Path(found).resolve() == script.resolve()):
         return "goodstanding"
-    with_folder = os.path.relpath(script)
-    return shlex.quote(with_folder if not with_folder.startswith("..") else str(script))
+    script, here = script.absolute(), Path.cwd()
+    if not script.is_relative_to(here):
+        return str(script)
+    below = str(script.relative_to(here))
+    return below if "/" in below else f"./{below}"
