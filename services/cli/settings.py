@@ -13,6 +13,8 @@ from gateway.config import load as load_gateway
 from services.cli.failures import Failed, in_one_line
 from services.config import ConfigError, Settings, load_settings
 from services.db.engine import Database
+from services.db.issuers import list_issuers
+from services.db.records import IssuerState
 from services.db.schema import check_current
 
 
@@ -54,6 +56,10 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 
 def check_database(settings: Settings) -> None:
-    """Raise unless the database is there, can be read, and has this version's schema."""
-    with open_database(settings) as db, db.read():
-        pass
+    """Raise unless the database is there, can be read, and has this version's schema, and an issuer can sign."""
+    with open_database(settings) as db, db.read() as conn:
+        issuers = [issuer for issuer in list_issuers(conn) if issuer.state is IssuerState.ACTIVE and issuer.key_ref]
+    files = [settings.base / str(issuer.key_ref) for issuer in issuers]
+    if files and not any(file.exists() for file in files):
+        # ca would start, to revoke at least; but without a signer no gateway ever gets ready.
+        raise Failed(f"{files[0]} is missing: bring the issuing key back from a backup")

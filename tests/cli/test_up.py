@@ -376,6 +376,11 @@ def _wrong_tls_passphrase(data: Path) -> str:
     return "passphrase"
 
 
+def _no_issuing_key(data: Path) -> str:
+    (data / "ca/issuing.key").unlink()
+    return "issuing.key is missing: bring"
+
+
 def _no_passphrase(data: Path) -> str:
     (data / "secrets/issuing.passphrase").unlink()
     return "issuing"
@@ -426,6 +431,7 @@ BREAKAGES = [
     _unreadable_key,
     _wrong_passphrase,
     _wrong_tls_passphrase,
+    _no_issuing_key,
     _no_passphrase,
     _database_of_the_future,
     _database_of_the_past,
