@@ -181,7 +181,7 @@ class Enrolment:
                 continue
             retry, request = _FIRST_RETRY, None
             self._signers.install(issuer.name, signer)
-            serial = f"{signer.certificate.serial_number:x}"
+            serial = signer.certificate.serial_number.to_bytes(20, "big").lstrip(b"\0").hex()
             _logger.info(
                 "responder enrolled", issuer=issuer.name, serial_number=serial, not_after=str(signer.not_after)
             )

@@ -18,10 +18,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.cli import client
 from services.cli.main import cli
+from services.pki.serials import format_serial, serial_from_int
 from tests.command import PROGRAM, Up, make_csr
 from tests.waiting import wait_until
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def hex_of(certificate: x509.Certificate) -> str:
+    """A serial number as it is shown."""
+    return format_serial(serial_from_int(certificate.serial_number))
 
 
 def invoke(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -57,7 +63,7 @@ def test_issue_to_a_file(run: Run, csr: Path, tmp_path: Path) -> None:
     assert done.stdout == ""
     leaf, issuing = x509.load_pem_x509_certificates((tmp_path / "test.pem").read_bytes())
     leaf.verify_directly_issued_by(issuing)
-    assert f"{leaf.serial_number:x}" in done.stderr
+    assert hex_of(leaf) in done.stderr
     assert "DNS:test.example.com" in done.stderr
 
 
@@ -248,7 +254,7 @@ def test_issue_to_a_full_disk(as_json: bool, run: Run, csr: Path) -> None:
     done = run("issue", csr, "--out", "/dev/full", "--request-id", f"full-{as_json}", *(["--json"] if as_json else []))
     assert done.returncode == 1
     pem = json.loads(done.stdout)["certificate_pem"] if as_json else done.stdout
-    serial = f"{x509.load_pem_x509_certificate(pem.encode()).serial_number:x}"
+    serial = hex_of(x509.load_pem_x509_certificate(pem.encode()))
     assert done.stderr.count("\n") == 1
     assert "/dev/full cannot be written: No space left on device" in done.stderr
     assert f"serial number {serial}, request id full-{as_json}" in done.stderr

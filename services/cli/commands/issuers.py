@@ -12,6 +12,7 @@ from services.cli import output
 from services.cli.client import connect
 from services.cli.options import Connection, connection_options, json_option
 from services.clock import rfc3339
+from services.pki.serials import format_serial, serial_from_int
 
 
 @click.command("issuers")
@@ -51,7 +52,7 @@ def describe_certificate(der: bytes) -> output.Json:
     certificate = x509.load_der_x509_certificate(der)
     return {
         "subject": certificate.subject.rfc4514_string(),
-        "serial_number": f"{certificate.serial_number:x}".zfill(2),
+        "serial_number": format_serial(serial_from_int(certificate.serial_number)),
         "not_before_time": rfc3339(certificate.not_valid_before_utc),
         "not_after_time": rfc3339(certificate.not_valid_after_utc),
         "sha256_fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
