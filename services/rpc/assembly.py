@@ -23,7 +23,7 @@ def start_deny_list(stack: AsyncExitStack, db: Database) -> DenyList:
     """The deny list in the database, followed. Raises Unavailable: nobody is let in on a list that was not read."""
 
     def load() -> frozenset[str]:
-        with db.read() as conn:
+        with db.read_each() as conn:
             return credentials.denied_fingerprints(conn)
 
     deny_list = DenyList(load)
