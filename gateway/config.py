@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.policy import NeverIssued, NoncePolicy
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text names the file, the settings and what is wrong with them."""
@@ -74,6 +76,15 @@ class GatewayTable(BaseModel):
     """The longest that HTTP caches may hold an answer, in seconds. It adds to max_staleness, for what they serve."""
     clock_skew: int = Field(60, ge=0, le=3600)
     """How far thisUpdate is put back where a period begins, in seconds, for clients whose clock is behind."""
+
+    nonce: NoncePolicy = NoncePolicy.ECHO
+    """"echo"; "ignore": answer without it, from the cache; "require": a request without one is malformedRequest."""
+    never_issued: NeverIssued = NeverIssued.UNKNOWN
+    """What a serial number is that the issuer never gave: "unknown"; "unauthorized"; "extended-revoked" (RFC 6960)."""
+    archive_cutoff: int | None = Field(None, ge=0)
+    """Seconds for which the status of expired certificates is kept, told in answers about them; nothing by default."""
+    invalidity_date: bool = False
+    """Whether answers tell the invalidity date of a revocation, where one was recorded."""
 
     cache_entries: int = Field(100_000, ge=16)
     """Certificates whose status is held."""

@@ -27,8 +27,9 @@ from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
 from gateway.metrics import ANSWERS, LOOK_UPS
-from gateway.ocsp.request import CertID, MalformedRequest, OcspRequest, parse_request
-from gateway.ocsp.response import OcspStatus, ResponseSigner, Revoked, SingleResponse
+from gateway.ocsp.request import CertID, MalformedRequest, parse_request, plain_request
+from gateway.ocsp.response import OcspStatus, ResponseSigner
+from gateway.policy import AnswerPolicy, NeverIssued, NoncePolicy
 from gateway.signers import Signers
 from gateway.validity import ValidityPolicy, Window, as_time
 
@@ -50,16 +51,18 @@ class Responder:
         self,
         knowledge: Knowledge,
         signers: Signers,
-        policy: ValidityPolicy,
+        validity: ValidityPolicy,
         wall_clock: Callable[[], float],
         *,
+        policy: AnswerPolicy | None = None,
         max_age: int,
         max_requests: int,
         max_pending: int,
     ) -> None:
         self._knowledge = knowledge
         self._signers = signers
-        self._policy = policy
+        self._validity = validity
+        self._policy = policy or AnswerPolicy()
         self._wall_clock = wall_clock
         self._max_age = max_age
         self._max_requests = max_requests
@@ -92,22 +95,35 @@ class Responder:
         return Answer.error(status)
 
     async def _answer(self, request_der: bytes) -> Answer:
-        try:
-            request = parse_request(request_der, max_requests=self._max_requests)  # 2.
-        except MalformedRequest:
-            raise Refusal(OcspStatus.MALFORMED_REQUEST) from None
-        issuer = self._issuer(request.cert_ids)  # 3.
+        cert_ids, nonce = self._read(request_der)  # 2.
+        issuer = self._issuer(cert_ids)  # 3.
         signer = self._signer(issuer)  # 4.
-        waiting = len(request.cert_ids)
+        waiting = len(cert_ids)
         if self._pending + waiting > self._max_pending:
             raise Refusal(OcspStatus.TRY_LATER)
         self._pending += waiting
         try:
-            entries = await self._entries(issuer, request.cert_ids)  # 5.
+            entries = await self._entries(issuer, cert_ids)  # 5.
         finally:
             self._pending -= waiting
-        # The look-up may have brought new evidence for an answer that is ready.
-        return self.cached(request_der) or self._sign(request_der, request, entries, signer)  # 6.
+        if self._policy.never_issued is NeverIssued.UNAUTHORIZED and not all(entry.status.known for entry in entries):
+            raise Refusal(OcspStatus.UNAUTHORIZED)
+        if nonce is not None or len(cert_ids) > 1:
+            return self._sign(cert_ids, nonce, entries, signer)  # 6.
+        # Whatever else was in the request makes no difference to the answer. The look-up may have brought new evidence
+        # for one that is ready.
+        plain = plain_request(cert_ids[0].der)
+        return self.cached(plain) or self._sign_shared(plain, cert_ids[0], entries[0], signer)  # 6.
+
+    def _read(self, request_der: bytes) -> tuple[Sequence[CertID], bytes | None]:
+        """The CertIDs, and the nonce to be answered."""
+        try:
+            request = parse_request(request_der, max_requests=self._max_requests)
+        except MalformedRequest:
+            raise Refusal(OcspStatus.MALFORMED_REQUEST) from None
+        if self._policy.nonce is NoncePolicy.REQUIRE and request.nonce is None:
+            raise Refusal(OcspStatus.MALFORMED_REQUEST)
+        return request.cert_ids, None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
 
     def _issuer(self, cert_ids: Sequence[CertID]) -> Issuer:
         """The one issuer that all CertIDs mean. A delegate speaks for one key only (RFC 6960, section 4.2.2.2)."""
@@ -147,28 +163,56 @@ class Responder:
         return [entries[cert_id.serial or b""] for cert_id in cert_ids]
 
     def _sign(
-        self, request_der: bytes, request: OcspRequest, entries: Sequence[Entry], signer: ResponseSigner
+        self, cert_ids: Sequence[CertID], nonce: bytes | None, entries: Sequence[Entry], signer: ResponseSigner
     ) -> Answer:
+        """An answer for this asker alone."""
         now = int(self._wall_clock())
         windows = [self._window(entry, signer, now) for entry in entries]
-        shared = request.canonical and len(entries) == 1 and entries[0].status.known
-        singles = [
-            _single(cert_id, entry, window)
-            for cert_id, entry, window in zip(request.cert_ids, entries, windows, strict=True)
-        ]
-        latest = max(window.this_update for window in windows)
-        produced_at = latest if shared else max(now, latest)
-        body = signer.sign(singles, as_time(produced_at), request.nonce)
-        answer = Answer(body, fresh=self._freshness(entries))
-        if shared:
-            self._make_ready(answer, request_der, request.cert_ids[0], entries[0], windows[0], signer)
-        elif request.nonce is None:
+        produced_at = max(now, *(window.this_update for window in windows))
+        answer = Answer(self._build(cert_ids, nonce, entries, windows, produced_at, signer))
+        answer.fresh = self._freshness(entries)
+        if nonce is None:
             answer.next_update = min(window.next_update for window in windows)
         return answer
 
+    def _sign_shared(self, plain: bytes, cert_id: CertID, entry: Entry, signer: ResponseSigner) -> Answer:
+        """An answer for everybody who asks about this certificate alone; ready from then on for `plain` requests."""
+        if not entry.status.known:
+            return self._sign([cert_id], None, [entry], signer)
+        window = self._window(entry, signer, int(self._wall_clock()))
+        body = self._build([cert_id], None, [entry], [window], window.this_update, signer)
+        answer = Answer(
+            body,
+            etag=b'"' + hashlib.sha256(body).hexdigest().encode() + b'"',
+            this_update=window.this_update,
+            next_update=window.next_update,
+            max_age=self._max_age,
+            fresh=self._freshness([entry]),
+        )
+        ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from)
+        self._knowledge.cache.add_ready(ready)
+        return answer
+
+    def _build(
+        self,
+        cert_ids: Sequence[CertID],
+        nonce: bytes | None,
+        entries: Sequence[Entry],
+        windows: Sequence[Window],
+        produced_at: int,
+        signer: ResponseSigner,
+    ) -> bytes:
+        singles = [
+            self._policy.single_response(cert_id.der, entry.status, window, produced_at)
+            for cert_id, entry, window in zip(cert_ids, entries, windows, strict=True)
+        ]
+        never_issued = not all(entry.status.known for entry in entries)
+        extensions = self._policy.response_extensions(never_issued=never_issued)
+        return signer.sign(singles, as_time(produced_at), nonce, extensions=extensions)
+
     def _window(self, entry: Entry, signer: ResponseSigner, now: int) -> Window:
         begin = int(signer.certificate.not_valid_before_utc.timestamp())
-        window = self._policy.window(entry.status, now, begin, int(signer.not_after.timestamp()))
+        window = self._validity.window(entry.status, now, begin, int(signer.not_after.timestamp()))
         if window is None:
             raise Refusal(OcspStatus.TRY_LATER)  # R68: never sign with a certificate that has expired
         return window
@@ -180,22 +224,6 @@ class Responder:
             return lambda: fresh(entry)
         return lambda: all(map(fresh, entries))
 
-    def _make_ready(
-        self,
-        answer: Answer,
-        request_der: bytes,
-        cert_id: CertID,
-        entry: Entry,
-        window: Window,
-        signer: ResponseSigner,
-    ) -> None:
-        answer.etag = b'"' + hashlib.sha256(answer.body).hexdigest().encode() + b'"'
-        answer.this_update = window.this_update
-        answer.next_update = window.next_update
-        answer.max_age = self._max_age
-        ready = Ready(answer, request_der, cert_id.der, signer, window.good_until, entry, window.good_from)
-        self._knowledge.cache.add_ready(ready)
-
     def _usable(self, ready: Ready) -> bool:
         """Whether a ready answer may be given: its status is fresh, its period goes on, its signer still signs."""
         return (
@@ -203,14 +231,3 @@ class Responder:
             and self._signers.current(ready.entry.status.key.issuer) is ready.signer
             and self._knowledge.fresh(ready.entry)
         )
-
-
-def _single(cert_id: CertID, entry: Entry, window: Window) -> SingleResponse:
-    this_update, next_update = as_time(window.this_update), as_time(window.next_update)
-    revocation = entry.status.revocation
-    if not entry.status.known:
-        return SingleResponse(cert_id.der, "unknown", this_update, next_update)
-    if revocation is None:
-        return SingleResponse(cert_id.der, "good", this_update, next_update)
-    revoked = Revoked(as_time(revocation.revoked_at), revocation.reason)
-    return SingleResponse(cert_id.der, revoked, this_update, next_update)

@@ -30,6 +30,7 @@ from gateway.knowledge import Knowledge
 from gateway.limits import DoorCounters, Limits
 from gateway.ops import DoorCollector, make_ops_app
 from gateway.paths import OcspPaths
+from gateway.policy import AnswerPolicy
 from gateway.protocol import ocsp_protocol, server_config
 from gateway.responder import Responder
 from gateway.signers import Enrolment, Signers
@@ -74,6 +75,7 @@ class Gateway:
             self.signers,
             ValidityPolicy(table.validity, table.clock_skew),
             wall_time,
+            policy=AnswerPolicy(table.nonce, table.never_issued, table.archive_cutoff, table.invalidity_date),
             max_age=table.max_age,
             max_requests=table.max_requests,
             max_pending=table.max_pending,

@@ -20,7 +20,7 @@ from cryptography.x509 import ObjectIdentifier
 
 from gateway.ocsp import types
 from gateway.ocsp.algorithms import CERT_ID_HASHES
-from gateway.ocsp.der import check_der
+from gateway.ocsp.der import check_der, tlv
 
 MAX_NONCE: Final = 128
 """Octets in a nonce (RFC 9654 section 2.1)."""
@@ -82,8 +82,6 @@ class OcspRequest:
     """At least one, in the order of the request, repetitions included."""
     nonce: bytes | None
     """The OCTET STRING in the nonce's extnValue, with tag and length, to be echoed as it is."""
-    canonical: bool
-    """No extensions, requestorName or signature: only CertIDs, so that equal octets may always get the same answer."""
     signature: RequestSignature | None
 
     @property
@@ -113,6 +111,11 @@ def parse_request(der: bytes, *, max_requests: int = 100) -> OcspRequest:
         raise MalformedRequest("not an OCSP request in DER") from error
 
 
+def plain_request(cert_id: bytes) -> bytes:
+    """The DER of the request that asks about this one CertID (DER), and holds nothing else."""
+    return tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, cert_id))))
+
+
 def _parse(der: bytes, max_requests: int) -> OcspRequest:
     request = asn1.decode_der(types.OCSPRequest, der)
     tbs = request.tbs_request
@@ -121,18 +124,14 @@ def _parse(der: bytes, max_requests: int) -> OcspRequest:
     if len(tbs.request_list) > max_requests:
         raise MalformedRequest(f"more than {max_requests} certificates asked about")
     requestor_name = None if tbs.requestor_name is None else _general_name(tbs.requestor_name)
-    canonical = requestor_name is None and request.optional_signature is None and tbs.request_extensions is None
     cert_ids = []
     for single in tbs.request_list:
         if single.single_request_extensions is not None:
-            canonical = False
             _check_extensions(single.single_request_extensions, _KNOWN_IN_SINGLE_REQUEST)
         cert_ids.append(_cert_id(single.req_cert))
-    if canonical:
-        return OcspRequest(tuple(cert_ids), None, True, None)
     nonce = None if tbs.request_extensions is None else _read_request_extensions(tbs.request_extensions)
     signature = None if request.optional_signature is None else _signature(der, requestor_name)
-    return OcspRequest(tuple(cert_ids), nonce, False, signature)
+    return OcspRequest(tuple(cert_ids), nonce, signature)
 
 
 def _cert_id(value: asn1.TLV) -> CertID:

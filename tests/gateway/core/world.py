@@ -19,6 +19,7 @@ from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, LookedUp, StatusUnavailable
 from gateway.ocsp.response import ResponseSigner
+from gateway.policy import AnswerPolicy
 from gateway.responder import Responder
 from gateway.signers import Signers
 from gateway.validity import ValidityPolicy
@@ -137,21 +138,22 @@ def issuer_of(name: str, ca: x509.Certificate, *, active: bool = True) -> Issuer
 class World:
     """A responder, the status service behind it, and both clocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: AnswerPolicy | None = None) -> None:
         self.clocks = Clocks()
         self.service = StatusService(self.clocks)
         cache = AnswerCache(1000, 10_000_000)
         self.knowledge = Knowledge(cache, self.service.look_up, self.clocks.boot_time, 1.0)
         self.signers = Signers(self.clocks.wall_time)
-        self.policy = ValidityPolicy(12 * 3600, 60)
+        validity = ValidityPolicy(12 * 3600, 60)
         self.ca, self.ca_key = authority("issuing")
         self.knowledge.issuers.update([issuer_of("issuing", self.ca)])
         self.signers.install("issuing", delegate(self.ca, self.ca_key))
         self.responder = Responder(
             self.knowledge,
             self.signers,
-            self.policy,
+            validity,
             self.clocks.wall_time,
+            policy=policy,
             max_age=300,
             max_requests=100,
             max_pending=100,

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.ocsp.der import check_der
-from gateway.ocsp.request import MalformedRequest, OcspRequest, parse_request
+from gateway.ocsp.request import MalformedRequest, OcspRequest, parse_request, plain_request
 from gateway.ocsp.response import OcspStatus, error_response
 
 # --- Requests put together octet by octet, so that any part can be wrong. ---
@@ -231,11 +231,10 @@ for _value in OTHER_VALUES:  # R39, R40, R42
 
 @pytest.mark.parametrize("octets", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_what_does_not_matter_is_ignored(octets: bytes) -> None:
-    """Names, signatures and extensions that change nothing are taken; only bare CertIDs are canonical."""
+    """Names, signatures and extensions that change nothing are taken."""
     parsed = parse_request(octets)
     assert [asked.der for asked in parsed.cert_ids] == [cert_id()]
     assert parsed.nonce is None
-    assert parsed.canonical is (octets == GOOD)
 
 
 # R34
@@ -246,7 +245,6 @@ def test_nonce_is_kept_as_it_came(size: int, critical: bytes) -> None:
     nonce = der(4, bytes(range(size)))
     parsed = parse_request(with_extensions(extension(PRIVATE, NULL), extension(NONCE, nonce, critical)))
     assert parsed.nonce == nonce
-    assert not parsed.canonical
 
 
 # R36
@@ -264,10 +262,9 @@ def test_nonce_is_kept_as_it_came(size: int, critical: bytes) -> None:
     ids=["one octet", "04 alone", "16", "begins with 04", "cut off", "begins with 24", "128"],
 )
 def test_bare_nonce_counts_as_none(bare: bytes) -> None:
-    """A nonce without OCTET STRING around it is treated as absent, and the request is still not canonical."""
+    """A nonce without OCTET STRING around it is treated as absent."""
     parsed = parse_request(with_nonce(bare))
     assert parsed.nonce is None
-    assert not parsed.canonical
 
 
 HASHES = {
@@ -332,11 +329,10 @@ def test_serials_of_1_to_20_octets(content: str, serial: str | None) -> None:
 
 # R20
 def test_several_requests_keep_their_order() -> None:
-    """CertIDs come in the order asked, repetitions included, and are still canonical."""
+    """CertIDs come in the order asked, repetitions included."""
     asked = [cert_id(serial=der(2, bytes([n]))) for n in (5, 3, 5, 9)]
     parsed = parse_request(request(*(seq(one) for one in asked)))
     assert [one.der for one in parsed.cert_ids] == asked
-    assert parsed.canonical
 
 
 # R70
@@ -482,4 +478,8 @@ def test_requests_of_another_encoder_are_understood(asked: list[ocsp.CertId], no
         one["serial_number"].native for one in asked
     ]
     assert parsed.nonce == (None if nonce is None else der(4, nonce))
-    assert parsed.canonical is (nonce is None)
+
+
+def test_a_plain_request_holds_one_cert_id_and_nothing_else() -> None:
+    """It is what a client sends that wants nothing special, octet for octet."""
+    assert plain_request(cert_id()) == GOOD
