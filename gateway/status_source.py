@@ -173,7 +173,9 @@ class StatusWatch:
                 await call.write(pb.WatchCertificateStatusRequest(start=start))
             pinger = asyncio.create_task(self._ping(call))
             while True:
-                message = await asyncio.wait_for(call.read(), _STUCK_AFTER)
+                # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with a message.
+                async with asyncio.timeout(_STUCK_AFTER):
+                    message = await call.read()
                 if not isinstance(message, pb.WatchCertificateStatusResponse):
                     return
                 await self._hear(message)

@@ -104,8 +104,12 @@ class World:
         self.client = StatusClient(cast("ServiceChannel", self.channel), boot_time, timeout=5.0)
         self.knowledge = Knowledge(AnswerCache(10, 100_000), self.client.look_up, boot_time, 1.0)
         self.client.evidence = self.knowledge.evidence
-        watch = StatusWatch(self.client, self.knowledge, boot_time, 0.02, lambda: None)
-        self.watching = asyncio.create_task(watch.run())
+        self.watching = self.watch()
+
+    def watch(self, ping_interval: float = 0.02) -> asyncio.Task[None]:
+        """Begin a watch."""
+        watch = StatusWatch(self.client, self.knowledge, boot_time, ping_interval, lambda: None)
+        return asyncio.create_task(watch.run())
 
     async def proven_after(self, moment: float) -> None:
         """Wait until a ping that was sent later is answered, and the issuers are known."""
@@ -192,3 +196,15 @@ async def test_an_asker_who_gives_up_is_cancelled(world: World) -> None:
     asker.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asker
+
+
+async def test_a_cancelled_watch_ends_though_a_message_comes_at_that_moment(world: World) -> None:
+    """A gateway that is stopped must not wait for a watch that takes a pong for the end of its cancellation."""
+    for number in range(60):
+        watching = world.watch(ping_interval=0.0)
+        await world.proven_after(boot_time())
+        for _ in range(number % 7):
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait([watching], timeout=5)
+        assert watching.done()
