@@ -6,6 +6,7 @@ configuration file. All mistakes are reported at once, each with its name.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.policy import NeverIssued, NoncePolicy
@@ -38,7 +40,7 @@ def _host_port(value: str) -> str:
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "http" or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError(f"{value!r} is not a plain http:// URL (OCSP clients cannot use https here: R16)")
+        raise ValueError(f"{value!r} is not a plain http:// URL (https would need a checked certificate first)")
     return value.rstrip("/")
 
 
@@ -142,5 +144,13 @@ def load(file: Path | None) -> GatewaySettings:
     try:
         return GatewaySettings(gateway=content.get("gateway", {}), base=file.parent if file else Path())
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{file or 'the environment'}: {wrong}") from error
+        wrong = "; ".join(_described(each, file) for each in error.errors())
+        raise ConfigError(wrong) from error
+
+
+def _described(error: ErrorDetails, file: Path | None) -> str:
+    """One mistake: where it was made, and what is wrong."""
+    setting = ".".join(map(str, error["loc"]))
+    variable = "GOODSTANDING_" + setting.upper().replace(".", "__")
+    where = f"environment variable {variable}" if variable in os.environ else f"{file or 'the defaults'}: {setting}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"

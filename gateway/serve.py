@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import resource
 import signal
 import socket
@@ -129,6 +130,8 @@ async def serve(config_file: Path | None) -> None:
 
     Raises ConfigError: the configuration cannot be used, or an address cannot be listened on.
     """
+    # uvicorn tells of each start and stop, twice: there are two servers. We tell of it once.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = load(config_file)
     table = settings.gateway
     try:

@@ -58,7 +58,8 @@ def _make_engine(
 ) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_SECONDS, **_KEEPALIVE},
+        # A database without an encoding of its own would give bytes for text.
+        connect_args={"connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", **_KEEPALIVE},
         pool_size=pool_size,
         max_overflow=8,
         pool_timeout=CONNECT_SECONDS,

@@ -91,7 +91,7 @@ def decide(current_reason: int | None, requested: int, preset: str = "rfc5280") 
         return Action.HOLD if reason is Reason.CERTIFICATE_HOLD else Action.REVOKE
     raise FailedPrecondition(
         "ALREADY_REVOKED",
-        f"it is revoked already, for {_name(current_reason)}; only keyCompromise may replace that",
+        f"it is revoked already, for {_name(current_reason)}; only keyCompromise may take the place of another reason",
         field="reason",
         metadata={"current_reason": _name(current_reason)},
     )

@@ -283,7 +283,11 @@ def _status_of(error: Exception, call: _Call) -> status_pb2.Status:
     # Generated base classes say it in this way of a method that a servicer does not have (grpc.health.v1's List).
     left_out = isinstance(error, NotImplementedError) and _number(call.context.code()) == _UNIMPLEMENTED
     if left_out or isinstance(error, _NoSuchMethodError):
-        return make_status(grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN", "this service has no such method")
+        return make_status(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "METHOD_UNKNOWN",
+            "this service has no such method; perhaps the other service, at another address, was meant",
+        )
     _logger.error("call failed unexpectedly", exc_info=error, **call.described())
     return internal_status(call.call_id)
 

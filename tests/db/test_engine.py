@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -16,6 +18,9 @@ from services.db import credentials, position, schema, sqlite, status
 from services.db.engine import Conflict, Connection, Database
 from services.db.records import NewCertificate
 from services.errors import DomainError, FailedPrecondition, Unavailable
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
 
 Certificates = Callable[..., NewCertificate]
 
@@ -258,3 +263,18 @@ def test_replaced_file_is_noticed(migrated_sqlite: Path, tmp_path: Path) -> None
     with pytest.raises(Unavailable), db.read() as conn:
         position.read_position(conn)
     db.close()
+
+
+def test_a_database_without_an_encoding_gives_text_all_the_same(postgres_server: PostgresServer) -> None:
+    """A cluster that was made without a locale has databases in SQL_ASCII; the driver would hand out bytes."""
+    name = f"ascii_{uuid.uuid4().hex}"
+    postgres_server.admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        url = postgres_server.url(name)
+        schema.upgrade(url)
+        database = Database.open(url)
+        with database.read() as conn:
+            assert isinstance(position.read_position(conn).history, str)
+        database.close()
+    finally:
+        postgres_server.drop(name)

@@ -1,0 +1,59 @@
+"""The gateway's settings: where they come from, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import ConfigError, load, split_address
+from gateway.policy import NeverIssued, NoncePolicy
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A configuration with tables that are not the gateway's."""
+    file = tmp_path / "config.toml"
+    file.write_text('[database]\nurl = "x"\n[gateway]\nops = "127.0.0.1:1"\nnonce = "ignore"\n')
+    return file
+
+
+def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting can come from the file or the environment; others keep their defaults."""
+    monkeypatch.setenv("GOODSTANDING_GATEWAY__OPS", "[::1]:2")
+    monkeypatch.setenv("GOODSTANDING_GATEWAY__NEVER_ISSUED", "extended-revoked")
+    settings = load(file)
+    assert settings.gateway.ops == "[::1]:2"
+    assert settings.gateway.nonce is NoncePolicy.IGNORE
+    assert settings.gateway.never_issued is NeverIssued.EXTENDED_REVOKED
+    assert settings.gateway.http == "127.0.0.1:2560"
+    assert settings.path(settings.gateway.key) == file.parent / "tls/gateway.key"
+
+
+def test_all_mistakes_are_told_at_once_with_their_place(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by the file and setting, or by the environment variable, that holds it."""
+    file.write_text('[gateway]\nops = "127"\nfoo = 1\n')
+    monkeypatch.setenv("GOODSTANDING_GATEWAY__MAX_AGE", "-1")
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    text = str(refused.value)
+    assert f"{file}: gateway.ops: '127' is not HOST:PORT" in text
+    assert f"{file}: gateway.foo: " in text
+    assert "environment variable GOODSTANDING_GATEWAY__MAX_AGE: " in text
+
+
+@pytest.mark.parametrize("content", [None, "gateway = [", "\udcff"], ids=["absent", "not TOML", "not UTF-8"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
+    """The file is named."""
+    file = tmp_path / "config.toml"
+    if content is not None:
+        file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError, match=r"config\.toml"):
+        load(file)
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", ":1", "::1:2560", "x:65536", "x:-1", "http://x:1"])
+def test_what_is_no_address(address: str) -> None:
+    """An IPv6 address needs its brackets."""
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        split_address(address)
