@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.policy import NeverIssued, NoncePolicy
+from gateway.policy import NeverIssued, NoncePolicy, ResponderId
 
 
 class ConfigError(Exception):
@@ -83,6 +83,8 @@ class GatewayTable(BaseModel):
     """"echo"; "ignore": answer without it, from the cache; "require": a request without one is malformedRequest."""
     never_issued: NeverIssued = NeverIssued.UNKNOWN
     """What a serial number is that the issuer never gave: "unknown"; "unauthorized"; "extended-revoked" (RFC 6960)."""
+    responder_id: ResponderId = ResponderId.KEY
+    """How answers name who signed them: "key", or "name" for old clients."""
     archive_cutoff: int | None = Field(None, ge=0)
     """Seconds for which the status of expired certificates is kept, told in answers about them; nothing by default."""
     invalidity_date: bool = False

@@ -40,6 +40,15 @@ class NeverIssued(StrEnum):
     """Revoked since 1970 as on hold, with the extension that says what that means (RFC 6960, sections 2.2, 4.4.8)."""
 
 
+class ResponderId(StrEnum):
+    """How answers name who signed them (RFC 6960, section 4.2.1)."""
+
+    KEY = "key"
+    """By the hash of the key, as new responders must (R55)."""
+    NAME = "name"
+    """By the subject of the responder certificate, for clients that know nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerPolicy:
     """The choices of one gateway."""

@@ -31,7 +31,7 @@ from gateway.knowledge import Knowledge
 from gateway.limits import DoorCounters, Limits
 from gateway.ops import DoorCollector, make_ops_app
 from gateway.paths import OcspPaths
-from gateway.policy import AnswerPolicy
+from gateway.policy import AnswerPolicy, ResponderId
 from gateway.protocol import ocsp_protocol, server_config
 from gateway.responder import Responder
 from gateway.signers import Enrolment, Signers
@@ -69,7 +69,7 @@ class Gateway:
         self.knowledge = Knowledge(cache, self.client.look_up, boot_time, table.max_staleness)
         self.client.evidence = self.knowledge.evidence
         self.signers = Signers(wall_time)
-        self.enrolment = Enrolment(self.signers, ca)
+        self.enrolment = Enrolment(self.signers, ca, by_name=table.responder_id is ResponderId.NAME)
         self.watch = StatusWatch(self.client, self.knowledge, boot_time, table.ping_interval, self._issuers_changed)
         self.responder = Responder(
             self.knowledge,

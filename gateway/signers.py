@@ -93,8 +93,12 @@ class EnrolmentRequest:
         )
 
 
-async def enrol(channel: ServiceChannel, issuer: Issuer, request: EnrolmentRequest | None = None) -> ResponseSigner:
+async def enrol(
+    channel: ServiceChannel, issuer: Issuer, request: EnrolmentRequest | None = None, *, by_name: bool = False
+) -> ResponseSigner:
     """Have a key certified as a responder of `issuer`; a new one, unless a request is given.
+
+    `by_name`: answers name the responder by its subject (R55).
 
     Raises EnrolmentError: see there.
     """
@@ -110,7 +114,7 @@ async def enrol(channel: ServiceChannel, issuer: Issuer, request: EnrolmentReque
     try:
         certificate = x509.load_der_x509_certificate(reply.certificate.certificate_der)
         _check_issued_by(certificate, issuer)
-        return ResponseSigner(request.key, certificate)
+        return ResponseSigner(request.key, certificate, by_name=by_name)
     except ValueError as error:
         raise UnusableCertificateError(f"the CA service gave a certificate that cannot be used: {error}") from error
 
@@ -135,9 +139,10 @@ def _check_issued_by(certificate: x509.Certificate, issuer: Issuer) -> None:
 class Enrolment:
     """Keeps a signer for every active issuer: enrols, and renews at half life."""
 
-    def __init__(self, signers: Signers, channel: ServiceChannel) -> None:
+    def __init__(self, signers: Signers, channel: ServiceChannel, *, by_name: bool = False) -> None:
         self._signers = signers
         self._channel = channel
+        self._by_name = by_name
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._keys: dict[str, tuple[bytes, bytes]] = {}
 
@@ -169,7 +174,7 @@ class Enrolment:
                 await asyncio.sleep(min(left, 60))
             request = request or EnrolmentRequest(issuer)
             try:
-                signer = await enrol(self._channel, issuer, request)
+                signer = await enrol(self._channel, issuer, request, by_name=self._by_name)
             except Exception as error:  # whatever it is: nobody else would ever renew
                 if not isinstance(error, EnrolmentError):
                     _logger.exception("enrolment went wrong")

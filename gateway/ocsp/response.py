@@ -1,7 +1,8 @@
 """OCSP responses (RFC 6960 section 4.2), and the one place where they are signed.
 
-Every response made here is DER; version is left out; the responder is named by key hash; times are whole seconds in
-UTC; the responder's certificate, and no other, is enclosed; no answer is valid longer than that certificate.
+Every response made here is DER; version is left out; the responder is named by key hash, unless asked otherwise; times
+are whole seconds in UTC; the responder's certificate, and no other, is enclosed; no answer is valid longer than that
+certificate.
 
 Responses are put together from constant parts and a few values: several times quicker than encoding declared types, and
 this runs once for every answer with a nonce.
@@ -104,8 +105,8 @@ def encode_extension(oid: str, value: bytes, *, critical: bool = False) -> bytes
 class ResponseSigner:
     """Signs with one key for one responder certificate (RFC 6960 section 4.2.2.2). Safe to share between threads."""
 
-    def __init__(self, private_key: PrivateKeyTypes, certificate: x509.Certificate) -> None:
-        """Prepare what is the same in every response.
+    def __init__(self, private_key: PrivateKeyTypes, certificate: x509.Certificate, *, by_name: bool = False) -> None:
+        """Prepare what is the same in every response; `by_name` names the responder by its subject, not by its key.
 
         Raises UnsupportedKey: see `gateway.ocsp.algorithms.signature_algorithm`; ValueError: the certificate is for
         another key.
@@ -122,7 +123,8 @@ class ResponseSigner:
         """Whether answers without nonce come out the same each time, on every gateway that has this key."""
         self._sign: Final = algorithm.sign
         self._algorithm: Final = algorithm.identifier
-        self._responder_id: Final = tlv(EXPLICIT[2], tlv(OCTET_STRING, self.key_hash))
+        by_key = tlv(EXPLICIT[2], tlv(OCTET_STRING, self.key_hash))
+        self._responder_id: Final = tlv(EXPLICIT[1], certificate.subject.public_bytes()) if by_name else by_key
         self._certs: Final = tlv(EXPLICIT[0], tlv(SEQUENCE, certificate.public_bytes(Encoding.DER)))
 
     def sign(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseStatus, load_der_ocsp_response
 
@@ -78,6 +79,17 @@ def test_pyca_reads_the_response(signers: dict[str, ResponseSigner], authority: 
     assert first.revocation_time_utc == now - timedelta(days=1)
     assert second.certificate_status is OCSPCertStatus.UNKNOWN
     assert second.next_update_utc == now + timedelta(hours=2)
+
+
+# R55
+def test_a_responder_named_by_its_subject(keys: Mapping[str, Any], authority: Any, good: SingleResponse) -> None:
+    """The name is that of the responder certificate, byte for byte, and there is no key hash."""
+    key = keys["p256"]
+    certificate = authority.responder(key)
+    response = load_der_ocsp_response(ResponseSigner(key, certificate, by_name=True).sign([good], authority.now))
+    assert response.responder_name == certificate.subject
+    assert response.responder_key_hash is None
+    key.public_key().verify(response.signature, response.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
 
 
 # R29, G4
