@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+
+import structlog
 
 from gateway.issuers import IssuerIndex
 from gateway.knowledge import StatusUnavailable
@@ -10,6 +13,10 @@ from gateway.status_source import RevocationList, StatusClient
 
 # How long a list is given out before it is asked for again, in seconds.
 _HOLD = 5.0
+# How long the status service is left alone after it could not answer, in seconds.
+_RETRY = 1.0
+
+_logger = structlog.get_logger(__name__)
 
 
 class Documents:
@@ -19,6 +26,8 @@ class Documents:
         self._issuers = issuers
         self._client = client
         self._wall_clock = wall_clock
+        self._asking = asyncio.Lock()
+        self._failed_at = float("-inf")
         self._held: dict[str, tuple[float, RevocationList | None]] = {}
 
     def ca_certificate(self, name: str) -> bytes | None:
@@ -33,16 +42,22 @@ class Documents:
         """
         if self._issuers.by_name(name) is None:
             return None
-        now = self._wall_clock()
-        asked_at, held = self._held.get(name, (float("-inf"), None))
-        # A clock that was set back must not make a list stay.
-        if 0 <= now - asked_at < _HOLD:
-            return held
-        try:
-            crl = await self._client.crl(name)
-        except StatusUnavailable:
+        # One look-up at a time: whoever asks for lists by the thousand makes one call, and gets what it brings.
+        async with self._asking:
+            now = self._wall_clock()
+            asked_at, held = self._held.get(name, (float("-inf"), None))
+            # A clock that was set back must not make a list stay.
+            if 0 <= now - asked_at < _HOLD:
+                return held
+            if not 0 <= now - self._failed_at < _RETRY:
+                try:
+                    held = await self._client.crl(name)
+                except StatusUnavailable as error:
+                    _logger.warning("status unavailable", reason=str(error))
+                    self._failed_at = self._wall_clock()
+                else:
+                    self._held[name] = (now, held)
+                    return held
             if held is None or held.next_update <= now:
-                raise
+                raise StatusUnavailable("the revocation list cannot be had now")
             return held
-        self._held[name] = (now, crl)
-        return crl

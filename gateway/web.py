@@ -239,7 +239,8 @@ class _Shelf:
         try:
             crl = await self._documents.crl(request.path_params["name"])
         except Exception as error:
-            _logger.warning("the CRL cannot be had", error=str(error))
+            # Told where it is fetched, and seldom: not for each of those who ask.
+            _logger.debug("the CRL cannot be had", error=str(error))
             raise HTTPException(503, headers={"retry-after": "5"}) from error
         if crl is None:
             raise HTTPException(404)

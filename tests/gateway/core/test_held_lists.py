@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import pytest
@@ -61,3 +62,17 @@ async def test_while_the_service_is_away_a_current_list_is_given(shelf: tuple[Do
     clocks.wall += 2
     with pytest.raises(StatusUnavailable):
         await documents.crl("issuing")
+
+
+async def test_many_who_ask_make_one_call(shelf: tuple[Documents, Source, Clocks]) -> None:
+    """Whether the service answers or is away; and a second after a failure it is asked again."""
+    documents, source, clocks = shelf
+    source.away = True
+    answers = await asyncio.gather(*(documents.crl("issuing") for _ in range(50)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {StatusUnavailable}
+    assert source.asked == 1
+    source.away = False
+    clocks.wall += 1
+    lists = await asyncio.gather(*(documents.crl("issuing") for _ in range(50)))
+    assert lists == [source.list] * 50
+    assert source.asked == 2
