@@ -68,6 +68,8 @@ class Responder:
         self._max_requests = max_requests
         self._max_pending = max_pending
         self._pending = 0
+        self._told_at = 0.0
+        self._untold = 0
 
     def cached(self, request_der: bytes) -> Answer | None:
         """The ready answer for exactly these bytes; None if there is none that may be given now."""
@@ -86,13 +88,21 @@ class Responder:
         except Refusal as refusal:
             status = refusal.status
         except StatusUnavailable as error:
-            _logger.warning("status unavailable", reason=str(error))
+            self._tell(str(error))
             status = OcspStatus.TRY_LATER
         except Exception:  # the last line of defence: a bug must become internalError, never a hang or a 5xx
             _logger.exception("internal error", request=request_der[:512].hex())
             status = OcspStatus.INTERNAL_ERROR
         ANSWERS[status.name.lower()].inc()
         return Answer.error(status)
+
+    def _tell(self, reason: str) -> None:
+        """Log that statuses cannot be had, once a second at most: whoever asks must not be able to fill the disk."""
+        self._untold += 1
+        now = self._wall_clock()
+        if abs(now - self._told_at) >= 1:
+            _logger.warning("status unavailable", reason=reason, answers=self._untold)
+            self._told_at, self._untold = now, 0
 
     async def _answer(self, request_der: bytes) -> Answer:
         cert_ids, nonce = self._read(request_der)  # 2.
@@ -169,6 +179,9 @@ class Responder:
         now = int(self._wall_clock())
         windows = [self._window(entry, signer, now) for entry in entries]
         produced_at = max(now, *(window.this_update for window in windows))
+        if any(window.next_update < produced_at for window in windows):
+            # The clocks of gateway and database are far apart, and one answer would contradict itself.
+            raise Refusal(OcspStatus.TRY_LATER)
         answer = Answer(self._build(cert_ids, nonce, entries, windows, produced_at, signer))
         answer.fresh = self._freshness(entries)
         if nonce is None:

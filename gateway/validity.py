@@ -44,7 +44,10 @@ class ValidityPolicy:
             return self._unknown(now, signer_not_after)
         period = max(1, self.validity // 4)
         start = (now - self.clock_skew) // period * period
-        this_update = max(start, status.changed_at, signer_not_before)
+        # A database whose clock is ahead must not make clients refuse what is good: they take no thisUpdate to come. A
+        # revocation cannot be helped so, because its own time may not be later than thisUpdate (R59).
+        changed_at = status.changed_at if status.revocation else min(status.changed_at, now)
+        this_update = max(start, changed_at, signer_not_before)
         next_update = min(this_update + self.validity, signer_not_after)
         if not signer_not_before <= now < signer_not_after or next_update <= max(now, this_update):
             return None

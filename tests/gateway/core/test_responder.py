@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from asn1crypto import ocsp as asn1
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from gateway.answers import Revocation
+from gateway.ocsp.request import parse_request
 from gateway.ocsp.response import OcspStatus, error_response
 from tests.gateway.core.world import NOW, World, authority, delegate, issuer_of
 
@@ -317,3 +322,33 @@ async def test_any_bytes_get_an_answer(body: bytes) -> None:
     world = World()
     answer = await world.responder.answer(body)
     assert read(answer.body).response_status != ocsp.OCSPResponseStatus.SUCCESSFUL
+
+
+async def test_a_database_whose_clock_is_ahead(world: World) -> None:
+    """R56, R59: good is not dated into the future; a revocation keeps its time; what would contradict itself waits."""
+    world.watch()
+    ahead = NOW + 600
+    for serial, revocation in ((0x10, None), (0x11, Revocation(ahead, 1))):
+        world.service.issue(world.key(serial))
+        status = world.service.statuses[world.key(serial)]
+        world.service.statuses[world.key(serial)] = replace(status, changed_at=ahead, revocation=revocation)
+    good, revoked = [read((await world.responder.answer(world.request(n))).body) for n in (0x10, 0x11)]
+    assert good.this_update_utc <= datetime.fromtimestamp(NOW, UTC)
+    assert revoked.this_update_utc == revoked.revocation_time_utc == datetime.fromtimestamp(ahead, UTC)
+    ids = [parse_request(world.request(serial)).cert_ids[0].der for serial in (0x11, 0x99)]
+    both = asn1.OCSPRequest(
+        {"tbs_request": {"request_list": [{"req_cert": asn1.CertId.load(der)} for der in ids]}}
+    ).dump()
+    assert (await world.responder.answer(both)).body == error_response(OcspStatus.TRY_LATER)
+
+
+async def test_failures_are_logged_once_a_second(world: World) -> None:
+    """While the status service is away, askers cannot fill the disk with log lines; how many they were is told."""
+    world.service.away = True
+    with capture_logs() as logs:
+        for _ in range(50):
+            await world.responder.answer(world.request(0x10))
+        world.clocks.pass_time(1)
+        await world.responder.answer(world.request(0x10))
+    told = [entry["answers"] for entry in logs if entry["event"] == "status unavailable"]
+    assert told == [1, 50]
