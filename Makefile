@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
 CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock bench clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock conformance bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -64,6 +64,10 @@ lock: ## resolve the requirements anew (needs uv)
 	@uv pip compile pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt $(LOCK)
 	@uv pip compile requirements/gateway.in -c requirements/dev.txt -o requirements/gateway.txt $(LOCK)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --upgrade
+
+conformance: setup ## run the conformance tests, and write docs/conformance.md from what they show
+	$(BIN)/pytest -q -n auto --dist worksteal tests/conformance --ignore tests/conformance/test_page.py \
+	  --conformance-page docs/conformance.md $(ARGS)
 
 bench: setup ## measure issuing and OCSP answers beside openssl
 	$(BIN)/python -m benchmarks $(ARGS)

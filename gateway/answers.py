@@ -1,8 +1,9 @@
 """One cache: what is known of a certificate, and the answers that are ready for it.
 
-An entry holds the status of one certificate; answers hang on it, one for each spelling of its CertID. When the status
-goes, so do the answers: nothing can outlive what it was made from. The cache never mixes hash algorithms, issuers or
-signers (G4): a ready answer is found by the exact bytes of its request, or by the exact bytes of the CertID.
+An entry holds the status of one certificate; answers hang on it, one for each spelling of its CertID and each signer.
+When the status goes, so do the answers: nothing can outlive what it was made from. The cache never mixes hash
+algorithms, issuers or signers (G4): a ready answer is found by the exact bytes of a request that leaves the signer to
+us, or by the exact bytes of the CertID and the signer's place.
 
 Eviction is S3-FIFO: new entries wait in a short queue, and only those asked for again get into the long one. Whoever
 cycles through a million serial numbers flushes the short queue, and not what is hot. `unknown` is never held, so a
@@ -21,8 +22,8 @@ from gateway.evidence import CertificateKey
 # tracemalloc, rounded up.
 _ENTRY_COST = 700
 _READY_COST = 900
-# Spellings of one CertID that are kept: four hash algorithms, with and without NULL parameters.
-_READY_PER_ENTRY = 8
+# Spellings of one CertID that are kept for a signer: four hash algorithms, with and without NULL parameters.
+_READY_PER_SIGNER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Ready:
     """A complete answer for one spelling of the request."""
 
     answer: Answer
-    request: bytes
+    request: bytes | None
+    """The request that it is for without further ado; None where a client has to prefer the signer's algorithm."""
     cert_id: bytes
     signer: object
     good_until: int
@@ -61,6 +63,8 @@ class Ready:
     entry: Entry
     good_from: int = 0
     """Seconds since 1970; the clock may be set back to before it."""
+    slot: int = 0
+    """The signer's place among those of the issuer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +78,8 @@ class Entry:
     """The revision that the look-up was read at."""
     covered: bool
     """Whether the watch would have told of a change: then its proofs count for this entry too."""
-    ready: dict[bytes, Ready] = field(default_factory=dict)
+    ready: dict[tuple[bytes, int], Ready] = field(default_factory=dict)
+    """By CertID and by the signer's place."""
     touched: int = 0
     size: int = _ENTRY_COST
 
@@ -138,11 +143,15 @@ class AnswerCache:
         entry = ready.entry
         if self._entries.get(entry.status.key) is not entry:
             return
-        self._remove_ready(entry, ready.cert_id)
-        if len(entry.ready) >= _READY_PER_ENTRY:
-            self._remove_ready(entry, next(iter(entry.ready)))
-        entry.ready[ready.cert_id] = ready
-        self._by_request[ready.request] = ready
+        key = (ready.cert_id, ready.slot)
+        self._remove_ready(entry, key)
+        # By signer, so that clients with preferences do not push out what the others ask for.
+        same_signer = [held for held in entry.ready if held[1] == ready.slot]
+        if len(same_signer) >= _READY_PER_SIGNER:
+            self._remove_ready(entry, same_signer[0])
+        entry.ready[key] = ready
+        if ready.request is not None:
+            self._by_request[ready.request] = ready
         self._account(entry, self._cost(ready))
         self._evict(entry.status.key)
 
@@ -169,7 +178,7 @@ class AnswerCache:
         self._bytes -= entry.size
         entry.covered = False
         for ready in entry.ready.values():
-            self._by_request.pop(ready.request, None)
+            self._forget_request(ready)
 
     def drop_issuer(self, issuer: str) -> None:
         """Forget everything of one issuer."""
@@ -183,17 +192,22 @@ class AnswerCache:
 
     @staticmethod
     def _cost(ready: Ready) -> int:
-        return _READY_COST + len(ready.answer.body) + len(ready.request) + len(ready.cert_id)
+        return _READY_COST + len(ready.answer.body) + len(ready.request or b"") + len(ready.cert_id)
 
     def _account(self, entry: Entry, cost: int) -> None:
         entry.size += cost
         self._bytes += cost
 
-    def _remove_ready(self, entry: Entry, cert_id: bytes) -> None:
-        ready = entry.ready.pop(cert_id, None)
+    def _remove_ready(self, entry: Entry, key: tuple[bytes, int]) -> None:
+        ready = entry.ready.pop(key, None)
         if ready is not None:
-            self._by_request.pop(ready.request, None)
+            self._forget_request(ready)
             self._account(entry, -self._cost(ready))
+
+    def _forget_request(self, ready: Ready) -> None:
+        # Another signer may have taken over since, and its answer stands for the request.
+        if ready.request is not None and self._by_request.get(ready.request) is ready:
+            del self._by_request[ready.request]
 
     def _over(self) -> bool:
         return len(self._entries) > self._max_entries or self._bytes > self._max_bytes

@@ -10,14 +10,16 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.policy import NeverIssued, NoncePolicy, ResponderId
+from gateway.policy import NeverIssued, NoncePolicy, ResponderId, SignedRequests
+from gateway.signer_keys import SignerKey
+from gateway.validity import Preset, ValidityPolicies, ValidityPolicy
 
 
 class ConfigError(Exception):
@@ -45,6 +47,34 @@ def _http_url(value: str) -> str:
 
 
 HostPort = Annotated[str, AfterValidator(_host_port)]
+Validity = Annotated[int, Field(ge=60, le=10 * 86400 - 1)]
+MaxAge = Annotated[int, Field(ge=0, le=86400)]
+
+
+class SignerFiles(BaseModel):
+    """A key and its certificate: `[[gateway.issuers.NAME.signers]]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    certificate: Path
+    """PEM; the first certificate counts. A delegated responder certificate, or the issuer's own (direct signing)."""
+    key: Path
+    """PEM, encrypted or not."""
+    passphrase_file: Path | None = None
+    """Where the key is encrypted. The alternatives: GOODSTANDING_PASSPHRASE_GATEWAY_<ISSUER> (with _2 for the second
+    signer, and so on), the systemd credential gateway-<issuer> (-2), a prompt."""
+
+
+class IssuerTable(BaseModel):
+    """What is different for one issuer: `[gateway.issuers.NAME]`. What is not given is as for all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: Preset | None = None
+    validity: Validity | None = None
+    max_age: MaxAge | None = None
+    signers: tuple[SignerFiles, ...] = ()
+    """Keys and certificates from files, instead of enrolment; the first signs where a client has no preference."""
 
 
 class GatewayTable(BaseModel):
@@ -72,9 +102,12 @@ class GatewayTable(BaseModel):
     """Seconds after a revocation after which `good` is never written any more (τ in the documents)."""
     ping_interval: float = Field(0.2, ge=0.02, le=10)
     """Seconds between two proofs of freshness. Much less than max_staleness, or answers fall back to look-ups."""
-    validity: int = Field(12 * 3600, ge=60, le=10 * 86400 - 1)
+    preset: Preset = Preset.DEFAULT
+    """Which values `validity` and `max_age` have where they are not given: "default"; "baseline" (the baseline
+    requirements, whose rules then bind what is given, too); "short" (internal use)."""
+    validity: Validity | None = None
     """Seconds from thisUpdate to nextUpdate."""
-    max_age: int = Field(300, ge=0, le=86400)
+    max_age: MaxAge | None = None
     """The longest that HTTP caches may hold an answer, in seconds. It adds to max_staleness, for what they serve."""
     clock_skew: int = Field(60, ge=0, le=3600)
     """How far thisUpdate is put back where a period begins, in seconds, for clients whose clock is behind."""
@@ -89,6 +122,18 @@ class GatewayTable(BaseModel):
     """Seconds for which the status of expired certificates is kept, told in answers about them; nothing by default."""
     invalidity_date: bool = False
     """Whether answers tell the invalidity date of a revocation, where one was recorded."""
+    crl_reference: bool = False
+    """Whether an answer about a revoked certificate names the published CRL that lists it."""
+    signed_requests: SignedRequests = SignedRequests.IGNORE
+    """"ignore": signatures on requests are not looked at; "require": a request without one is sigRequired, and one that
+    does not verify is unauthorized."""
+    request_trust_anchors: Path | None = None
+    """PEM: the CA certificates that signers of requests must chain to; needed with signed_requests = "require"."""
+    signer_keys: tuple[SignerKey, ...] = Field((SignerKey.P256,), min_length=1)
+    """The kinds of keys that the gateway enrols for each issuer. The first signs, the others where a client prefers
+    their algorithm. Each takes up to three of the responder certificates that `ca.max_live_delegates` allows."""
+    issuers: dict[str, IssuerTable] = {}
+    """What is different for single issuers, by name."""
 
     cache_entries: int = Field(100_000, ge=16)
     """Certificates whose status is held."""
@@ -100,6 +145,38 @@ class GatewayTable(BaseModel):
     """CertIDs being answered at once; past it, tryLater."""
     max_connections: int = Field(4096, ge=1)
     """Open connections; past it, new ones are closed."""
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.signed_requests is SignedRequests.REQUIRE) != (self.request_trust_anchors is not None):
+            raise ValueError('signed_requests = "require" and request_trust_anchors need each other')
+        if len(set(self.signer_keys)) != len(self.signer_keys):
+            raise ValueError("signer_keys names a kind of key twice")
+        baseline = Preset.BASELINE in {self.preset, *(issuer.preset for issuer in self.issuers.values())}
+        if baseline and self.never_issued is NeverIssued.EXTENDED_REVOKED:
+            raise ValueError(
+                'never_issued = "extended-revoked" answers certificateHold, which the baseline preset forbids (R50)'
+            )
+        self.validity_policies()
+        return self
+
+    def validity_policies(self) -> ValidityPolicies:
+        """How long answers are valid, for each issuer. Raises ValueError, naming the issuer."""
+        general = ValidityPolicy.of(self.preset, self.validity, self.max_age, self.clock_skew)
+        special = {}
+        for name, issuer in self.issuers.items():
+            # A preset of its own puts the general values aside.
+            validity, max_age = (None, None) if issuer.preset else (self.validity, self.max_age)
+            try:
+                special[name] = ValidityPolicy.of(
+                    issuer.preset or self.preset,
+                    validity if issuer.validity is None else issuer.validity,
+                    max_age if issuer.max_age is None else issuer.max_age,
+                    self.clock_skew,
+                )
+            except ValueError as error:
+                raise ValueError(f"issuers.{name}: {error}") from None
+        return ValidityPolicies(general, special)
 
 
 class GatewaySettings(BaseSettings):

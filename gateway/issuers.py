@@ -7,9 +7,12 @@ one key under two names.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
+from cryptography import x509
 from cryptography.hazmat import asn1
 
 from gateway.ocsp.request import CertID
@@ -28,6 +31,17 @@ class Issuer:
     public_key_der: bytes
     certificates_der: tuple[bytes, ...]
     revision: int
+
+    @property
+    def not_after(self) -> float:
+        """When its last certificate ends, in seconds since 1970; infinity if it has none."""
+        return _last_end(self.certificates_der)
+
+
+@lru_cache(maxsize=256)
+def _last_end(certificates_der: tuple[bytes, ...]) -> float:
+    ends = (x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() for der in certificates_der)
+    return max(ends, default=math.inf)
 
 
 @asn1.sequence

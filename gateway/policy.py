@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +10,7 @@ from enum import StrEnum
 from cryptography.hazmat import asn1
 
 from gateway.answers import Status
+from gateway.evidence import CertificateKey
 from gateway.ocsp.response import Revoked, SingleResponse, encode_extension
 from gateway.validity import Window, as_time
 
@@ -40,6 +42,15 @@ class NeverIssued(StrEnum):
     """Revoked since 1970 as on hold, with the extension that says what that means (RFC 6960, sections 2.2, 4.4.8)."""
 
 
+class SignedRequests(StrEnum):
+    """What the signature on a request leads to (RFC 6960, section 4.1.2)."""
+
+    IGNORE = "ignore"
+    """Nothing: it is not verified (R24, RFC 9919, section 3.1.2)."""
+    REQUIRE = "require"
+    """Requests without one are sigRequired, those whose signer is not trusted are unauthorized."""
+
+
 class ResponderId(StrEnum):
     """How answers name who signed them (RFC 6960, section 4.2.1)."""
 
@@ -59,6 +70,8 @@ class AnswerPolicy:
     """Seconds for which the status of an expired certificate is kept; None: answers do not speak of it (R61)."""
     invalidity_date: bool = False
     """Whether a recorded invalidity date goes along with a revocation (RFC 6960, section 4.4.5)."""
+    crl_reference: Callable[[CertificateKey], bytes | None] | None = None
+    """Gives the extension that names the list with a revoked certificate on it; None: answers name no lists (R62)."""
 
     def single_response(self, cert_id: bytes, status: Status, window: Window, produced_at: int) -> SingleResponse:
         """The answer about one certificate; `cert_id` is the DER of the asker's CertID."""
@@ -85,6 +98,9 @@ class AnswerPolicy:
             found.append(_timed(_ARCHIVE_CUTOFF, produced_at - self.archive_cutoff))
         if self.invalidity_date and status.revocation is not None and status.revocation.invalidity_at is not None:
             found.append(_timed(_INVALIDITY_DATE, status.revocation.invalidity_at))
+        if status.revocation is not None and self.crl_reference is not None:
+            reference = self.crl_reference(status.key)
+            found += [reference] if reference is not None else []
         return tuple(found)
 
 

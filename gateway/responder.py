@@ -3,9 +3,9 @@
 Steps, numbered as in the code:
 
 1. a ready answer for exactly these bytes, if its status is still vouched for (`cached`);
-2. parse, or malformedRequest;
-3. match every CertID to one issuer of ours, or unauthorized;
-4. find the signer, or tryLater;
+2. parse, or malformedRequest; verify its signature where that is required, or sigRequired or unauthorized;
+3. match every CertID to one issuer of ours, or unauthorized; while none is known, tryLater;
+4. find the signer, by the client's preference if we have it, or tryLater;
 5. find the status of each, from the cache or by look-up, or tryLater;
 6. build and sign; keep what can be shared.
 
@@ -27,11 +27,19 @@ from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
 from gateway.metrics import ANSWERS, LOOK_UPS
-from gateway.ocsp.request import CertID, MalformedRequest, parse_request, plain_request
+from gateway.ocsp.request import (
+    CertID,
+    MalformedRequest,
+    OcspRequest,
+    PreferredAlgorithm,
+    parse_request,
+    plain_request,
+)
 from gateway.ocsp.response import OcspStatus, ResponseSigner
 from gateway.policy import AnswerPolicy, NeverIssued, NoncePolicy
+from gateway.request_signers import RequestVerifier, UntrustedRequest
 from gateway.signers import Signers
-from gateway.validity import ValidityPolicy, Window, as_time
+from gateway.validity import ValidityPolicies, Window, as_time
 
 _logger = structlog.get_logger(__name__)
 
@@ -51,20 +59,21 @@ class Responder:
         self,
         knowledge: Knowledge,
         signers: Signers,
-        validity: ValidityPolicy,
+        validity: ValidityPolicies,
         wall_clock: Callable[[], float],
         *,
         policy: AnswerPolicy | None = None,
-        max_age: int,
+        request_verifier: RequestVerifier | None = None,
         max_requests: int,
         max_pending: int,
     ) -> None:
+        """`request_verifier`: requests have to be signed, and it says who may ask."""
         self._knowledge = knowledge
         self._signers = signers
         self._validity = validity
         self._policy = policy or AnswerPolicy()
+        self._request_verifier = request_verifier
         self._wall_clock = wall_clock
-        self._max_age = max_age
         self._max_requests = max_requests
         self._max_pending = max_pending
         self._pending = 0
@@ -73,8 +82,10 @@ class Responder:
 
     def cached(self, request_der: bytes) -> Answer | None:
         """The ready answer for exactly these bytes; None if there is none that may be given now."""
+        if self._request_verifier is not None:
+            return None  # what is ready is for requests as bare as can be: without a signature
         ready = self._knowledge.cache.by_request(request_der)  # 1.
-        if ready is None or not self._usable(ready):
+        if ready is None or not self._usable(ready, self._signers.default(ready.entry.status.key.issuer)):
             return None
         ANSWERS["hot"].inc()
         return ready.answer
@@ -105,9 +116,9 @@ class Responder:
             self._told_at, self._untold = now, 0
 
     async def _answer(self, request_der: bytes) -> Answer:
-        cert_ids, nonce = self._read(request_der)  # 2.
+        cert_ids, nonce, preferred = self._read(request_der)  # 2.
         issuer = self._issuer(cert_ids)  # 3.
-        signer = self._signer(issuer)  # 4.
+        self._signer(issuer, preferred)  # 4.
         waiting = len(cert_ids)
         if self._pending + waiting > self._max_pending:
             raise Refusal(OcspStatus.TRY_LATER)
@@ -118,37 +129,49 @@ class Responder:
             self._pending -= waiting
         if self._policy.never_issued is NeverIssued.UNAUTHORIZED and not all(entry.status.known for entry in entries):
             raise Refusal(OcspStatus.UNAUTHORIZED)
+        slot, signer = self._signer(issuer, preferred)  # once more: the look-up took its time
         if nonce is not None or len(cert_ids) > 1:
             return self._sign(cert_ids, nonce, entries, signer)  # 6.
         # Whatever else was in the request makes no difference to the answer. The look-up may have brought new evidence
         # for one that is ready.
-        plain = plain_request(cert_ids[0].der)
-        return self.cached(plain) or self._sign_shared(plain, cert_ids[0], entries[0], signer)  # 6.
+        ready = entries[0].ready.get((cert_ids[0].der, slot))
+        if ready is not None and self._usable(ready, signer):
+            ANSWERS["hot"].inc()
+            return ready.answer
+        return self._sign_shared(cert_ids[0], entries[0], slot, signer)  # 6.
 
-    def _read(self, request_der: bytes) -> tuple[Sequence[CertID], bytes | None]:
-        """The CertIDs, and the nonce to be answered."""
+    def _read(self, request_der: bytes) -> tuple[Sequence[CertID], bytes | None, Sequence[PreferredAlgorithm]]:
+        """The CertIDs, the nonce to be answered, and what the client would like the answer to be signed with."""
         try:
             request = parse_request(request_der, max_requests=self._max_requests)
         except MalformedRequest:
             raise Refusal(OcspStatus.MALFORMED_REQUEST) from None
+        if self._request_verifier is not None:
+            _check_signed(request, self._request_verifier)
         if self._policy.nonce is NoncePolicy.REQUIRE and request.nonce is None:
             raise Refusal(OcspStatus.MALFORMED_REQUEST)
-        return request.cert_ids, None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
+        nonce = None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
+        return request.cert_ids, nonce, request.preferred
 
     def _issuer(self, cert_ids: Sequence[CertID]) -> Issuer:
         """The one issuer that all CertIDs mean. A delegate speaks for one key only (RFC 6960, section 4.2.2.2)."""
         issuers = [self._knowledge.issuers.match(cert_id) for cert_id in cert_ids]
         first = issuers[0]
+        if not len(self._knowledge.issuers):
+            raise Refusal(OcspStatus.TRY_LATER)  # the status service has told of none yet: nobody knows who is ours
         if first is None or any(issuer is not first for issuer in issuers):
             raise Refusal(OcspStatus.UNAUTHORIZED)
         return first
 
-    def _signer(self, issuer: Issuer) -> ResponseSigner:
-        signer = self._signers.current(issuer.name)
-        if signer is None:
-            # Nobody here can ever sign for an issuer that is offline; for an active one a signer is on its way.
-            raise Refusal(OcspStatus.TRY_LATER if issuer.active else OcspStatus.UNAUTHORIZED)
-        return signer
+    def _signer(self, issuer: Issuer, preferred: Sequence[PreferredAlgorithm]) -> tuple[int, ResponseSigner]:
+        chosen = self._signers.choose(issuer.name, preferred)
+        if chosen is None:
+            # A signer is on its way for an active issuer, or where one has just ended (R68); nobody can sign for an
+            # issuer that is offline or has expired (R46).
+            awaited = issuer.active or self._signers.default(issuer.name) is not None
+            waits = awaited and issuer.not_after > self._wall_clock()
+            raise Refusal(OcspStatus.TRY_LATER if waits else OcspStatus.UNAUTHORIZED)
+        return chosen
 
     async def _entries(self, issuer: Issuer, cert_ids: Sequence[CertID]) -> list[Entry]:
         knowledge = self._knowledge
@@ -188,8 +211,8 @@ class Responder:
             answer.next_update = min(window.next_update for window in windows)
         return answer
 
-    def _sign_shared(self, plain: bytes, cert_id: CertID, entry: Entry, signer: ResponseSigner) -> Answer:
-        """An answer for everybody who asks about this certificate alone; ready from then on for `plain` requests."""
+    def _sign_shared(self, cert_id: CertID, entry: Entry, slot: int, signer: ResponseSigner) -> Answer:
+        """An answer for everybody who asks about this certificate alone, and gets this signer; ready from then on."""
         if not entry.status.known:
             return self._sign([cert_id], None, [entry], signer)
         window = self._window(entry, signer, int(self._wall_clock()))
@@ -199,10 +222,12 @@ class Responder:
             etag=b'"' + hashlib.sha256(body).hexdigest().encode() + b'"',
             this_update=window.this_update,
             next_update=window.next_update,
-            max_age=self._max_age,
+            max_age=self._validity.of(entry.status.key.issuer).max_age,
             fresh=self._freshness([entry]),
         )
-        ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from)
+        is_default = signer is self._signers.default(entry.status.key.issuer)
+        plain = plain_request(cert_id.der) if is_default else None
+        ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from, slot)
         self._knowledge.cache.add_ready(ready)
         return answer
 
@@ -225,7 +250,8 @@ class Responder:
 
     def _window(self, entry: Entry, signer: ResponseSigner, now: int) -> Window:
         begin = int(signer.certificate.not_valid_before_utc.timestamp())
-        window = self._validity.window(entry.status, now, begin, int(signer.not_after.timestamp()))
+        policy = self._validity.of(entry.status.key.issuer)
+        window = policy.window(entry.status, now, begin, int(signer.ends_at))
         if window is None:
             raise Refusal(OcspStatus.TRY_LATER)  # R68: never sign with a certificate that has expired
         return window
@@ -237,10 +263,24 @@ class Responder:
             return lambda: fresh(entry)
         return lambda: all(map(fresh, entries))
 
-    def _usable(self, ready: Ready) -> bool:
-        """Whether a ready answer may be given: its status is fresh, its period goes on, its signer still signs."""
+    def _usable(self, ready: Ready, signer: ResponseSigner | None) -> bool:
+        """Whether a ready answer may be given: its status is fresh, its period goes on, `signer` made it."""
         return (
             ready.good_from <= self._wall_clock() < ready.good_until
-            and self._signers.current(ready.entry.status.key.issuer) is ready.signer
+            and signer is ready.signer
             and self._knowledge.fresh(ready.entry)
         )
+
+
+def _check_signed(request: OcspRequest, verifier: RequestVerifier) -> None:
+    """Raises Refusal: the request is not signed, or by nobody who may ask (R24)."""
+    signature = request.signature
+    if signature is None:
+        raise Refusal(OcspStatus.SIG_REQUIRED)
+    if signature.requestor_name is None:
+        raise Refusal(OcspStatus.MALFORMED_REQUEST)  # who signs has to say who he is (RFC 6960, section 4.1.2)
+    try:
+        verifier.verify(signature)
+    except UntrustedRequest as error:
+        _logger.debug("request not trusted", reason=str(error))
+        raise Refusal(OcspStatus.UNAUTHORIZED) from None

@@ -26,22 +26,27 @@ from gateway.answers import AnswerCache
 from gateway.channel import CredentialFiles, ServiceChannel
 from gateway.clock import boot_time, wall_time
 from gateway.config import ConfigError, GatewaySettings, load, split_address
+from gateway.crl_references import CrlReferences
 from gateway.documents import Documents
+from gateway.enrolment import Enrolment
+from gateway.file_signers import FileSigners, paths_of
+from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge
 from gateway.limits import DoorCounters, Limits
 from gateway.ops import DoorCollector, make_ops_app
 from gateway.paths import OcspPaths
 from gateway.policy import AnswerPolicy, ResponderId
 from gateway.protocol import ocsp_protocol, server_config
+from gateway.request_signers import RequestVerifier
 from gateway.responder import Responder
-from gateway.signers import Enrolment, Signers
+from gateway.signers import Signers
 from gateway.status_source import StatusClient, StatusWatch
-from gateway.validity import ValidityPolicy
 from gateway.web import make_app
 
 _logger = structlog.get_logger(__name__)
 
 _CREDENTIAL_CHECK = 10.0
+_SIGNER_FILES_CHECK = 2.0
 _STOP_WITHIN = 5
 # Open files beside client connections: gRPC, listeners, logs.
 _OTHER_FILES = 128
@@ -69,44 +74,78 @@ class Gateway:
         self.knowledge = Knowledge(cache, self.client.look_up, boot_time, table.max_staleness)
         self.client.evidence = self.knowledge.evidence
         self.signers = Signers(wall_time)
-        self.enrolment = Enrolment(self.signers, ca, by_name=table.responder_id is ResponderId.NAME)
+        by_name = table.responder_id is ResponderId.NAME
+        self.file_signers = FileSigners(self.signers, paths_of(settings), wall_time, by_name=by_name)
+        self.enrolment = Enrolment(self.signers, ca, kinds=table.signer_keys, by_name=by_name)
+        self._unheard_of = set(table.issuers)
         self.watch = StatusWatch(self.client, self.knowledge, boot_time, table.ping_interval, self._issuers_changed)
+        self.documents = Documents(self.knowledge.issuers, self.client, wall_time)
+        self.references = CrlReferences(self.knowledge.issuers, self.documents.crl, cache, table.public_url, wall_time)
         self.responder = Responder(
             self.knowledge,
             self.signers,
-            ValidityPolicy(table.validity, table.clock_skew),
+            table.validity_policies(),
             wall_time,
-            policy=AnswerPolicy(table.nonce, table.never_issued, table.archive_cutoff, table.invalidity_date),
-            max_age=table.max_age,
+            policy=AnswerPolicy(
+                table.nonce,
+                table.never_issued,
+                table.archive_cutoff,
+                table.invalidity_date,
+                self.references.extension if table.crl_reference else None,
+            ),
+            request_verifier=_request_verifier(settings),
             max_requests=table.max_requests,
             max_pending=table.max_pending,
         )
-        self.documents = Documents(self.knowledge.issuers, self.client, wall_time)
         evidence = self.knowledge.evidence
         metrics.export(
             lambda: len(cache), lambda: cache.size, lambda: evidence.applied, lambda: boot_time() - evidence.proof
         )
 
     def _issuers_changed(self) -> None:
-        self.enrolment.follow(list(self.knowledge.issuers))
+        issuers = list(self.knowledge.issuers)
+        self.file_signers.follow(issuers)
+        self.enrolment.follow([issuer for issuer in issuers if issuer.name not in self.file_signers])
+        if issuers:
+            for name in sorted(self._unheard_of - {issuer.name for issuer in issuers}):
+                _logger.warning("the configuration speaks of an issuer that there is not", issuer=name)
+            self._unheard_of.clear()
+
+    def _answerable(self) -> list[Issuer]:
+        """The issuers that answers can be expected for: a responder certificate can be had, or the files are there."""
+        now = wall_time()
+        return [
+            issuer
+            for issuer in self.knowledge.issuers
+            if now < issuer.not_after and (issuer.active or issuer.name in self.file_signers)
+        ]
+
+    def _ready_for(self, issuer: str) -> bool:
+        return self.signers.ready_for(issuer) and self.enrolment.settled(issuer)
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
-        """Whether OCSP can be answered for every active issuer, and what is missing."""
-        active = [issuer.name for issuer in self.knowledge.issuers if issuer.active]
+        """Whether OCSP can be answered for every issuer that it can be expected for, and what is missing."""
+        names = [issuer.name for issuer in self._answerable()]
         age = boot_time() - self.knowledge.evidence.proof
         checks: dict[str, object] = {
-            "issuers": bool(active),
+            "issuers": bool(names),
             "watch": age < self.settings.max_staleness,
-            "signers": {name: self.signers.ready_for(name) for name in active},
+            "signers": {name: self._ready_for(name) for name in names},
         }
-        ready = bool(active) and age < self.settings.max_staleness and all(map(self.signers.ready_for, active))
+        problems = {name: found for name in names if (found := self.file_signers.problems(name))}
+        if problems:
+            checks["problems"] = problems
+        ready = bool(names) and age < self.settings.max_staleness and all(map(self._ready_for, names))
         return ready, checks
 
     async def run_background(self) -> None:
-        """Follow the status service and the credential's files, until cancelled."""
+        """Follow the status service, the credential's files and those of signers, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.watch.run())
             tasks.create_task(self._follow_credential())
+            if self.settings.crl_reference:
+                tasks.create_task(self.references.keep())
+            tasks.create_task(self._follow_signer_files())
 
     async def _follow_credential(self) -> None:
         while True:
@@ -117,12 +156,31 @@ class Gateway:
                 except OSError as error:
                     _logger.warning("credential unreadable", reason=str(error))
 
+    async def _follow_signer_files(self) -> None:
+        while True:
+            await asyncio.sleep(_SIGNER_FILES_CHECK)
+            try:
+                await self.file_signers.refresh()
+            except Exception:  # whatever it is: nobody else would follow the files
+                _logger.exception("following the files of signers went wrong")
+
     async def close(self) -> None:
         """End calls and connections."""
         await self.enrolment.close()
         await self.knowledge.close()
         for channel in self.channels:
             await channel.close()
+
+
+def _request_verifier(settings: GatewaySettings) -> RequestVerifier | None:
+    """Who may ask, where requests have to be signed. Raises ConfigError."""
+    anchors = settings.gateway.request_trust_anchors
+    if anchors is None:
+        return None
+    try:
+        return RequestVerifier.from_file(settings.path(anchors), wall_time)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 async def serve(config_file: Path | None) -> None:

@@ -71,7 +71,8 @@ class CaSettings(_Section):
     public_url: Annotated[str, AfterValidator(parse_http_url)] = "http://127.0.0.1:2560"
     """The gateway's address as OCSP clients reach it. It goes into certificates. Without a slash at the end."""
     max_live_delegates: int = Field(3, ge=1, le=100)
-    """How many live OCSP responder certificates one identity may hold for one issuer."""
+    """How many live OCSP responder certificates one identity may hold for one issuer: three for each kind of key in
+    `gateway.signer_keys`."""
     reasons: Literal["rfc5280", "baseline"] = "rfc5280"
     """The revocation reasons that may be given: all of RFC 5280, or the shorter list of the baseline requirements."""
     passphrase_file: Path | None = None

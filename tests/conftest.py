@@ -18,10 +18,28 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conformance import report
+
 if TYPE_CHECKING:
     import psycopg
 
     from services.db.engine import Database
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--conformance-page`."""
+    report.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect what the conformance page shows, if it is asked for."""
+    report.configure(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let reports tell which rules their cases cover."""
+    report.note_rules(items)
+
 
 BACKENDS = ("sqlite", "postgresql")
 

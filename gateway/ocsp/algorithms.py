@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, paddin
 from cryptography.x509 import ObjectIdentifier
 from cryptography.x509.oid import SignatureAlgorithmOID
 
-from gateway.ocsp.types import AlgorithmIdentifier, AlgorithmIdentifierWithParameters
+from gateway.ocsp.types import AlgorithmIdentifier, AlgorithmIdentifierWithParameters, SubjectPublicKeyInfo
 
 MIN_RSA_BITS: Final = 2048
 _NULL: Final = asn1.decode_der(asn1.TLV, bytes.fromhex("05 00"))
@@ -43,6 +43,8 @@ class SignatureAlgorithm:
 
     identifier: bytes
     """AlgorithmIdentifier, in DER."""
+    spellings: frozenset[bytes]
+    """AlgorithmIdentifiers that mean it when others write them: parameters absent or NULL."""
     repeatable: bool
     """Whether it can give the same signature for the same octets."""
     sign: Signer
@@ -60,6 +62,10 @@ def _hash_table() -> dict[bytes, HashAlgorithm]:
         algorithm = ObjectIdentifier(dotted)
         table[_bare(algorithm)] = table[_with_null(algorithm)] = HashAlgorithm(name, size)
     return table
+
+
+def _spellings(algorithm: ObjectIdentifier) -> frozenset[bytes]:
+    return frozenset({_bare(algorithm), _with_null(algorithm)})
 
 
 def _bare(algorithm: ObjectIdentifier) -> bytes:
@@ -108,8 +114,10 @@ def _rsa(key: rsa.RSAPrivateKey) -> SignatureAlgorithm:
     if key.key_size < MIN_RSA_BITS:
         raise UnsupportedKey(f"an RSA key of {key.key_size} bits; {MIN_RSA_BITS} or more are needed")
     scheme, digest = padding.PKCS1v15(), hashes.SHA256()
-    identifier = _with_null(SignatureAlgorithmOID.RSA_WITH_SHA256)
-    return SignatureAlgorithm(identifier, True, lambda data, _: key.sign(data, scheme, digest))
+    algorithm = SignatureAlgorithmOID.RSA_WITH_SHA256
+    return SignatureAlgorithm(
+        _with_null(algorithm), _spellings(algorithm), True, lambda data, _: key.sign(data, scheme, digest)
+    )
 
 
 def _ecdsa(key: ec.EllipticCurvePrivateKey) -> SignatureAlgorithm:
@@ -117,7 +125,9 @@ def _ecdsa(key: ec.EllipticCurvePrivateKey) -> SignatureAlgorithm:
         raise UnsupportedKey(f"a key on curve {key.curve.name}; P-256, P-384 or P-521 is needed")
     digest, algorithm = _ECDSA[key.curve.name]
     schemes = (ec.ECDSA(digest), ec.ECDSA(digest, deterministic_signing=True))  # the second: RFC 6979
-    return SignatureAlgorithm(_bare(algorithm), True, lambda data, repeatably: key.sign(data, schemes[repeatably]))
+    return SignatureAlgorithm(
+        _bare(algorithm), _spellings(algorithm), True, lambda data, repeatably: key.sign(data, schemes[repeatably])
+    )
 
 
 class _SignsOctets(Protocol):
@@ -126,4 +136,14 @@ class _SignsOctets(Protocol):
 
 def _direct(key: _SignsOctets, algorithm: ObjectIdentifier, *, repeatable: bool) -> SignatureAlgorithm:
     """An algorithm without parameters that hashes by itself."""
-    return SignatureAlgorithm(_bare(algorithm), repeatable, lambda data, _: key.sign(data))
+    return SignatureAlgorithm(_bare(algorithm), _spellings(algorithm), repeatable, lambda data, _: key.sign(data))
+
+
+def key_algorithm_spellings(public_key_der: bytes) -> frozenset[bytes]:
+    """What a client may write as pubKeyAlgIdentifier to mean this key (DER): with its parameters, or without any."""
+    algorithm = asn1.encode_der(asn1.decode_der(SubjectPublicKeyInfo, public_key_der).algorithm)
+    try:
+        with_parameters = asn1.decode_der(AlgorithmIdentifierWithParameters, algorithm)
+    except ValueError:  # it has none
+        return frozenset({algorithm})
+    return frozenset({algorithm, _bare(with_parameters.algorithm)})

@@ -3,10 +3,10 @@
 Whatever the octets, `parse_request` returns an `OcspRequest` or raises `MalformedRequest`, in time and memory that grow
 with the input's length only. What it returns was DER throughout and had at least one CertID.
 
-Read, and acted on: the CertIDs and the nonce (RFC 9654). Read, and left to the caller: the signature. Ignored beyond
-being DER: requestorName (RFC 9919 section 3.1.2), acceptable responses (clients must take basic ones), the service
-locator (following it would make us fetch addresses that strangers choose), and preferred signature algorithms. Ignored
-altogether: the values of unknown extensions that are not critical.
+Read, and acted on: the CertIDs and the nonce (RFC 9654). Read, and left to the caller: the signature, and preferred
+signature algorithms. Ignored beyond being DER: requestorName (RFC 9919 section 3.1.2), acceptable responses (clients
+must take basic ones), and the service locator (following it would make us fetch addresses that strangers choose).
+Ignored altogether: the values of unknown extensions that are not critical.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from gateway.ocsp.der import check_der, tlv
 
 MAX_NONCE: Final = 128
 """Octets in a nonce (RFC 9654 section 2.1)."""
+MAX_PREFERRED: Final = 32
+"""Preferred signature algorithms that are looked at; there are not that many in use."""
 MAX_SERIAL: Final = 20
 """Octets in a serial number (RFC 5280 section 4.1.2.2)."""
 
@@ -75,6 +77,16 @@ class RequestSignature:
 
 
 @dataclass(frozen=True, slots=True)
+class PreferredAlgorithm:
+    """What a client would like an answer to be signed with (RFC 6960 section 4.4.7). Nothing of it is checked."""
+
+    signature: bytes
+    """sigIdentifier: an AlgorithmIdentifier, in DER."""
+    public_key: bytes | None = None
+    """pubKeyAlgIdentifier, in DER; it has the shape of an AlgorithmIdentifier."""
+
+
+@dataclass(frozen=True, slots=True)
 class OcspRequest:
     """What a client asks for."""
 
@@ -83,6 +95,8 @@ class OcspRequest:
     nonce: bytes | None
     """The OCTET STRING in the nonce's extnValue, with tag and length, to be echoed as it is."""
     signature: RequestSignature | None
+    preferred: tuple[PreferredAlgorithm, ...] = ()
+    """In the client's order, `MAX_PREFERRED` at most; empty where what the client sent makes no sense."""
 
     @property
     def signed(self) -> bool:
@@ -129,9 +143,9 @@ def _parse(der: bytes, max_requests: int) -> OcspRequest:
         if single.single_request_extensions is not None:
             _check_extensions(single.single_request_extensions, _KNOWN_IN_SINGLE_REQUEST)
         cert_ids.append(_cert_id(single.req_cert))
-    nonce = None if tbs.request_extensions is None else _read_request_extensions(tbs.request_extensions)
+    nonce, preferred = (None, ()) if tbs.request_extensions is None else _read_extensions(tbs.request_extensions)
     signature = None if request.optional_signature is None else _signature(der, requestor_name)
-    return OcspRequest(tuple(cert_ids), nonce, signature)
+    return OcspRequest(tuple(cert_ids), nonce, signature, preferred)
 
 
 def _cert_id(value: asn1.TLV) -> CertID:
@@ -171,10 +185,30 @@ def _general_name(values: list[asn1.TLV]) -> bytes:
     return der
 
 
-def _read_request_extensions(extensions: list[types.Extension]) -> bytes | None:
-    """Check requestExtensions and return the nonce to be echoed."""
+def _read_extensions(extensions: list[types.Extension]) -> tuple[bytes | None, tuple[PreferredAlgorithm, ...]]:
+    """Check requestExtensions; return the nonce to be echoed, and the preferred signature algorithms."""
     _check_extensions(extensions, _KNOWN_IN_REQUEST)
-    return next((_nonce(extension.extn_value) for extension in extensions if extension.extn_id == NONCE), None)
+    values = {extension.extn_id: extension.extn_value for extension in extensions}
+    nonce = _nonce(values[NONCE]) if NONCE in values else None
+    preferred = _preferred(values[PREFERRED_SIGNATURE_ALGORITHMS]) if PREFERRED_SIGNATURE_ALGORITHMS in values else ()
+    return nonce, preferred
+
+
+def _preferred(value: bytes) -> tuple[PreferredAlgorithm, ...]:
+    """Read PreferredSignatureAlgorithms. It is a wish: one that makes no sense is no reason to refuse (R42)."""
+    try:
+        entries = asn1.decode_der(types.HeldPreferredSignatureAlgorithms, tlv(_SEQUENCE, value)).algorithms
+        return tuple(map(_preferred_algorithm, entries[:MAX_PREFERRED]))
+    except ValueError:
+        return ()
+
+
+def _preferred_algorithm(entry: asn1.TLV) -> PreferredAlgorithm:
+    try:
+        return PreferredAlgorithm(_encoded(entry.parse(types.PreferredSignatureAlgorithm).sig_identifier))
+    except ValueError:
+        both = entry.parse(types.PreferredSignatureAlgorithmWithKey)
+        return PreferredAlgorithm(_encoded(both.sig_identifier), _encoded(both.pub_key_alg_identifier))
 
 
 def _check_extensions(extensions: list[types.Extension], known: Iterable[ObjectIdentifier]) -> None:

@@ -1,8 +1,8 @@
 """OCSP responses (RFC 6960 section 4.2), and the one place where they are signed.
 
 Every response made here is DER; version is left out; the responder is named by key hash, unless asked otherwise; times
-are whole seconds in UTC; the responder's certificate, and no other, is enclosed; no answer is valid longer than that
-certificate.
+are whole seconds in UTC; the certificate of a delegated responder, and no other, is enclosed; no answer is valid longer
+than its signer.
 
 Responses are put together from constant parts and a few values: several times quicker than encoding declared types, and
 this runs once for every answer with a nonce.
@@ -22,8 +22,9 @@ from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.ocsp.algorithms import signature_algorithm
+from gateway.ocsp.algorithms import key_algorithm_spellings, signature_algorithm
 from gateway.ocsp.der import tlv
+from gateway.ocsp.request import PreferredAlgorithm
 from gateway.ocsp.types import Extension
 
 SEQUENCE: Final = 0x30
@@ -103,20 +104,40 @@ def encode_extension(oid: str, value: bytes, *, critical: bool = False) -> bytes
 
 
 class ResponseSigner:
-    """Signs with one key for one responder certificate (RFC 6960 section 4.2.2.2). Safe to share between threads."""
+    """Signs with one key for one certificate (RFC 6960 section 4.2.2.2). Safe to share between threads."""
 
-    def __init__(self, private_key: PrivateKeyTypes, certificate: x509.Certificate, *, by_name: bool = False) -> None:
-        """Prepare what is the same in every response; `by_name` names the responder by its subject, not by its key.
+    def __init__(
+        self,
+        private_key: PrivateKeyTypes,
+        certificate: x509.Certificate,
+        *,
+        by_name: bool = False,
+        direct: bool = False,
+        not_after: datetime | None = None,
+    ) -> None:
+        """Prepare what is the same in every response.
+
+        Args:
+            private_key: Signs.
+            certificate: Of a delegated responder, or the CA's own (`direct`).
+            by_name: Name the responder by its subject, not by its key.
+            direct: The CA signs by itself: whoever asks has its certificate, and it is not enclosed (R67).
+            not_after: The end of signing, if it comes before the end of the certificate.
 
         Raises UnsupportedKey: see `gateway.ocsp.algorithms.signature_algorithm`; ValueError: the certificate is for
         another key.
         """
         algorithm = signature_algorithm(private_key)
         public_key = certificate.public_key()
-        if _spki(public_key) != _spki(private_key.public_key()):
+        public_key_der = _spki(public_key)
+        if public_key_der != _spki(private_key.public_key()):
             raise ValueError("the responder certificate is for another key")
         self.certificate: Final = certificate
-        self.not_after: Final = certificate.not_valid_after_utc
+        self.direct: Final = direct
+        self.not_after: Final = min(certificate.not_valid_after_utc, not_after or certificate.not_valid_after_utc)
+        """When it signs no more."""
+        self.ends_at: Final = self.not_after.timestamp()
+        """The same in seconds since 1970."""
         self.key_hash: Final = x509.SubjectKeyIdentifier.from_public_key(public_key).digest
         """SHA-1 of the public key's bits: KeyHash (RFC 6960 section 4.2.1) is SHA-1, whatever the CertIDs use."""
         self.repeatable: Final = algorithm.repeatable
@@ -125,7 +146,16 @@ class ResponseSigner:
         self._algorithm: Final = algorithm.identifier
         by_key = tlv(EXPLICIT[2], tlv(OCTET_STRING, self.key_hash))
         self._responder_id: Final = tlv(EXPLICIT[1], certificate.subject.public_bytes()) if by_name else by_key
-        self._certs: Final = tlv(EXPLICIT[0], tlv(SEQUENCE, certificate.public_bytes(Encoding.DER)))
+        enclosed = tlv(EXPLICIT[0], tlv(SEQUENCE, certificate.public_bytes(Encoding.DER)))
+        self._certs: Final = b"" if direct else enclosed
+        self._signature_spellings: Final = algorithm.spellings
+        self._key_spellings: Final = key_algorithm_spellings(public_key_der)
+
+    def makes(self, preferred: PreferredAlgorithm) -> bool:
+        """Whether its signatures are what a client prefers (R42)."""
+        if preferred.public_key is not None and preferred.public_key not in self._key_spellings:
+            return False
+        return preferred.signature in self._signature_spellings
 
     def sign(
         self,
@@ -145,8 +175,8 @@ class ResponseSigner:
             nonce: `OcspRequest.nonce`; goes first among the responseExtensions, not critical.
             extensions: More responseExtensions, each as made by `encode_extension`.
 
-        Raises ValueError: no SingleResponse; times out of order (RFC 6960 section 2.4); a nextUpdate later than the end
-        of the responder certificate; TypeError: a time without time zone.
+        Raises ValueError: no SingleResponse; times out of order (RFC 6960 section 2.4); a nextUpdate later than
+        `not_after`; TypeError: a time without time zone.
         """
         self._check_times(single_responses, produced_at)
         tbs = self.response_data(single_responses, produced_at, nonce, extensions=extensions)
@@ -176,7 +206,7 @@ class ResponseSigner:
             raise ValueError("a response must answer for at least one certificate")
         for single in single_responses:
             if not single.this_update <= produced_at <= single.next_update <= self.not_after:
-                raise ValueError("thisUpdate, producedAt, nextUpdate and the certificate's end are out of order")
+                raise ValueError("thisUpdate, producedAt, nextUpdate and the signer's end are out of order")
 
 
 def _spki(public_key: object) -> bytes:

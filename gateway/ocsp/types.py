@@ -88,3 +88,33 @@ class AlgorithmIdentifierWithParameters:
 
     algorithm: ObjectIdentifier
     parameters: asn1.TLV
+
+
+@asn1.sequence
+class SubjectPublicKeyInfo:
+    """SubjectPublicKeyInfo (RFC 5280 section 4.1)."""
+
+    algorithm: asn1.TLV
+    subject_public_key: asn1.BitString
+
+
+@asn1.sequence
+class PreferredSignatureAlgorithm:
+    """PreferredSignatureAlgorithm (RFC 6960 section 4.4.7.1) without pubKeyAlgIdentifier."""
+
+    sig_identifier: asn1.TLV
+
+
+@asn1.sequence
+class PreferredSignatureAlgorithmWithKey:
+    """PreferredSignatureAlgorithm with pubKeyAlgIdentifier."""
+
+    sig_identifier: asn1.TLV
+    pub_key_alg_identifier: asn1.TLV
+
+
+@asn1.sequence
+class HeldPreferredSignatureAlgorithms:
+    """PreferredSignatureAlgorithms as the only field of a SEQUENCE: a SEQUENCE OF cannot be decoded on its own."""
+
+    algorithms: list[asn1.TLV]

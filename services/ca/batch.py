@@ -5,7 +5,7 @@ the end, in an order that keeps the lock on the position short:
 
 1. the descriptions of new certificates (wide rows, no lock that others wait for),
 2. the position (from here on other writers wait),
-3. statuses, changes and the memory of request ids.
+3. statuses, changes, what these mean for issuers, and the memory of request ids.
 
 A batch with a work that must not be raced by another process takes its revisions before anything is read instead: the
 lock on the position then covers the decisions as well. Revisions that come to nothing leave a gap, which harms nobody.
@@ -14,20 +14,22 @@ lock on the position then covers the decisions as well. Revisions that come to n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from services.db import certificates, idempotency, position, status
+from services.db import certificates, idempotency, issuers, position, status
 from services.db.engine import Connection
 from services.db.records import (
     IdempotencyKey,
     IdempotencyRecord,
+    IssuerRecord,
     NewCertificate,
     StatusChange,
 )
 from services.pki.profiles import OCSP_RESPONDER
+from services.pki.reasons import COMPROMISES
 
 T = TypeVar("T")
 
@@ -50,6 +52,8 @@ class PendingChange:
     """A change of a status that is going to be recorded. Its revision is known once the batch is written."""
 
     change: StatusChange
+    ca_certificate: bytes | None = None
+    """The certificate, where it is one of an issuer's own: the change then is one of that issuer, too."""
     revision: int = 0
 
     def outcome(self) -> int:
@@ -129,6 +133,7 @@ class Batch:
         self._changes: list[PendingChange] = []
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
+        self._issuers: dict[int, IssuerRecord] | None = None
 
     def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
         """The call that was made with this key, in the database or earlier in this batch."""
@@ -139,6 +144,12 @@ class Batch:
     def latest_change(self, issuer_id: int, serial: bytes) -> PendingChange | None:
         """The last change that an earlier work of this batch makes to that certificate."""
         return self._latest.get((issuer_id, serial))
+
+    def issuers(self) -> Mapping[int, IssuerRecord]:
+        """All issuers by id, as they are before this batch."""
+        if self._issuers is None:
+            self._issuers = {record.id: record for record in issuers.list_issuers(self.conn)}
+        return self._issuers
 
     def pending_delegates(self, identity: str, issuer_id: int) -> Sequence[datetime]:
         """When the responder certificates expire that earlier works of this batch give this identity."""
@@ -159,7 +170,7 @@ class Batch:
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
-        rows = [pending.new for pending in self._certificates]
+        rows = [certificate.new for certificate in self._certificates]
         ids = certificates.insert_certificates(self.conn, rows) if rows else []
         count = len(rows) + len(self._changes)
         if count:
@@ -169,8 +180,17 @@ class Batch:
         if self._changes:
             changes = [pending.change for pending in self._changes]
             status.apply_changes(self.conn, changes, self._changes[0].revision)
+            for pending in self._changes:
+                self._tell_issuers(pending)
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
+
+    def _tell_issuers(self, pending: PendingChange) -> None:
+        if pending.ca_certificate is None:
+            return
+        change = pending.change
+        compromises = change.revocation is not None and change.revocation.reason in COMPROMISES
+        issuers.follow_certificate(self.conn, pending.ca_certificate, change, pending.revision, compromises=compromises)
 
     def _number(self, ids: list[int], revision: int) -> None:
         for pending, certificate_id in zip(self._certificates, ids, strict=True):

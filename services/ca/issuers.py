@@ -21,6 +21,7 @@ from services.db.engine import Database
 from services.db.records import IssuerRecord, IssuerState
 from services.errors import FailedPrecondition, NotFound
 from services.pki.certificates import AuthorityUrls, Issuer
+from services.pki.profiles import OCSP_RESPONDER
 
 MAX_AGE = 1.0
 """Seconds."""
@@ -83,15 +84,21 @@ class IssuerDirectory:
                 return record
         raise RuntimeError(f"a certificate names issuer {issuer_id}, which is gone")
 
-    def for_issuing(self, name: str, now: datetime) -> SigningIssuer:
+    def forget(self) -> None:
+        """An issuer has changed: whoever asks from now on sees it."""
+        with self._lock:
+            self._read_at = float("-inf")
+
+    def for_issuing(self, name: str, now: datetime, profile: str = "") -> SigningIssuer:
         """The issuer of that name, or the only active one if `name` is empty, with its key.
 
-        Raises NotFound ISSUER_UNKNOWN; FailedPrecondition ISSUER_NOT_ACTIVE, ISSUER_AMBIGUOUS, ISSUER_EXPIRED;
-        Unavailable KEY_UNAVAILABLE.
+        Raises NotFound ISSUER_UNKNOWN; FailedPrecondition ISSUER_NOT_ACTIVE, ISSUER_AMBIGUOUS, ISSUER_EXPIRED, and as
+        `require_standing`; Unavailable KEY_UNAVAILABLE.
         """
         record = self.named(name) if name else self._only_active(now)
         if record.state is not IssuerState.ACTIVE:
             raise FailedPrecondition("ISSUER_NOT_ACTIVE", f"issuer {record.name} issues nothing here", field="issuer")
+        require_standing(record, profile)
         signing = self.with_key(record)
         if now > signing.signer.not_after:
             raise FailedPrecondition(
@@ -114,11 +121,33 @@ class IssuerDirectory:
         if not active:
             raise FailedPrecondition("ISSUER_NOT_ACTIVE", "no issuer issues here", field="issuer")
         if len(active) > 1:
+            active = [record for record in active if _stands(record)] or active
+        if len(active) > 1:
             active = [record for record in active if now <= _not_after(record)] or active
         if len(active) > 1:
             names = ", ".join(record.name for record in active)
             raise FailedPrecondition("ISSUER_AMBIGUOUS", f"several issuers fit; name one of {names}", field="issuer")
         return active[0]
+
+
+def require_standing(issuer: IssuerRecord, profile: str) -> None:
+    """Raises FailedPrecondition (ISSUER_COMPROMISED, ISSUER_REVOKED) where nobody should trust what is issued now.
+
+    Certificates of responders are issued all the same: somebody has to sign what becomes of the others.
+    """
+    if profile == OCSP_RESPONDER or _stands(issuer):
+        return
+    if issuer.compromise is not None:
+        raise FailedPrecondition(
+            "ISSUER_COMPROMISED", f"the key of issuer {issuer.name} is in other hands", field="issuer"
+        )
+    raise FailedPrecondition(
+        "ISSUER_REVOKED", f"the certificate of issuer {issuer.name}, or of one above it, is revoked", field="issuer"
+    )
+
+
+def _stands(issuer: IssuerRecord) -> bool:
+    return issuer.compromise is None and not issuer.revoked
 
 
 def chain_below_root(issuer: IssuerRecord) -> tuple[bytes, ...]:

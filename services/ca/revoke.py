@@ -2,6 +2,9 @@
 
 The time of a revocation never moves: raising it to keyCompromise, or turning a hold into a revocation, keeps the time
 from which the certificate was not to be trusted (R111).
+
+The change of a CA certificate of an issuer is one of that issuer too, in the same transaction: where the key is
+compromised, every certificate of the issuer is revoked by it (R51, docs/decisions/compromised-issuers.md).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.ca.batch import Batch, Memory, PendingChange, Plan, RecordedChange
+from services.ca.bootstrap import CA_PROFILE
 from services.ca.issuers import IssuerDirectory
 from services.ca.payload import Value, payload_sha256
 from services.ca.records import as_of
@@ -27,11 +31,10 @@ from services.db.records import (
     ChangeAction,
     IdempotencyKey,
     IdempotencyRecord,
-    IssuerState,
     RevocationRecord,
     StatusChange,
 )
-from services.errors import FailedPrecondition, InvalidArgument
+from services.errors import InvalidArgument
 from services.pki.reasons import Action, Reason, decide
 
 METHOD = "RevokeCertificate"
@@ -74,15 +77,8 @@ class Revoking:
         return future
 
     def find(self, conn: Connection, target: Target) -> CertificateRecord:
-        """The certificate that is meant. Raises DomainError, also when nobody here could publish its revocation."""
-        record = target.find(conn, self._issuers)
-        if self._issuers.by_id(record.issuer_id).state is IssuerState.OFFLINE:
-            # No OCSP answer and no CRL of an offline issuer can be signed here: clients would never learn of it.
-            raise FailedPrecondition(
-                "ISSUER_OFFLINE",
-                f"the key of issuer {record.issuer_name} is not here: sign a revocation list with it instead",
-            )
-        return record
+        """The certificate that is meant. Raises DomainError."""
+        return target.find(conn, self._issuers)
 
     def change(self, current: RevocationRecord | None, command: RevokeCommand, now: datetime) -> _Decision | None:
         """What the command does to a certificate that is revoked like this; None: nothing. Raises DomainError."""
@@ -102,6 +98,10 @@ class Revoking:
     def now(self) -> datetime:
         """The time at which a change is decided."""
         return self._clock()
+
+    def issuer_changed(self) -> None:
+        """A CA certificate of an issuer was revoked or released, durably."""
+        self._issuers.forget()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,8 @@ class _Revocation:
             require_same(earlier, payload)
             return _replay(batch, earlier)
         record = self.revoking.find(batch.conn, self.command.target)
+        ca_certificate = _ca_certificate(batch, record)
+        _require_reason(self.command, is_ca=record.profile == CA_PROFILE or ca_certificate is not None)
         before = batch.latest_change(record.issuer_id, record.serial)
         current = before.change.revocation if before else record.revocation
         now = self.revoking.now()
@@ -137,10 +139,16 @@ class _Revocation:
         if decision is None:
             result, change, after = before or RecordedChange(record.revision), None, current
         else:
-            result = change = PendingChange(self._status_change(record, decision, now))
+            result = change = PendingChange(self._status_change(record, decision, now), ca_certificate)
             after = decision.revocation
         memory = Memory(self.key, payload, result, now) if self.key else None
-        return Plan(lambda: as_of(record, after, result.revision or record.revision), change=change, memory=memory)
+
+        def answer() -> CertificateRecord:
+            if change is not None and change.ca_certificate is not None:
+                self.revoking.issuer_changed()
+            return as_of(record, after, result.revision or record.revision)
+
+        return Plan(answer, change=change, memory=memory)
 
     def _status_change(self, record: CertificateRecord, decision: _Decision, now: datetime) -> StatusChange:
         return StatusChange(
@@ -175,6 +183,18 @@ def _recorded(conn: Connection, change: StatusChange) -> CertificateRecord:
     if record is None:
         raise RuntimeError("a change names a certificate that is gone")
     return record
+
+
+def _ca_certificate(batch: Batch, record: CertificateRecord) -> bytes | None:
+    """The certificate itself, where it is one of an issuer's own."""
+    owned = (der for issuer in batch.issuers().values() for der in issuer.certificates_der)
+    return next((der for der in owned if der == record.der), None)
+
+
+def _require_reason(command: RevokeCommand, *, is_ca: bool) -> None:
+    """R48: an answer about a revoked CA certificate says why."""
+    if is_ca and command.reason == Reason.UNSPECIFIED:
+        raise InvalidArgument("REASON_REQUIRED", "a CA certificate is not revoked without a reason", field="reason")
 
 
 def _require_past(command: RevokeCommand, now: datetime) -> None:

@@ -26,8 +26,8 @@ SetServing = Callable[[str, bool], Awaitable[None]]
 class HealthReport:
     """Tells health how things are. `services` are the names that stand for the server as a whole.
 
-    Each active issuer is "issuer/NAME": NOT_SERVING while its key is missing or its certificate has expired. A database
-    that cannot be read takes everything out of service.
+    Each active issuer is "issuer/NAME": NOT_SERVING while its key is missing or its certificate has expired or is
+    revoked. A database that cannot be read takes everything out of service.
     """
 
     def __init__(

@@ -79,7 +79,11 @@ def revocation(holder: types_pb2.Certificate | status_pb2.StatusRecord) -> Json 
     """The revocation in a message, if there is one."""
     if not holder.HasField("revocation"):
         return None
-    value = holder.revocation
+    return describe_revocation(holder.revocation)
+
+
+def describe_revocation(value: types_pb2.Revocation) -> Json:
+    """A revocation as JSON."""
     return {
         "revocation_time": when(value, "revocation_time"),
         "reason": REASON_NAMES.get(value.reason, str(value.reason)),

@@ -41,6 +41,20 @@ def load(config: Path) -> Configuration:
         return Configuration(load_settings(config), load_gateway(config).gateway)
 
 
+def check_delegate_limit(configuration: Configuration) -> None:
+    """Raise Failed where the gateway would want more responder certificates than the CA gives it.
+
+    For each kind of key two at a renewal, and one from before a restart.
+    """
+    kinds, limit = len(configuration.gateway.signer_keys), configuration.services.ca.max_live_delegates
+    if kinds > 1 and limit < 3 * kinds:
+        raise Failed(
+            f"signer_keys in [gateway] names {kinds} kinds of keys, which take up to {3 * kinds} responder "
+            f"certificates, but max_live_delegates in [ca] is {limit}: set max_live_delegates = {3 * kinds}, or name "
+            "fewer signer_keys"
+        )
+
+
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
     """The database that the configuration names, if its schema is this version's.

@@ -1,16 +1,21 @@
-"""Issuers and their CA certificates. There are few: queries read all of them."""
+"""Issuers and their CA certificates. There are few: queries read all of them.
+
+A CA certificate that is revoked is so in two places: as a certificate of its issuer (`status`), and here, where it
+tells what becomes of the issuer that it is for. Both point to the same row of `status_changes`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, exists, insert, or_, select, update
 
-from services.clock import to_epoch
-from services.db.models import issuer_certificates, issuers
-from services.db.records import IssuerRecord, IssuerState, NewIssuer
+from services.clock import from_epoch, to_epoch
+from services.db.models import issuer_certificates, issuers, status_changes
+from services.db.records import CompromiseRecord, IssuerRecord, IssuerState, NewIssuer, StatusChange
+from services.db.rows import read_revocation
 from services.errors import AlreadyExists
 
 # No hierarchy is deeper; a loop in the data must not hang a service.
@@ -45,9 +50,34 @@ def set_issuer_state(conn: Connection, issuer_id: int, state: IssuerState, revis
     conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(state=state.value, revision=revision))
 
 
+def follow_certificate(conn: Connection, der: bytes, change: StatusChange, revision: int, *, compromises: bool) -> None:
+    """Record what a change of the status of a CA certificate, made at `revision`, means for the issuers it is for.
+
+    `compromises`: its key is in other hands, and with it every issuer with that key, under whatever name. The first
+    certificate that told so stays the one that counts; only a change of its own reason takes the place of what it said.
+    """
+    is_it = issuer_certificates.c.der == der
+    revoked_by = None if change.revocation is None else revision
+    conn.execute(update(issuer_certificates).where(is_it).values(revoked_by=revoked_by))
+    owners = select(issuer_certificates.c.issuer_id).where(is_it)
+    conn.execute(update(issuers).where(issuers.c.id.in_(owners)).values(revision=revision))
+    if compromises:
+        keys = select(issuers.c.public_key_der).where(issuers.c.id.in_(owners))
+        told_by_it = exists().where(
+            status_changes.c.revision == issuers.c.compromised_by,
+            status_changes.c.issuer_id == change.issuer_id,
+            status_changes.c.serial == change.serial,
+        )
+        conn.execute(
+            update(issuers)
+            .where(issuers.c.public_key_der.in_(keys), or_(issuers.c.compromised_by.is_(None), told_by_it))
+            .values(compromised_by=revision, revision=revision)
+        )
+
+
 def list_issuers(conn: Connection) -> list[IssuerRecord]:
     """All issuers, in the order in which they came in."""
-    rows = {row.id: row for row in conn.execute(select(issuers).order_by(issuers.c.id))}
+    rows = {row.id: row for row in conn.execute(_issuers)}
     certificates = _read_certificates(conn)
     return [_record(row, rows, certificates) for row in rows.values()]
 
@@ -83,27 +113,62 @@ def _certificate_values(issuer_id: int, issuer: NewIssuer) -> list[dict[str, Any
     ]
 
 
-def _read_certificates(conn: Connection) -> Mapping[int, list[bytes]]:
-    found: dict[int, list[bytes]] = defaultdict(list)
-    for row in conn.execute(select(issuer_certificates).order_by(issuer_certificates.c.preference)):
-        found[row.issuer_id].append(row.der)
+def _read_certificates(conn: Connection) -> Mapping[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in conn.execute(_certificates):
+        found[row.issuer_id].append(row)
     return found
 
 
-def _record(row: Row[Any], rows: Mapping[int, Row[Any]], certificates: Mapping[int, list[bytes]]) -> IssuerRecord:
-    chain: list[bytes] = []
-    parent_id = row.parent_id
-    while parent_id is not None and len(chain) < _MAX_DEPTH:
-        chain.append(certificates[parent_id][0])
-        parent_id = rows[parent_id].parent_id
+def _record(row: Row[Any], rows: Mapping[int, Row[Any]], certificates: Mapping[int, list[Row[Any]]]) -> IssuerRecord:
+    above = list(_above(row, rows))
     return IssuerRecord(
         id=row.id,
         name=row.name,
         state=IssuerState(row.state),
         subject_der=row.subject_der,
         public_key_der=row.public_key_der,
-        certificates_der=tuple(certificates[row.id]),
-        chain_der=tuple(chain),
+        certificates_der=tuple(certificate.der for certificate in certificates[row.id]),
+        chain_der=tuple(certificates[parent.id][0].der for parent in above),
         key_ref=row.key_ref,
         revision=row.revision,
+        compromise=_compromise(row),
+        revoked=any(certificates[each.id][0].revoked_by is not None for each in (row, *above))
+        or any(parent.compromised_by is not None for parent in above),
     )
+
+
+def _above(row: Row[Any], rows: Mapping[int, Row[Any]]) -> Iterator[Row[Any]]:
+    """The issuers above one, nearest first."""
+    for _ in range(_MAX_DEPTH):
+        if row.parent_id is None:
+            return
+        row = rows[row.parent_id]
+        yield row
+
+
+def _compromise(row: Row[Any]) -> CompromiseRecord | None:
+    revocation = read_revocation(row.revoked_at, row.reason, row.invalidity_at)
+    if row.compromised_by is None:
+        return None
+    if revocation is None:
+        raise LookupError("an issuer is compromised by a change that is gone, or is no revocation")
+    return CompromiseRecord(revocation, from_epoch(row.changed_at), row.compromised_by)
+
+
+_issuers = (
+    select(
+        issuers,
+        status_changes.c.revoked_at,
+        status_changes.c.reason,
+        status_changes.c.invalidity_at,
+        status_changes.c.changed_at,
+    )
+    .outerjoin(status_changes, status_changes.c.revision == issuers.c.compromised_by)
+    .order_by(issuers.c.id)
+)
+
+# Those that are revoked come last, so that chains go through another one where there is one.
+_certificates = select(issuer_certificates).order_by(
+    issuer_certificates.c.revoked_by.is_not(None), issuer_certificates.c.preference
+)

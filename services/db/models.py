@@ -69,6 +69,8 @@ issuers = Table(
     Column("key_ref", Text, nullable=True),
     Column("created_at", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # The revision in status_changes by which its key counts as compromised; there is no way back.
+    Column("compromised_by", BigInteger, nullable=True),
     UniqueConstraint("name"),
     UniqueConstraint("subject_der", "public_key_der"),
 )
@@ -82,6 +84,8 @@ issuer_certificates = Table(
     Column("der", LargeBinary, nullable=False),
     Column("not_before", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
+    # The revision in status_changes by which it is revoked or on hold; NULL again after a release.
+    Column("revoked_by", BigInteger, nullable=True),
     UniqueConstraint("issuer_id", "preference"),
 )
 

@@ -58,6 +58,25 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationRecord:
+    """A revocation: when, why (number of RFC 5280, section 5.3.1), and since when to distrust."""
+
+    revoked_at: datetime
+    reason: int
+    invalidity_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompromiseRecord:
+    """That an issuer's key is in other hands: the revocation of a CA certificate with that key."""
+
+    revocation: RevocationRecord
+    changed_at: datetime
+    """When that was recorded: later than the time of the revocation where its reason was raised."""
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerRecord:
     """An issuer: a subject and a public key, with the CA certificates that bind them (DER, preferred first)."""
 
@@ -67,11 +86,16 @@ class IssuerRecord:
     subject_der: bytes
     public_key_der: bytes
     certificates_der: tuple[bytes, ...]
+    """Those that are revoked or on hold come last."""
     chain_der: tuple[bytes, ...]
     """CA certificates above the preferred one, nearest first, root last; empty for a root."""
     key_ref: str | None
     """Where the key is, for `services.ca` only: a path relative to the configuration file. None while offline."""
     revision: int
+    compromise: CompromiseRecord | None = None
+    """All of its certificates are revoked by it, whatever is recorded of them (RFC 6960, section 2.7; R51)."""
+    revoked: bool = False
+    """Whether no path of CA certificates above it is left that is neither revoked nor on hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +121,6 @@ class NewIssuerCertificate:
     der: bytes
     not_before: datetime
     not_after: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RevocationRecord:
-    """A revocation: when, why (number of RFC 5280, section 5.3.1), and since when to distrust."""
-
-    revoked_at: datetime
-    reason: int
-    invalidity_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TypeAlias
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -29,7 +29,14 @@ from services.pki import der as parts_of
 from services.pki.names import SubjectAlternativeNames, refuse_too_many
 from services.pki.weak_keys import weakness_of_rsa
 
-SubjectPublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+SubjectPublicKey: TypeAlias = (
+    rsa.RSAPublicKey
+    | ec.EllipticCurvePublicKey
+    | ed25519.Ed25519PublicKey
+    | mldsa.MLDSA44PublicKey
+    | mldsa.MLDSA65PublicKey
+    | mldsa.MLDSA87PublicKey
+)
 
 MAX_BYTES = 64 * 1024
 MIN_RSA_BITS = 2048
@@ -43,6 +50,9 @@ _KEY_ALGORITHMS = {
     bytes.fromhex("301006072a8648ce3d020106052b81040022"): "P-384",
     bytes.fromhex("301006072a8648ce3d020106052b81040023"): "P-521",
     bytes.fromhex("300506032b6570"): "Ed25519",
+    bytes.fromhex("300b0609608648016503040311"): "ML-DSA-44",
+    bytes.fromhex("300b0609608648016503040312"): "ML-DSA-65",
+    bytes.fromhex("300b0609608648016503040313"): "ML-DSA-87",
 }
 # UTF8String, PrintableString, IA5String: the others (T61String, BMPString, ...) are read differently by everybody.
 _STRING_TAGS = frozenset({0x0C, 0x13, 0x16})
@@ -166,7 +176,7 @@ def check_subject_strings(attributes: Iterable[tuple[x509.ObjectIdentifier, int,
 def _key_type(field: str) -> InvalidArgument:
     return InvalidArgument(
         "KEY_TYPE_NOT_ALLOWED",
-        "a key is RSA (rsaEncryption), EC on the named curve P-256, P-384 or P-521, or Ed25519",
+        "a key is RSA (rsaEncryption), EC on the named curve P-256, P-384 or P-521, Ed25519, or ML-DSA-44, -65 or -87",
         field=field,
     )
 

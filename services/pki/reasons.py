@@ -40,6 +40,8 @@ NAMES: Mapping[Reason, str] = {
 }
 """The names of RFC 5280."""
 
+COMPROMISES = frozenset({Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE})
+"""The reasons that say that a key is in other hands: whatever a CA signed with it is worth nothing from then on."""
 
 _PRESETS: Mapping[str, frozenset[Reason]] = {
     "rfc5280": frozenset(Reason),

@@ -62,6 +62,7 @@ def issuer_message(record: IssuerRecord) -> types_pb2.Issuer:
         certificates_der=record.certificates_der,
         chain_der=record.chain_der,
         revision=record.revision,
+        compromise=revocation_message(record.compromise.revocation) if record.compromise else None,
     )
 
 

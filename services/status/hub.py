@@ -50,7 +50,7 @@ class PositionHub:
     """One poller for all watchers. Everything but the poller's own thread runs on the event loop.
 
     `log` and `number` are the state after the latest good read, and `reads_begun` is how many reads have begun;
-    `issuer_names` has the name of every issuer in the log. `is_available` says whether the latest read went well, and
+    `issuers` has every issuer in the log, by id. `is_available` says whether the latest read went well, and
     `on_available` is called when that changes.
     """
 
@@ -58,7 +58,7 @@ class PositionHub:
         self, db: Database, *, interval: float = 0.025, on_available: Callable[[bool], None] = lambda _available: None
     ) -> None:
         self.log = ChangeLog()
-        self.issuer_names: dict[int, str] = {}
+        self.issuers: dict[int, IssuerRecord] = {}
         self.number = 0
         self.reads_begun = 0
         self.is_available = False
@@ -157,9 +157,9 @@ class PositionHub:
         position = reading.position
         if reading.restart_at is not None:
             self.log.restart(Position(position.history, reading.restart_at))
-            self.issuer_names = {}
+            self.issuers = {}
         self.log.extend(reading.parts, position.revision)
-        self.issuer_names.update((issuer.id, issuer.name) for issuer in reading.issuers)
+        self.issuers.update((issuer.id, issuer) for issuer in reading.issuers)
         self.number = reading.number
         self._set_available(True)
         for changed in self._watchers:

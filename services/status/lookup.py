@@ -1,13 +1,14 @@
 """Status look-ups.
 
 Guarantees: the records of one answer, and its position, come from one snapshot; nothing is found for a certificate that
-was not recorded here (G2), nor for one that differs from the certificate that was recorded under its serial number. A
-database that has not reached the revision asked for is an error, never an older answer.
+was not recorded here (G2), nor for one that differs from the certificate that was recorded under its serial number; a
+compromise of an issuer is in every answer about its certificates that has the compromise's position. A database that
+has not reached the revision asked for is an error, never an older answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from services.db.position import read_position
 from services.db.records import CrlRecord, IssuerRecord, Position, StatusRecord
 from services.db.status import find_issuers_of_serial, get_statuses
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import IssuerIndex, build_index
 
 
@@ -102,11 +104,7 @@ class StatusReader:
             index = self._issuers_at(conn, position)
             keys = [_resolve(conn, index, reference) for reference in references]
             records = _read_records(conn, keys)
-        findings = [
-            # A key stands for a certificate of a known issuer, issued or not.
-            Finding(index.by_id[key[0]].name if key else "", reference.serial, records.get(key) if key else None)
-            for reference, key in zip(references, keys, strict=True)
-        ]
+        findings = [_finding(reference, key, index, records) for reference, key in zip(references, keys, strict=True)]
         return Findings(findings, position, as_of)
 
     def issuers(self) -> tuple[Sequence[IssuerRecord], Position]:
@@ -188,6 +186,14 @@ def _resolve_serial(conn: Connection, index: IssuerIndex, reference: BySerial) -
             "ISSUER_AMBIGUOUS", f"several issuers have that serial number: name one of {names}", field=reference.field
         )
     return (candidates[0], reference.serial) if candidates else None
+
+
+def _finding(reference: Reference, key: Key | None, index: IssuerIndex, records: Mapping[Key, StatusRecord]) -> Finding:
+    if key is None:
+        return Finding("", reference.serial, None)
+    # A key stands for a certificate of a known issuer, issued or not.
+    issuer, record = index.by_id[key[0]], records.get(key)
+    return Finding(issuer.name, reference.serial, as_issuer_stands(record, issuer) if record else None)
 
 
 def _read_records(conn: Connection, keys: Iterable[Key | None]) -> dict[Key, StatusRecord]:

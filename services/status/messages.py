@@ -6,16 +6,18 @@ Whatever a request holds, reading it raises nothing but InvalidArgument with the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from goodstanding.status.v1 import status_pb2
-from services.db.records import Position
+from services.db.records import IssuerRecord, Position, StatusRecord
 from services.errors import InvalidArgument
 from services.pki.serials import MAX_OCTETS, format_serial, parse_serial, serial_from_int
 from services.rpc.messages import issuer_message, status_message, timestamp, unknown_status_message
 from services.rpc.requests import read_certificate
+from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import HASH_ALGORITHMS
 from services.status.lookup import ByCertID, ByCertificate, BySerial, Finding, Findings, Reference
 from services.status.watch import Changes, Message, Pong
@@ -118,17 +120,22 @@ def claim_of(start: status_pb2.WatchCertificateStatusRequest.Start) -> Position:
     return Position(start.history, start.from_revision)
 
 
-def watch_response(message: Message, issuer_names: Mapping[int, str]) -> status_pb2.WatchCertificateStatusResponse:
-    """What a watcher is told. `issuer_names` has the name of every issuer whose certificates changed."""
+def watch_response(message: Message, issuers: Mapping[int, IssuerRecord]) -> status_pb2.WatchCertificateStatusResponse:
+    """What a watcher is told. `issuers` has every issuer whose certificates changed, as of the message or later."""
     response = status_pb2.WatchCertificateStatusResponse
     if isinstance(message, Pong):
         return response(pong=response.Pong(id=message.id, revision=message.revision))
     if isinstance(message, Changes):
         return response(
             changes=response.Changes(
-                records=[status_message(record, issuer_names[record.issuer_id]) for record in message.statuses],
+                records=[_changed(record, issuers[record.issuer_id]) for record in message.statuses],
                 issuers=[issuer_message(issuer) for issuer in message.issuers],
                 through_revision=message.through,
             )
         )
     return response(reset=response.Reset(history=message.position.history, revision=message.position.revision))
+
+
+def _changed(record: StatusRecord, issuer: IssuerRecord) -> status_pb2.StatusRecord:
+    # Under its own revision: messages are in the order of revisions, and that of a compromise comes with the issuer.
+    return status_message(replace(as_issuer_stands(record, issuer), revision=record.revision), issuer.name)

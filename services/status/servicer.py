@@ -61,7 +61,7 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
         stream = WatchStream(self._hub, self._patience)
         async with aclosing(stream.messages(_read_words(request_iterator))) as told:
             async for message in told:
-                yield messages.watch_response(message, self._hub.issuer_names)
+                yield messages.watch_response(message, self._hub.issuers)
 
     async def ListIssuers(
         self, _request: status_pb2.ListIssuersRequest, _context: Any

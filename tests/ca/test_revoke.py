@@ -216,11 +216,3 @@ def test_concurrent_revocations_are_decided_one_after_the_other(
             with ThreadPoolExecutor(4) as pool:
                 assert sum(pool.map(attempt, range(4))) == 1
         assert cas[0].count("status_changes") == 5
-
-
-def test_a_certificate_of_an_offline_issuer_is_not_revoked(ca: Ca, revoker: Actor) -> None:
-    """The issuing CA is one that the root issued, and nobody here could tell clients of its revocation (R113)."""
-    der = ca.hierarchy.issuing.public_bytes(Encoding.DER)
-    with pytest.raises(FailedPrecondition) as refused:
-        ca.authority.revoke(RevokeCommand(target=ByCertificate(der)), revoker)
-    assert refused.value.reason == "ISSUER_OFFLINE"

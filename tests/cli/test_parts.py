@@ -12,6 +12,7 @@ from goodstanding.status.v1 import status_pb2
 from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.children import Backoff, inherited
+from services.cli.commands import issuers
 from services.cli.commands.serve import SERVICES
 from services.cli.configuration import configuration_text
 from services.cli.failures import Failed
@@ -64,6 +65,18 @@ def test_certificate_as_json() -> None:
     }
     assert value["not_after_time"] is None
     assert value["revision"] == 7
+
+
+def test_a_compromised_issuer() -> None:
+    """JSON has the revocation that stands for it, or null; people read it beside the state."""
+    issuer = types_pb2.Issuer(name="issuing", state=types_pb2.ISSUER_STATE_ACTIVE)
+    assert issuers.describe(issuer)["compromise"] is None
+    assert issuers.state(issuers.describe(issuer)) == "active"
+    issuer.compromise.reason = types_pb2.REVOCATION_REASON_CA_COMPROMISE
+    issuer.compromise.revocation_time.FromSeconds(0)
+    compromise = {"revocation_time": "1970-01-01T00:00:00Z", "reason": "cACompromise", "invalidity_time": None}
+    assert issuers.describe(issuer)["compromise"] == compromise
+    assert issuers.state(issuers.describe(issuer)) == "active, compromised"
 
 
 def test_every_reason_has_a_name() -> None:

@@ -69,6 +69,7 @@ def test_children(running: Up) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_restart(name: str, running: Up) -> None:
     """A child that is killed is back within a second, and serves again."""
+    known = issue(running)
     before = running.children()[name]
     os.kill(before, signal.SIGKILL)
     assert wait_until(lambda: running.children().get(name, before) != before, 5) < 1
@@ -80,7 +81,8 @@ def test_restart(name: str, running: Up) -> None:
                 ready = answer.status == 200
         except OSError:
             return False
-        return ready and goodstanding("issuers", "--data", running.data).returncode == 0
+        asked = (("issuers",), ("status", known))  # of the ca service, and of the status service
+        return ready and all(goodstanding(*each, "--data", running.data).returncode == 0 for each in asked)
 
     wait_until(serves, 20)
     assert status(running, issue(running)) == "good"
@@ -339,6 +341,12 @@ def _misspelt_gateway_setting(data: Path) -> str:
     return "opps"
 
 
+def _too_few_delegates(data: Path) -> str:
+    config = data / "config.toml"
+    config.write_text(config.read_text().replace("[gateway]", '[gateway]\nsigner_keys = ["p-256", "rsa-2048"]'))
+    return "max_live_delegates in [ca] is 3: set max_live_delegates = 6, or name fewer signer_keys"
+
+
 def _garbage_key(data: Path) -> str:
     (data / "ca/issuing.key").write_text("no key at all")
     return "ca/issuing.key"
@@ -424,6 +432,7 @@ BREAKAGES = [
     _broken_toml,
     _misspelt_setting,
     _misspelt_gateway_setting,
+    _too_few_delegates,
     _garbage_key,
     _garbage_tls_key,
     _garbage_server_key,

@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from services.db import position, schema
+from services.db import issuers, position, schema
 from services.db.engine import Database
 from services.db.models import metadata
 from services.errors import FailedPrecondition
@@ -88,6 +88,31 @@ def test_upgrade_creates_and_repeats(empty_database_url: str) -> None:
     schema.check_current(db)
     with db.read() as conn:
         assert position.read_position(conn) == before
+    db.close()
+
+
+def test_upgrade_from_the_first_schema_keeps_what_is_there(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issuers that were recorded before are neither revoked nor compromised after it."""
+    package = tmp_path / "services" / "db"
+    shutil.copytree(
+        schema.migrations_folder(), package / "_migrations", ignore=shutil.ignore_patterns("000[2-9]_*", "__pycache__")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "__file__", str(package / "schema.py"))
+        schema.upgrade(empty_database_url)
+    db = Database.open(empty_database_url)
+    with pytest.raises(FailedPrecondition, match="goodstanding db upgrade"):
+        schema.check_current(db)
+    with db.write() as conn:
+        conn.execute(text("INSERT INTO issuers VALUES (1, 'root', 'offline', 'subject', 'key', NULL, NULL, 1, 1)"))
+        conn.execute(text("INSERT INTO issuer_certificates VALUES (1, 1, 0, 'certificate', 1, 2)"))
+    schema.upgrade(empty_database_url)
+    schema.check_current(db)
+    with db.read() as conn:
+        (root,) = issuers.list_issuers(conn)
+    assert (root.name, root.compromise, root.revoked) == ("root", None, False)
     db.close()
 
 

@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from services.db import credentials, crls, issuers, position
+from services.db import credentials, crls, issuers, position, status
 from services.db.engine import Database
-from services.db.records import CredentialRecord, CrlRecord, IssuerState, NewIssuer
+from services.db.records import CredentialRecord, CrlRecord, IssuerState, NewCertificate, NewIssuer, StatusChange
 from services.errors import AlreadyExists
 
 Issuers = Callable[..., NewIssuer]
+Changes = Callable[[NewCertificate, int | None], StatusChange]
 
 
 def test_issuers_come_back_with_their_chain(database: Database, new_issuer: Issuers) -> None:
@@ -68,6 +70,69 @@ def test_state_of_an_issuer_changes_with_its_revision(database: Database, new_is
         (changed,) = issuers.issuers_changed_between(conn, 1, 2)
         assert issuers.issuers_changed_between(conn, 2, 2) == []
     assert (changed.state, changed.revision) == (IssuerState.RETIRED, 2)
+
+
+def test_a_ca_certificate_that_is_revoked_and_released(
+    database: Database, new_issuer: Issuers, new_certificate: Callable[..., NewCertificate], change: Changes
+) -> None:
+    """It goes behind the others while it lasts, and the issuer counts as revoked when none is left."""
+    one = new_issuer("middle")
+    spare = replace(one.certificates[0], der=b"spare")
+    with database.write() as conn:
+        middle = issuers.add_issuer(conn, replace(one, certificates=(*one.certificates, spare)), 1)
+        issuers.add_issuer(conn, new_issuer("leaf", middle), 2)
+    found = []
+    for revision, (der, reason) in enumerate(
+        [(b"middle certificate", 6), (b"spare", 4), (b"middle certificate", None), (b"other", 1)], 3
+    ):
+        with database.write() as conn:
+            issuers.follow_certificate(conn, der, change(new_certificate(), reason), revision, compromises=False)
+        with database.read() as conn:
+            above, below = issuers.list_issuers(conn)[-2:]
+        found.append((above.revision, above.certificates_der[0], above.revoked, below.chain_der[0], below.revoked))
+    assert found == [
+        (3, b"spare", False, b"spare", False),
+        (4, b"middle certificate", True, b"middle certificate", True),
+        (5, b"middle certificate", False, b"middle certificate", False),
+        (5, b"middle certificate", False, b"middle certificate", False),
+    ]
+
+
+def test_a_compromise_is_of_the_key(
+    database: Database,
+    new_issuer: Issuers,
+    new_certificate: Callable[..., NewCertificate],
+    record: Callable[..., list[int]],
+    change: Changes,
+) -> None:
+    """Every issuer with it, and what is below them is revoked; the first certificate that told so goes on counting."""
+    first, second = new_certificate(), new_certificate()
+    with database.write() as conn:
+        one = issuers.add_issuer(conn, new_issuer("one"), position.advance(conn, 1))
+        issuers.add_issuer(conn, new_issuer("two"), position.advance(conn, 1))
+        issuers.add_issuer(conn, replace(new_issuer("below", one), public_key_der=b"k2"), position.advance(conn, 1))
+        issuers.add_issuer(conn, replace(new_issuer("other"), public_key_der=b"k3"), position.advance(conn, 1))
+        conn.execute(text("UPDATE issuers SET public_key_der = subject_der WHERE name = 'issuing'"))
+    record(first, second)
+    found = []
+    for row, der, reason in (
+        (first, b"one certificate", 2),
+        (second, b"two certificate", 1),
+        (first, b"one certificate", 1),
+    ):
+        with database.write() as conn:
+            revision = position.advance(conn, 1)
+            status.apply_changes(conn, [change(row, reason)], revision)
+            issuers.follow_certificate(conn, der, change(row, reason), revision, compromises=True)
+        with database.read() as conn:
+            by_name = {issuer.name: issuer for issuer in issuers.list_issuers(conn)}
+        assert {name for name, issuer in by_name.items() if issuer.compromise} == {"one", "two"}
+        assert by_name["below"].revoked
+        assert not by_name["other"].revoked
+        assert by_name["one"].compromise == by_name["two"].compromise
+        assert by_name["one"].compromise is not None
+        found.append((by_name["one"].compromise.revocation.reason, revision - by_name["one"].compromise.revision))
+    assert found == [(2, 0), (2, 1), (1, 0)]
 
 
 def test_issuer_needs_a_certificate(database: Database, new_issuer: Issuers) -> None:

@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.channel import CredentialFiles, ServiceChannel
+from gateway.enrolment import Enrolment, EnrolmentError, enrol
 from gateway.issuers import Issuer
 from gateway.ocsp.response import ResponseSigner
-from gateway.signers import Enrolment, EnrolmentError, Signers, enrol
+from gateway.signers import Signers
 from tests.e2e.system import System
 from tests.waiting import until
 

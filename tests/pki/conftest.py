@@ -14,7 +14,8 @@ from asn1crypto import csr as asn1_csr
 from asn1crypto import keys as asn1_keys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -49,7 +50,7 @@ def ca_key_of(kind: KeyKind) -> PrivateKey:
     return generate_key(kind)
 
 
-def spki(key: PrivateKey) -> bytes:
+def spki(key: CertificateIssuerPrivateKeyTypes) -> bytes:
     """The SubjectPublicKeyInfo of a private key."""
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -68,7 +69,7 @@ def common_name(text: str) -> x509.Name:
 def make_csr(
     subject: x509.Name | str = "test.example.com",
     sans: Sequence[x509.GeneralName] = (),
-    key: PrivateKey | None = None,
+    key: CertificateIssuerPrivateKeyTypes | None = None,
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     algorithm: hashes.HashAlgorithm | None = None,
 ) -> bytes:
@@ -80,7 +81,8 @@ def make_csr(
         builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
     for value, critical in extensions:
         builder = builder.add_extension(value, critical)
-    hashing = algorithm or (None if "Ed25519" in type(key).__name__ else hashes.SHA256())
+    hashed = isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)
+    hashing = algorithm or (hashes.SHA256() if hashed else None)
     return builder.sign(key, hashing).public_bytes(Encoding.DER)  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ from hashlib import sha1, sha256
 import pytest
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import mldsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ExtensionOID, NameOID
 
@@ -93,6 +94,16 @@ def test_issuers_with_keys_of_all_kinds(kind: KeyKind) -> None:
     assert parsed["signature_algorithm"].dump() == parsed["tbs_certificate"]["signature"].dump()
     hashing = {"p256": "sha256", "p384": "sha384", "p521": "sha512", "rsa2048": "sha256", "ed25519": None}[kind]
     assert getattr(certificate.signature_hash_algorithm, "name", None) == hashing
+
+
+@pytest.mark.parametrize("profile", ["ocsp-responder", "server"])
+def test_post_quantum_keys(authority: Authority, profile: str) -> None:
+    """A certificate for an ML-DSA key says digitalSignature, and nothing of keys that could be enciphered (R99)."""
+    key = mldsa.MLDSA65PrivateKey.generate()
+    certificate = authority.issue(make_csr("a.example", [x509.DNSName("a.example")], key), profile)
+    certificate.verify_directly_issued_by(authority.issuer.certificate)
+    assert certificate.public_key() == key.public_key()
+    assert usage_of(certificate) == {"digital_signature"}
 
 
 def test_the_issuer_is_repeated_byte_for_byte(authority: Authority) -> None:

@@ -14,7 +14,8 @@ from asn1crypto import keys as asn1_keys
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -25,6 +26,11 @@ from services.pki.names import SubjectAlternativeNames
 
 from .conftest import common_name, edited_csr, key_of, leaf_key, make_csr, rsa_spki, spki, with_key
 
+ML_DSA: dict[int, Callable[[], CertificateIssuerPrivateKeyTypes]] = {
+    44: mldsa.MLDSA44PrivateKey.generate,
+    65: mldsa.MLDSA65PrivateKey.generate,
+    87: mldsa.MLDSA87PrivateKey.generate,
+}
 _SMALL = 3 * 5 * 7 * 11 * 13 * 17 * 19 * 23 * 29 * 31
 
 
@@ -48,6 +54,15 @@ def refusal(der: bytes) -> InvalidArgument:
         read_csr(der=der)
     assert caught.value.violations[0].field == "csr_der"
     return caught.value
+
+
+@pytest.mark.parametrize("number", [44, 65, 87])
+def test_post_quantum_keys(number: int) -> None:
+    """ML-DSA is read, and its signature on the request is checked like any other (R114)."""
+    key = ML_DSA[number]()
+    der = make_csr("a.example", key=key)
+    assert read_csr(der=der).public_key_der == spki(key)
+    assert refusal(der[:-1] + bytes([der[-1] ^ 1])).reason == "CSR_SIGNATURE_INVALID"
 
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "rsa3072", "ed25519"])

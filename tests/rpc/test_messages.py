@@ -12,7 +12,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from goodstanding.ca.v1 import ca_pb2
 from goodstanding.types.v1 import types_pb2
-from services.db.records import Actor, CertificateRecord, IssuerRecord, IssuerState, RevocationRecord, StatusRecord
+from services.db.records import (
+    Actor,
+    CertificateRecord,
+    CompromiseRecord,
+    IssuerRecord,
+    IssuerState,
+    RevocationRecord,
+    StatusRecord,
+)
 from services.errors import InvalidArgument
 from services.rpc import messages, requests
 
@@ -87,6 +95,15 @@ def test_an_issuer_message_does_not_tell_where_its_key_is() -> None:
     message = messages.issuer_message(record)
     assert message.state == types_pb2.ISSUER_STATE_ACTIVE
     assert b"issuing.key" not in message.SerializeToString()
+    assert not message.HasField("compromise")
+
+
+def test_an_issuer_message_tells_of_a_compromise() -> None:
+    """With the revocation that stands for it (R51)."""
+    record = IssuerRecord(
+        1, "issuing", IssuerState.ACTIVE, b"s", b"k", (b"c",), (), None, 2, CompromiseRecord(REVOKED, NOW, 2)
+    )
+    assert messages.issuer_message(record).compromise == messages.revocation_message(REVOKED)
 
 
 def test_reasons_have_the_numbers_of_rfc_5280() -> None:

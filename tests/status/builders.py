@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from services.db.certificates import insert_certificates
 from services.db.engine import Database
-from services.db.issuers import add_issuer, set_issuer_state
+from services.db.issuers import add_issuer, follow_certificate, set_issuer_state
 from services.db.position import advance, new_history, read_position
 from services.db.records import (
     Actor,
@@ -101,6 +101,17 @@ class Registry:
     def release(self, issuer: str, *serials: bytes) -> int:
         """Release certificates that are on hold; returns the revision of the last."""
         return self._change(issuer, serials, ChangeAction.RELEASE, None)
+
+    def compromise(self, name: str, certificate: x509.Certificate) -> int:
+        """Revoke an issuer's own certificate, which it issued itself, for keyCompromise; returns the revision."""
+        serial, der = certificate.serial_number.to_bytes(1), certificate.public_bytes(serialization.Encoding.DER)
+        self.issue(name, serial, der=der)
+        change = StatusChange(self.issuers[name], serial, ChangeAction.REVOKE, RevocationRecord(NOW, 1), NOW, ACTOR)
+        with self.db.write() as conn:
+            revision = advance(conn, 1)
+            apply_changes(conn, [change], revision)
+            follow_certificate(conn, der, change, revision, compromises=True)
+        return revision
 
     def new_history(self) -> None:
         """Do what the ca service does when it starts."""

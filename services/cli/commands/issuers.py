@@ -30,7 +30,7 @@ def command(as_json: bool, connection: Connection) -> None:
     output.table(
         ("NAME", "STATE", "SUBJECT", "NOT AFTER", "SHA-256 FINGERPRINT"),
         (
-            (issuer["name"], issuer["state"], ca["subject"], ca["not_after_time"], ca["sha256_fingerprint"])
+            (issuer["name"], state(issuer), ca["subject"], ca["not_after_time"], ca["sha256_fingerprint"])
             for issuer in found
             for ca in issuer["certificates"]
         ),
@@ -43,8 +43,14 @@ def describe(issuer: types_pb2.Issuer) -> output.Json:
         "name": issuer.name,
         "state": output.ISSUER_STATE_NAMES.get(issuer.state, str(issuer.state)),
         "certificates": [describe_certificate(der) for der in issuer.certificates_der],
+        "compromise": output.describe_revocation(issuer.compromise) if issuer.HasField("compromise") else None,
         "revision": issuer.revision,
     }
+
+
+def state(issuer: output.Json) -> str:
+    """Whether it issues, for people."""
+    return f"{issuer['state']}, compromised" if issuer["compromise"] else str(issuer["state"])
 
 
 def describe_certificate(der: bytes) -> output.Json:

@@ -23,7 +23,7 @@ from services.cli.options import HostPort, HttpUrl, data_option
 from services.cli.output import note
 from services.cli.plan import Plan, default_url, is_loopback
 from services.cli.ports import claim
-from services.cli.settings import Configuration, check_database, load, readable
+from services.cli.settings import Configuration, check_database, check_delegate_limit, load, readable
 from services.cli.supervisor import Keeper, Supervisor, only_one
 from services.clock import utc_now
 from services.config import Settings
@@ -85,6 +85,7 @@ def plan(addresses: dict[str, str], public_url: str | None) -> Plan:
 def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None) -> None:
     """Check what the services need, and run them."""
     configuration = load(folder.config)
+    check_delegate_limit(configuration)
     authority = load_authority(folder, configuration.services.tls.trust_domain)
     check_database(configuration.services)
     check_files(folder, configuration.services)

@@ -85,6 +85,31 @@ def test_spellings_of_one_certificate_are_bounded() -> None:
     assert cache.by_request(b"request 0") is None
 
 
+def test_signers_do_not_push_out_each_others_answers() -> None:
+    """G4: answers are bounded for each signer alone, and only those for plain requests are found by one."""
+    cache = AnswerCache(10, 10**9)
+    entry = cache.put(status(1), 5.0, 10)
+    cache.add_ready(ready(entry, b"plain"))
+    for number in range(100):
+        cache.add_ready(Ready(Answer(b"x"), None, b"cert id %d" % number, None, 100, entry, 0, 1))
+    assert len(entry.ready) == 9
+    assert cache.by_request(b"request plain") is not None
+    cache.clear()
+    assert cache.size == 0
+
+
+def test_an_answer_that_was_superseded_takes_nothing_along() -> None:
+    """When another signer took over for the same request, its answer stays although the first one's goes."""
+    cache = AnswerCache(10, 10**9)
+    entry = cache.put(status(1), 5.0, 10)
+    cache.add_ready(ready(entry, b"a"))
+    other = Ready(Answer(b"x"), b"request a", b"cert id a", None, 100, entry, 0, 1)
+    cache.add_ready(other)
+    for number in range(8):
+        cache.add_ready(ready(entry, b"%d" % number))
+    assert cache.by_request(b"request a") is other
+
+
 def test_cycling_does_not_flush_what_is_hot() -> None:
     """Going through ten times more certificates than fit leaves those alone that are asked for again and again."""
     cache = AnswerCache(100, 10**9)

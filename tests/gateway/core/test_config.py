@@ -57,3 +57,41 @@ def test_what_is_no_address(address: str) -> None:
     """An IPv6 address needs its brackets."""
     with pytest.raises(ValueError, match="HOST:PORT"):
         split_address(address)
+
+
+def test_validity_for_each_issuer(tmp_path: Path) -> None:
+    """What an issuer has of its own counts first, then its preset, then what is for all."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        "[gateway]\nvalidity = 7200\nmax_age = 60\nclock_skew = 30\n"
+        '[gateway.issuers.a]\npreset = "short"\n[gateway.issuers.b]\nvalidity = 3600\n'
+        '[gateway.issuers.c]\npreset = "baseline"\nvalidity = 864000\nmax_age = 10\n'.replace("864000", "863999")
+    )
+    policies = load(file).gateway.validity_policies()
+    found = {name: (policies.of(name).validity, policies.of(name).max_age) for name in ("a", "b", "c", "other")}
+    assert found == {"a": (600, 10), "b": (3600, 60), "c": (863_999, 10), "other": (7200, 60)}
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('preset = "baseline"\nvalidity = 3600', "less than 8 hours"),
+        ("validity = 864000", "validity"),
+        ("validity = 120", "clock_skew \\(60 s\\) is more than a quarter of validity \\(120 s\\)"),
+        ('[gateway.issuers.a]\npreset = "baseline"\nvalidity = 60', "issuers.a: .*validity"),
+        ('never_issued = "extended-revoked"\npreset = "baseline"', "never_issued.*baseline"),
+        ('never_issued = "extended-revoked"\n[gateway.issuers.a]\npreset = "baseline"', "never_issued.*baseline"),
+        ('signed_requests = "require"', "request_trust_anchors"),
+        ('request_trust_anchors = "x.pem"', "signed_requests"),
+        ('signer_keys = ["p-256", "p-256"]', "twice"),
+        ("signer_keys = []", "signer_keys"),
+        ('signer_keys = ["dsa"]', "signer_keys"),
+    ],
+    ids=lambda value: value.replace("\n", " ").replace("[", "(").replace("]", ")") if isinstance(value, str) else "",
+)
+def test_settings_that_contradict_each_other(tmp_path: Path, table: str, told: str) -> None:
+    """The start is refused, and the settings are named."""
+    file = tmp_path / "config.toml"
+    file.write_text(f"[gateway]\n{table}\n")
+    with pytest.raises(ConfigError, match=told):
+        load(file)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import grpc
@@ -15,11 +14,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from grpc import aio
+from structlog.testing import capture_logs
 
 from gateway.channel import ServiceChannel
-from gateway.signers import Enrolment, Signers
+from gateway.enrolment import Enrolment
+from gateway.issuers import Issuer
+from gateway.ocsp.response import ResponseSigner
+from gateway.signer_keys import SignerKey
+from gateway.signers import Signers
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
-from tests.gateway.core.world import authority, issuer_of
+from tests.gateway.core.files import BEGIN, DAY, Authority
+from tests.gateway.core.world import NOW, authority, delegate, issuer_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,10 +36,14 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     def __init__(self) -> None:
         self.ca, self.ca_key = authority("issuing")
         self.given: dict[str, bytes] = {}
+        self.asked: list[str] = []
         self.lost = 0
         self.useless = 0
+        self.begin = datetime(2020, 1, 1, tzinfo=UTC)
+        self.end = datetime(2099, 1, 1, tzinfo=UTC)
 
     async def IssueCertificate(self, request: ca_pb2.IssueCertificateRequest, context: Any) -> Any:  # noqa: N802
+        self.asked.append(request.issuer)
         if request.request_id not in self.given:
             self.given[request.request_id] = self._certify(request.csr_der)
         if self.lost:
@@ -44,13 +54,14 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
         return reply
 
     def _certify(self, csr_der: bytes) -> bytes:
+        csr = x509.load_der_x509_csr(csr_der)
+        assert csr.is_signature_valid
         key = self.ca_key
         if self.useless:
             self.useless -= 1
             key = ec.generate_private_key(ec.SECP256R1())
-        begin = self.ca.not_valid_before_utc
         certificate = x509.CertificateBuilder(
-            self.ca.subject, x509.Name([]), x509.load_der_x509_csr(csr_der).public_key(), 7, begin, begin.replace(2099)
+            self.ca.subject, x509.Name([]), csr.public_key(), 7, self.begin, self.end
         ).sign(key, hashes.SHA256())
         return certificate.public_bytes(Encoding.DER)
 
@@ -88,16 +99,21 @@ class World:
     def __init__(self, service: CaService, port: int) -> None:
         self.service = service
         self.channel = Channel(port)
-        self.signers = Signers(time.time)
-        self.enrolment = Enrolment(self.signers, cast("ServiceChannel", self.channel))
+        self.now = float(NOW)
+        self.signers = Signers(lambda: self.now)
+        self.enrolment = self.begin()
 
-    async def enrolled(self) -> None:
-        """Begin, and wait for the signer."""
-        self.enrolment.follow([issuer_of("issuing", self.service.ca)])
-        deadline = time.monotonic() + 10
-        while not self.signers.ready_for("issuing"):
-            assert time.monotonic() < deadline, "no signer"
-            await asyncio.sleep(0.01)
+    def begin(self, *kinds: SignerKey) -> Enrolment:
+        """An enrolment that follows nothing yet."""
+        channel = cast("ServiceChannel", self.channel)
+        kinds = kinds or (SignerKey.P256,)
+        self.enrolment = Enrolment(self.signers, channel, kinds=kinds, wall_clock=lambda: self.now)
+        return self.enrolment
+
+    async def enrolled(self, *others: Issuer) -> None:
+        """Follow the issuer and others; wait until the issuer's signers have been asked for."""
+        self.enrolment.follow([*others, issuer_of("issuing", self.service.ca)])
+        await until(lambda: self.signers.ready_for("issuing") and self.enrolment.settled("issuing"))
 
 
 @pytest_asyncio.fixture
@@ -145,3 +161,76 @@ async def test_a_name_that_means_another_key_gets_another_signer(world: World) -
     assert world.signers.current("issuing") is not first
     world.enrolment.follow([])
     assert world.signers.current("issuing") is None
+
+
+async def test_a_signer_of_each_kind(world: World) -> None:
+    """R42, R63: every kind of key is certified, and each has its place; the first signs by default."""
+    kinds = (SignerKey.RSA2048, SignerKey.P384, SignerKey.P521, SignerKey.ED25519, SignerKey.ML_DSA_44)
+    await world.enrolment.close()
+    world.begin(*kinds)
+    await world.enrolled()
+    signers = [world.signers.current("issuing", slot) for slot in range(len(kinds))]
+    keys = [signer.certificate.public_key() for signer in signers if signer is not None]
+    assert [type(key) for key in keys] == [type(kind.generate().public_key()) for kind in kinds]
+    assert world.signers.default("issuing") is signers[0]
+
+
+async def test_each_kind_is_renewed_on_its_own(world: World) -> None:
+    """G5: at half life of one the others stay as they are."""
+    ca, ca_key = world.service.ca, world.service.ca_key
+    young = delegate(ca, ca_key, NOW - 100, NOW + 86400)
+    old = delegate(ca, ca_key, NOW - 86400, NOW + 100, SignerKey.ED25519)
+    world.signers.install("issuing", young, 0)
+    world.signers.install("issuing", old, 1)
+    await world.enrolment.close()
+    world.begin(SignerKey.P256, SignerKey.ED25519)
+    world.enrolment.follow([issuer_of("issuing", ca)])
+    await until(lambda: world.signers.current("issuing", 1) is not old)
+    assert world.signers.default("issuing") is world.signers.current("issuing", 0) is young
+    assert world.service.asked == ["issuing"]
+
+
+async def test_one_kind_that_fails_does_not_keep_the_others_back(world: World) -> None:
+    """A gateway is ready when each kind was asked for, be it in vain: the default can sign for all."""
+    world.service.useless = 1
+    await world.enrolment.close()
+    world.begin(SignerKey.P256, SignerKey.P384)
+    await world.enrolled()
+    assert world.enrolment.settled("issuing")
+
+
+async def test_nothing_is_asked_for_an_issuer_that_has_expired(world: World) -> None:
+    """Nobody could be certified by it, and nobody is told so again and again."""
+    expired = Authority("expired")
+    expired.certificate = expired.certify_itself(end=BEGIN)
+    with capture_logs() as logs:
+        await world.enrolled(issuer_of("expired", expired.certificate))
+    assert world.service.asked == ["issuing"]
+    assert [entry["event"] for entry in logs] == ["responder enrolled"]
+
+
+async def test_nothing_is_renewed_beyond_the_end_of_the_issuer(world: World) -> None:
+    """A signer that lasts as long as its issuer is the last: another would not last any longer."""
+    ending = Authority("ending")
+    ending.certificate = ending.certify_itself(end=BEGIN + DAY)
+    key = SignerKey.P256.generate()
+    certificate = ending.certify(key, end=BEGIN + DAY)
+    world.signers.install("ending", ResponseSigner(key, certificate))
+    world.now += 0.9 * DAY.total_seconds()
+    await world.enrolled(issuer_of("ending", ending.certificate))
+    assert world.service.asked == ["issuing"]
+    assert world.signers.ready_for("ending")
+
+
+async def test_a_certificate_that_is_not_valid_yet_waits(world: World) -> None:
+    """R68: where the clock of the CA is ahead, the old signer goes on until clients would take the new one."""
+    old = delegate(world.service.ca, world.service.ca_key, NOW - 86400, NOW + 600)
+    world.signers.install("issuing", old)
+    world.service.begin = datetime.fromtimestamp(NOW + 60, UTC)
+    with capture_logs() as logs:
+        world.enrolment.follow([issuer_of("issuing", world.service.ca)])
+        await until(lambda: bool(logs))
+    assert logs[0]["event"] == "the clock of the CA service is ahead"
+    assert world.signers.default("issuing") is old
+    world.now += 60
+    await until(lambda: world.signers.default("issuing") is not old)

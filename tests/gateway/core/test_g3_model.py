@@ -1,8 +1,9 @@
 """G3 against orders of events that gRPC allows: dice play the network, the database and the askers.
 
 The real Knowledge, Evidence and AnswerCache face a modelled status service. Calls overtake each other and take as long
-as they like; the messages of a stream keep their order; streams break with messages on the way; histories change. After
-each step whatever could be written as `good` is: that is wrong from τ after its revocation was acknowledged.
+as they like; the messages of a stream keep their order; streams break with messages on the way; histories change; the
+issuer is compromised, which one message about it tells of all its certificates. After each step whatever could be
+written as `good` is: that is wrong from τ after its revocation was acknowledged.
 
 A failure prints the steps that lead to it. Plain seeded dice rather than a hypothesis state machine: they make ten
 times as many steps in the same time, and the broken rules below show that it takes those.
@@ -14,7 +15,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -28,6 +29,8 @@ TAU = 1.0
 KEYS = [CertificateKey("issuing", bytes([serial])) for serial in (1, 2)]
 UNKNOWN = CertificateKey("issuing", b"\x09")
 OTHERS = [CertificateKey("issuing", bytes([serial])) for serial in range(100, 110)]
+THE_ISSUER = CertificateKey("issuing", b"")
+"""Stands for the issuer itself among the changes."""
 ISSUER = Issuer("issuing", True, b"", b"\x30\x08\x30\x02\x06\x00\x03\x02\x00\x01", (), 1)
 
 
@@ -42,6 +45,12 @@ class Database:
     touched: dict[CertificateKey, int] = field(default_factory=dict)
     """The revision of the latest change."""
     changes: list[tuple[CertificateKey, int]] = field(default_factory=list)
+    compromised: bool = False
+
+    def compromise(self) -> None:
+        self.revision += 1
+        self.changes.append((THE_ISSUER, self.revision))
+        self.compromised = True
 
     def change(self, key: CertificateKey, *, revoke: bool) -> None:
         self.revision += 1
@@ -55,7 +64,7 @@ class Database:
     def status(self, key: CertificateKey) -> Status:
         if key == UNKNOWN:
             return Status(key, False, None, 0, 0, 0)
-        revocation = Revocation(1, 1) if key in self.revoked else None
+        revocation = Revocation(1, 1) if key in self.revoked or self.compromised else None
         return Status(key, True, revocation, 1, 2, self.touched.get(key, 1))
 
 
@@ -152,8 +161,14 @@ class World:
         self.database.change(key, revoke=revoke)
         if revoke:
             self.acknowledged.setdefault(key, self.now)
-        else:
+        elif not self.database.compromised:
             self.acknowledged.pop(key, None)
+
+    def compromise(self) -> None:
+        """The revocation of the CA certificate is acknowledged, and with it that of all that it issued."""
+        self.database.compromise()
+        for key in KEYS:
+            self.acknowledged.setdefault(key, self.now)
 
     def change_others(self, count: int) -> None:
         """More than the gateway remembers."""
@@ -247,8 +262,9 @@ class World:
             cut = len(latest) // 2
             for part, through in ((latest[:cut], latest[cut][1] - 1), (latest[cut:], database.revision)):
                 if part:
-                    issuers = [ISSUER] if through % 5 == 0 else []
-                    stream.messages.append(("changes", part, issuers, max(through, part[-1][1])))
+                    certificates = [(key, revision) for key, revision in part if key != THE_ISSUER]
+                    issuers = [replace(ISSUER, revision=revision) for key, revision in part if key == THE_ISSUER]
+                    stream.messages.append(("changes", certificates, issuers, max(through, part[-1][1])))
         stream.told = database.revision
         if pongs and stream.pings:
             stream.messages.append(("pong", stream.pings[-1], database.revision))
@@ -302,6 +318,7 @@ WEIGHED: list[tuple[int, tuple[Any, ...]]] = [
     (2, ("pass_time", [0.2, 0.6, 1.0])),
     (3, ("change", KEYS, [True, True, True, False])),
     (1, ("change_others", [1, 4])),
+    (1, ("compromise",)),
     (1, ("begin_history",)),
     (3, ("ask", [*KEYS, *KEYS, UNKNOWN])),
     (2, ("read", [0, 1])),
@@ -368,6 +385,14 @@ def changes_are_ignored(self: AnswerCache, key: CertificateKey, revision: int) -
     """A rule broken: an entry survives a change."""
 
 
+def issuers_do_not_bar_look_ups(self: Evidence, name: str, revision: int) -> None:
+    """A rule broken: what was read before an issuer changed joins after it."""
+
+
+def entries_survive_their_issuer(self: AnswerCache, issuer: str) -> None:
+    """A rule broken: an entry survives a change of its issuer."""
+
+
 def resets_keep_the_cache(self: AnswerCache) -> None:
     """A rule broken: what another history said is kept."""
 
@@ -387,6 +412,8 @@ def test_no_order_of_events_leads_to_good_after_the_bound() -> None:
         (AnswerCache, "drop", dropped_entries_stay_covered),
         (AnswerCache, "changed", changes_are_ignored),
         (AnswerCache, "clear", resets_keep_the_cache),
+        (Evidence, "issuer_changed", issuers_do_not_bar_look_ups),
+        (AnswerCache, "drop_issuer", entries_survive_their_issuer),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

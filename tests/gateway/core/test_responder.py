@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 
 from gateway.answers import Revocation
 from gateway.ocsp.request import parse_request
-from gateway.ocsp.response import OcspStatus, error_response
+from gateway.ocsp.response import OcspStatus, ResponseSigner, error_response
+from tests.gateway.core.files import BEGIN, DAY, Authority
 from tests.gateway.core.world import NOW, World, authority, delegate, issuer_of
 
 pytestmark = pytest.mark.asyncio
@@ -216,6 +217,12 @@ async def test_foreign_and_mixed_issuers_are_unauthorized(world: World) -> None:
         assert answer.body == error_response(OcspStatus.UNAUTHORIZED)
 
 
+async def test_before_any_issuer_is_known(world: World) -> None:
+    """R70: until the status service has told of issuers, nobody knows who is ours: tryLater."""
+    world.knowledge.issuers.replace([])
+    assert (await world.responder.answer(world.request(1))).body == error_response(OcspStatus.TRY_LATER)
+
+
 async def test_an_issuer_without_signer(world: World) -> None:
     """For an offline issuer nobody can sign: unauthorized. For an active one a signer is on its way: tryLater."""
     world.watch()
@@ -235,6 +242,29 @@ async def test_an_expired_signer_signs_nothing(world: World) -> None:
     world.proof()
     assert world.responder.cached(world.request(0x10)) is None
     assert (await world.responder.answer(world.request(0x10))).body == error_response(OcspStatus.TRY_LATER)
+
+
+async def test_an_issuer_that_has_expired(world: World) -> None:
+    """R46: nobody can sign for it any more, and asking again would not help."""
+    ca = Authority("expired")
+    ca.certificate = ca.certify_itself(end=datetime.fromtimestamp(NOW + 100, UTC))
+    world.knowledge.issuers.update([issuer_of("expired", ca.certificate)])
+    request = world.request(1, ca=ca.certificate)
+    assert (await world.responder.answer(request)).body == error_response(OcspStatus.TRY_LATER)
+    world.clocks.pass_time(100)
+    assert (await world.responder.answer(request)).body == error_response(OcspStatus.UNAUTHORIZED)
+
+
+async def test_a_signer_of_an_issuer_that_is_offline_ends(world: World) -> None:
+    """R68: another one may be put into its place, so that asking again later does help."""
+    ca = Authority("offline")
+    world.knowledge.issuers.update([issuer_of("offline", ca.certificate, active=False)])
+    request = world.request(1, ca=ca.certificate)
+    assert (await world.responder.answer(request)).body == error_response(OcspStatus.UNAUTHORIZED)
+    world.signers.install("offline", ResponseSigner(ca.key, ca.certificate, direct=True, not_after=BEGIN + DAY))
+    assert read((await world.responder.answer(request)).body).certificate_status is UNKNOWN
+    world.clocks.pass_time(86400)
+    assert (await world.responder.answer(request)).body == error_response(OcspStatus.TRY_LATER)
 
 
 async def test_an_answer_never_outlives_its_signer(world: World) -> None:
@@ -311,7 +341,7 @@ async def test_a_bug_is_an_internal_error(world: World, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(world.signers, "current", broken)
+    monkeypatch.setattr(world.signers, "choose", broken)
     answer = await world.responder.answer(world.request(0x10))
     assert answer.body == error_response(OcspStatus.INTERNAL_ERROR)
 

@@ -21,8 +21,9 @@ from gateway.knowledge import Knowledge, LookedUp, StatusUnavailable
 from gateway.ocsp.response import ResponseSigner
 from gateway.policy import AnswerPolicy
 from gateway.responder import Responder
+from gateway.signer_keys import SignerKey
 from gateway.signers import Signers
-from gateway.validity import ValidityPolicy
+from gateway.validity import ValidityPolicies, ValidityPolicy
 
 NOW = 1_800_000_000
 
@@ -104,10 +105,14 @@ def authority(name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
 
 
 def delegate(
-    ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, begin: int = NOW - 86400, end: int = NOW + 2 * 86400
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    begin: int = NOW - 86400,
+    end: int = NOW + 2 * 86400,
+    kind: SignerKey = SignerKey.P256,
 ) -> ResponseSigner:
     """A responder certificate of `ca`, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = kind.generate()
     certificate = (
         x509.CertificateBuilder(
             ca.subject,
@@ -144,7 +149,7 @@ class World:
         cache = AnswerCache(1000, 10_000_000)
         self.knowledge = Knowledge(cache, self.service.look_up, self.clocks.boot_time, 1.0)
         self.signers = Signers(self.clocks.wall_time)
-        validity = ValidityPolicy(12 * 3600, 60)
+        validity = ValidityPolicies(ValidityPolicy(12 * 3600, 60), {})
         self.ca, self.ca_key = authority("issuing")
         self.knowledge.issuers.update([issuer_of("issuing", self.ca)])
         self.signers.install("issuing", delegate(self.ca, self.ca_key))
@@ -154,7 +159,6 @@ class World:
             validity,
             self.clocks.wall_time,
             policy=policy,
-            max_age=300,
             max_requests=100,
             max_pending=100,
         )
@@ -186,6 +190,7 @@ class World:
         nonce: bytes | None = None,
         algorithm: hashes.HashAlgorithm | None = None,
         ca: x509.Certificate | None = None,
+        preferred: bytes | None = None,
     ) -> bytes:
         issuer = ca or self.ca
         key = issuer.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -195,6 +200,9 @@ class World:
         )
         if nonce is not None:
             builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
+        if preferred is not None:
+            oid = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.1.8")
+            builder = builder.add_extension(x509.UnrecognizedExtension(oid, preferred), critical=False)
         return builder.build().public_bytes(Encoding.DER)
 
 

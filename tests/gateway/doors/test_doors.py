@@ -134,7 +134,7 @@ def test_any_body_gets_an_ocsp_answer(gateway: Gateway, data: st.DataObject) -> 
     """Any octets at all, by POST and by GET: 200 with an OCSP error, never a 5xx, never a hang (R22, R25)."""
     with gateway.client() as client:
         for _ in range(10):
-            body = data.draw(st.binary(max_size=300) | mutations(FOREIGN))
+            body = data.draw(st.binary(max_size=300) | mutations(FOREIGN).filter(lambda body: body != FOREIGN))
             client.send(post(body))
             check(client, (200,))
             client.send(b"GET /%b HTTP/1.1\r\n\r\n" % quote(base64.b64encode(body), safe="").encode())

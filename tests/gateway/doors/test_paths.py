@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import tomllib
-from collections.abc import Iterator
-from itertools import count
-from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -15,49 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.paths import MALFORMED, OcspPaths, decode
+from tests.conformance.paths import CASES, PathCase, awkward, spell
 from tests.gateway.doors.harness import Gateway, cacheable, ocsp_request
 
-CASES = tomllib.loads((Path(__file__).parent / "path_cases.toml").read_text())["case"]
 MALFORMED_REQUEST = bytes.fromhex("30030a0101")
+REQUEST = awkward(lambda octets: ocsp_request(int.from_bytes(b"\x01" + octets)))
 
 
-def awkward_requests() -> Iterator[bytes]:
-    """Requests whose base64 holds `//`, or `+`, with and without padding."""
-    for serial in count(1 << 120):
-        text = base64.b64encode(ocsp_request(serial)).decode()
-        if "//" in text and "+" in text and text.endswith("="):
-            yield ocsp_request(serial)
-            return
-
-
-REQUEST = next(awkward_requests())
-
-
-def spell(template: str, der: bytes) -> str:
-    """Fill in a path of the data file."""
-    b64 = base64.b64encode(der).decode()
-    escaped = quote(b64, safe="")
-    return template.format(
-        b64=b64,
-        ESC=escaped,
-        esc=escaped.replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d"),
-        SLASH=b64.replace("/", "%2F"),
-        PLUS=b64.replace("+", "%20"),
-        URL=base64.urlsafe_b64encode(der).decode(),
-        BARE=b64.rstrip("="),
-    )
-
-
-@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+@pytest.mark.parametrize("prefix", ["", "/ocsp", "/pki"], ids=["root", "ocsp", "public URL"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_spelling(gateway: Gateway, case: dict[str, str], method: str) -> None:
+def test_spelling(gateway: Gateway, case: PathCase, prefix: str, method: str) -> None:
     """The path is read as the table says, by GET and by HEAD, and nothing is redirected."""
     answer = cacheable(b"the answer to an awkward request")
     gateway.responder.ready[REQUEST] = answer
     with gateway.client() as client:
-        client.send(f"{method} {spell(case['path'], REQUEST)} HTTP/1.1\r\nHost: ocsp.test\r\n\r\n".encode("latin-1"))
+        client.send(f"{method} {case.target(REQUEST, prefix)} HTTP/1.1\r\nHost: ocsp.test\r\n\r\n".encode("latin-1"))
         response = client.response(bodiless=method == "HEAD")
-    expected = {"request": answer.body, "malformed": MALFORMED_REQUEST, "none": None}[case["expect"]]
+    expected = {"request": answer.body, "malformed": MALFORMED_REQUEST, "none": None}[case.expect]
     if expected is None:
         assert response.status == 404
         return
@@ -65,6 +36,13 @@ def test_spelling(gateway: Gateway, case: dict[str, str], method: str) -> None:
     assert response.headers["content-type"] == "application/ocsp-response"  # R14
     assert response.headers["content-length"] == str(len(expected))
     assert response.body == (expected if method == "GET" else b"")
+
+
+@pytest.mark.parametrize("path", ["/ocsp", "/pki"])
+def test_a_prefix_without_anything_behind_it(gateway: Gateway, path: str) -> None:
+    """A GET of the prefix itself asks nothing: an OCSP error, unredirected (R8, R9)."""
+    with gateway.client() as client:
+        assert client.get(path).body == MALFORMED_REQUEST
 
 
 @pytest.mark.parametrize("path", ["/", "/ocsp", "/ocsp/", "//", "/pki", "/pki/"])
@@ -136,4 +114,6 @@ def test_prefixes(prefixes: tuple[str, ...], path: str, carries: bytes | None) -
 def test_spellings_are_the_same_text() -> None:
     """The variants of the data file decode to one base64 text, so that they differ in spelling only."""
     b64 = base64.b64encode(REQUEST).decode()
-    assert {unquote(spell(t, REQUEST)) for t in ("{ESC}", "{esc}", "{SLASH}", "{b64}")} == {b64}
+    assert {
+        unquote(spell(t, REQUEST)) for t in ("{ESC}", "{esc}", "{MIXED}", "{ALL}", "{HALF}", "{SLASH}", "{b64}")
+    } == {b64}

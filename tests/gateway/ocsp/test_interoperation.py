@@ -62,6 +62,20 @@ def test_openssl_asks_and_verifies(
     assert "WARNING" not in printed
 
 
+# R64, R67
+def test_openssl_verifies_what_the_ca_signs_itself(folder: Path, authority: Any) -> None:
+    """Direct signing: nothing is enclosed, and OpenSSL finds the signer in the issuer that it was given."""
+    openssl(folder, "-reqout", "request.der")
+    asked = parse_request((folder / "request.der").read_bytes())
+    single = SingleResponse(asked.cert_ids[0].der, "good", authority.now, authority.now + timedelta(hours=12))
+    signer = ResponseSigner(authority.key, authority.certificate, direct=True)
+    (folder / "response.der").write_bytes(signer.sign([single], authority.now, asked.nonce))
+    printed = openssl(folder, "-reqin", "request.der", "-no_nonce", "-respin", "response.der", "-resp_text")
+    assert "Response verify OK" in printed
+    assert "leaf.pem: good" in printed
+    assert "BEGIN CERTIFICATE" not in printed
+
+
 # R24, R26
 @pytest.mark.parametrize("digest", ["sha1", "sha256", "sha384", "sha512"])
 def test_signed_request_of_openssl_is_understood(folder: Path, authority: Any, digest: str) -> None:

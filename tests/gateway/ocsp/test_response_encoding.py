@@ -2,130 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from asn1crypto import core, ocsp
-from asn1crypto import x509 as asn1_x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from asn1crypto import ocsp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gateway.ocsp.der import check_der
-from gateway.ocsp.response import ResponseSigner, Revoked, SingleResponse, encode_extension
-
-# R63: the octets of the AlgorithmIdentifier; parameters NULL for RSA, absent for all others.
-ALGORITHMS = {
-    "rsa2048": "300d06092a864886f70d01010b0500",
-    "p256": "300a06082a8648ce3d040302",
-    "p384": "300a06082a8648ce3d040303",
-    "p521": "300a06082a8648ce3d040304",
-    "ed25519": "300506032b6570",
-    "mldsa44": "300b0609608648016503040311",
-    "mldsa65": "300b0609608648016503040312",
-    "mldsa87": "300b0609608648016503040313",
-}
-NONCE = b"\x04\x20" + bytes(range(32))
-CUTOFF = core.GeneralizedTime(datetime(2020, 1, 1, tzinfo=UTC))
-ARCHIVE_CUTOFF = encode_extension("1.3.6.1.5.5.7.48.1.6", CUTOFF.dump())
-EXTENDED_REVOKE = encode_extension("1.3.6.1.5.5.7.48.1.9", b"\x05\x00", critical=True)
-
-
-class AnyAlgorithm(core.Sequence):  # type: ignore[misc]
-    """AlgorithmIdentifier; asn1crypto's own does not know ML-DSA."""
-
-    _fields: ClassVar = [("algorithm", core.ObjectIdentifier), ("parameters", core.Any, {"optional": True})]
-
-
-class PublicKey(core.Sequence):  # type: ignore[misc]
-    """SubjectPublicKeyInfo."""
-
-    _fields: ClassVar = [("algorithm", AnyAlgorithm), ("bits", core.OctetBitString)]
-
-
-class BasicResponse(core.Sequence):  # type: ignore[misc]
-    """BasicOCSPResponse."""
-
-    _fields: ClassVar = [
-        ("tbs", ocsp.ResponseData),
-        ("algorithm", AnyAlgorithm),
-        ("signature", core.OctetBitString),
-        ("certs", ocsp.Certificates, {"explicit": 0}),
-    ]
-
-
-class ResponseBytes(core.Sequence):  # type: ignore[misc]
-    """ResponseBytes."""
-
-    _fields: ClassVar = [("type", ocsp.ResponseType), ("response", core.OctetString)]
-
-
-class Response(core.Sequence):  # type: ignore[misc]
-    """OCSPResponse."""
-
-    _fields: ClassVar = [("status", ocsp.OCSPResponseStatus), ("bytes", ResponseBytes, {"explicit": 0})]
-
-
-def cert_id(serial: int, algorithm: str = "sha1") -> ocsp.CertId:
-    """A CertID."""
-    size = {"sha1": 20, "sha256": 32}[algorithm]
-    hashed = {"issuer_name_hash": b"n" * size, "issuer_key_hash": b"k" * size}
-    return ocsp.CertId({"hash_algorithm": {"algorithm": algorithm}, "serial_number": serial, **hashed})
-
-
-def expected_single(single: SingleResponse) -> ocsp.SingleResponse:
-    """The same SingleResponse, of asn1crypto."""
-    if isinstance(single.status, Revoked):
-        # R47: unspecified(0) is left out.
-        reason = {"revocation_reason": ocsp.CRLReason(single.status.reason)} if single.status.reason else {}
-        status = ocsp.CertStatus("revoked", {"revocation_time": single.status.revocation_time, **reason})
-    else:
-        status = ocsp.CertStatus(single.status, core.Null())
-    values = {
-        "cert_id": ocsp.CertId.load(single.cert_id_der),
-        "cert_status": status,
-        "this_update": single.this_update,
-        "next_update": single.next_update,
-    }
-    if single.extensions:
-        values["single_extensions"] = [{"extn_id": "archive_cutoff", "extn_value": CUTOFF}]
-    return ocsp.SingleResponse(values)
-
-
-def expected_data(
-    signer: ResponseSigner, singles: list[SingleResponse], now: datetime, *, nonce: bool, extended: bool
-) -> ocsp.ResponseData:
-    """The same ResponseData, of asn1crypto."""
-    # R55: SHA-1 over the BIT STRING's content without the octet that counts unused bits.
-    spki = signer.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    key_hash = hashlib.sha1(PublicKey.load(spki)["bits"].native).digest()
-    values = {
-        "responder_id": ocsp.ResponderId("by_key", core.OctetString(key_hash)),
-        "produced_at": now,
-        "responses": [expected_single(single) for single in singles],
-    }
-    extensions: list[dict[str, Any]] = []
-    if nonce:
-        extensions.append({"extn_id": "nonce", "extn_value": NONCE[2:]})
-    if extended:
-        extensions.append({"extn_id": "extended_revoke", "critical": True, "extn_value": core.Null()})
-    if extensions:
-        values["response_extensions"] = extensions
-    return ocsp.ResponseData(values)
-
-
-def verify(public_key: Any, signature: bytes, data: bytes) -> None:
-    """Raise InvalidSignature unless the signature is good."""
-    if isinstance(public_key, rsa.RSAPublicKey):
-        public_key.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
-    elif isinstance(public_key, ec.EllipticCurvePublicKey):
-        digest = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[public_key.key_size]
-        public_key.verify(signature, data, ec.ECDSA(digest))
-    else:
-        public_key.verify(signature, data)
+from gateway.ocsp.der import check_der, tlv
+from gateway.ocsp.response import OcspStatus, ResponseSigner, Revoked, SingleResponse, error_response
+from tests.gateway.ocsp.encoder import (
+    ALGORITHMS,
+    ARCHIVE_CUTOFF,
+    EXTENDED_REVOKE,
+    NONCE,
+    Response,
+    cert_id,
+    expected_data,
+    expected_response,
+    signature_in,
+    verify,
+)
 
 
 # R54, R63, R67
@@ -141,20 +40,11 @@ def test_whole_responses_are_equal(
     single = SingleResponse(cert_id(7).dump(), value, now, now + timedelta(hours=12))
     body = signer.sign([single], now, NONCE if nonce else None)
 
-    signature = BasicResponse.load(Response.load(body)["bytes"]["response"].native)["signature"].native
-    data = expected_data(signer, [single], now, nonce=nonce, extended=False)
-    basic = BasicResponse(
-        {
-            "tbs": data,
-            "algorithm": AnyAlgorithm.load(bytes.fromhex(ALGORITHMS[kind])),
-            "signature": signature,
-            "certs": [asn1_x509.Certificate.load(signer.certificate.public_bytes(Encoding.DER))],
-        }
-    )
-    response = {"type": "basic_ocsp_response", "response": basic.dump()}
-    assert body == Response({"status": "successful", "bytes": response}).dump()
+    signature = signature_in(body)
+    data = expected_data(signer.certificate, [single], now, nonce=NONCE[2:] if nonce else None, extended=False)
+    assert body == expected_response(data, kind, signature, signer.certificate)
     check_der(body)
-    check_der(basic.dump())
+    check_der(Response.load(body)["bytes"]["response"].native)
     verify(signer.certificate.public_key(), signature, data.dump())
 
 
@@ -177,7 +67,10 @@ def test_response_data_are_equal(
     data = signers["p256"].response_data(
         singles, now, NONCE if nonce else None, extensions=[EXTENDED_REVOKE] if extended else ()
     )
-    assert data == expected_data(signers["p256"], singles, now, nonce=nonce, extended=extended).dump()
+    certificate = signers["p256"].certificate
+    assert (
+        data == expected_data(certificate, singles, now, nonce=NONCE[2:] if nonce else None, extended=extended).dump()
+    )
 
 
 def test_many_answers_are_equal(signers: Mapping[str, ResponseSigner], authority: Any) -> None:
@@ -186,4 +79,67 @@ def test_many_answers_are_equal(signers: Mapping[str, ResponseSigner], authority
     singles = [SingleResponse(cert_id(n).dump(), "good", now, now + timedelta(hours=1)) for n in range(1, 700)]
     data = signers["p256"].response_data(singles, now)
     assert len(data) > 1 << 16
-    assert data == expected_data(signers["p256"], singles, now, nonce=False, extended=False).dump()
+    assert data == expected_data(signers["p256"].certificate, singles, now, nonce=None, extended=False).dump()
+
+
+HASHES = ("sha1", "sha256", "sha384", "sha512")
+REASONS = (None, 0, 1, 2, 3, 4, 5, 6, 9, 10)
+statuses = st.sampled_from(["good", "unknown", *REASONS])
+
+
+def durations(days: int) -> st.SearchStrategy[timedelta]:
+    """Whole seconds, at most so many days."""
+    return st.integers(0, days * 86_400).map(lambda seconds: timedelta(seconds=seconds))
+
+
+@st.composite
+def any_single(draw: st.DrawFn, now: datetime) -> SingleResponse:
+    """Any SingleResponse that may be in an answer of this moment."""
+    status: Any = draw(statuses)
+    if status not in ("good", "unknown"):
+        status = Revoked(now - draw(durations(40_000)), status)
+    asked = cert_id(draw(st.integers(1, (1 << 160) - 1)), draw(st.sampled_from(HASHES))).dump()
+    until = now + draw(durations(2))
+    return SingleResponse(
+        asked, status, now - draw(durations(40_000)), until, draw(st.sampled_from([(), (ARCHIVE_CUTOFF,)]))
+    )
+
+
+# R47, R54, R55, R58, R63, R67
+@pytest.mark.parametrize("kind", ALGORITHMS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), by_name=st.booleans(), direct=st.booleans(), extended=st.booleans())
+def test_any_response_is_equal(
+    signers: Mapping[str, ResponseSigner],
+    keys: Mapping[str, Any],
+    authority: Any,
+    kind: str,
+    data: st.DataObject,
+    by_name: bool,
+    direct: bool,
+    extended: bool,
+) -> None:
+    """For each key: any statuses, times, hashes, nonce and extensions, named either way, enclosed or not."""
+    responder = signers[kind].certificate
+    now = authority.now.replace(microsecond=0)
+    singles = data.draw(st.lists(any_single(now), min_size=1, max_size=4))
+    nonce = data.draw(st.none() | st.binary(min_size=1, max_size=128))
+    body = ResponseSigner(keys[kind], responder, by_name=by_name, direct=direct).sign(
+        singles,
+        now,
+        None if nonce is None else tlv(0x04, nonce),
+        extensions=[EXTENDED_REVOKE] if extended else (),
+    )
+    expected = expected_data(responder, singles, now, nonce=nonce, extended=extended, by_name=by_name)
+    signature = signature_in(body)
+    assert body == expected_response(expected, kind, signature, None if direct else responder)
+    check_der(body)
+    verify(responder.public_key(), signature, expected.dump())
+
+
+# R53
+@pytest.mark.parametrize("status", [status for status in OcspStatus if status is not OcspStatus.SUCCESSFUL])
+def test_errors_are_equal(status: OcspStatus) -> None:
+    """Every error is what asn1crypto writes for its number."""
+    named = ocsp.OCSPResponseStatus(int(status))
+    assert error_response(status) == ocsp.OCSPResponse({"response_status": named}).dump()

@@ -194,7 +194,7 @@ class RevokeCertificateRequest(_message.Message):
     certificate_pem: _builtins.str
     """By itself, in PEM."""
     reason: _types_pb2.RevocationReason.ValueType
-    """Optional. Why. REMOVE_FROM_CRL releases a hold."""
+    """Optional, except for a CA certificate. Why. REMOVE_FROM_CRL releases a hold."""
     request_id: _builtins.str
     """Optional. Makes retries safe, as in IssueCertificateRequest."""
     validate_only: _builtins.bool

@@ -45,9 +45,10 @@ class CertificateAuthorityServiceStub:
     key and is checked first. Extensions that it asks for are never copied.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
-    when the issuer does not issue, or no issuer was named and not exactly one fits; PERMISSION_DENIED for a profile
-    that the role does not allow; ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED
-    when a responder already holds as many live certificates as it may.
+    when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
+    issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
+    ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
+    many live certificates as it may.
     """
     RevokeCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.RevokeCertificateRequest, _ca_pb2.RevokeCertificateResponse]
     """Revokes a certificate, puts it on hold, or releases it from hold (reason REMOVE_FROM_CRL). The change is durable,
@@ -56,6 +57,9 @@ class CertificateAuthorityServiceStub:
     Roles: admin, revoker.
     The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
     raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+    A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
+    every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
+    another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for a certificate that was never issued here, or an
     unknown issuer; FAILED_PRECONDITION when it is revoked for another reason, not on hold, or when the given
@@ -90,9 +94,10 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     key and is checked first. Extensions that it asks for are never copied.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
-    when the issuer does not issue, or no issuer was named and not exactly one fits; PERMISSION_DENIED for a profile
-    that the role does not allow; ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED
-    when a responder already holds as many live certificates as it may.
+    when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
+    issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
+    ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
+    many live certificates as it may.
     """
     RevokeCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.RevokeCertificateRequest, _ca_pb2.RevokeCertificateResponse]  # type: ignore[assignment]
     """Revokes a certificate, puts it on hold, or releases it from hold (reason REMOVE_FROM_CRL). The change is durable,
@@ -101,6 +106,9 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     Roles: admin, revoker.
     The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
     raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+    A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
+    every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
+    another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for a certificate that was never issued here, or an
     unknown issuer; FAILED_PRECONDITION when it is revoked for another reason, not on hold, or when the given
@@ -138,9 +146,10 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         key and is checked first. Extensions that it asks for are never copied.
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
-        when the issuer does not issue, or no issuer was named and not exactly one fits; PERMISSION_DENIED for a profile
-        that the role does not allow; ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED
-        when a responder already holds as many live certificates as it may.
+        when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
+        issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
+        ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
+        many live certificates as it may.
         """
 
     @_abc_1.abstractmethod
@@ -155,6 +164,9 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         Roles: admin, revoker.
         The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
         raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+        A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
+        every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
+        another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for a certificate that was never issued here, or an
         unknown issuer; FAILED_PRECONDITION when it is revoked for another reason, not on hold, or when the given

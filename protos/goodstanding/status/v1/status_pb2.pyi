@@ -382,7 +382,9 @@ class WatchCertificateStatusResponse(_message.Message):
 
         @_builtins.property
         def issuers(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Issuer]:
-            """Output only. The issuers that changed or came in."""
+            """Output only. The issuers that changed or came in. One that is compromised now changes the status of all of its
+            certificates, which are not told one by one.
+            """
 
         def __init__(
             self,

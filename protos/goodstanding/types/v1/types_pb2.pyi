@@ -176,6 +176,7 @@ class Issuer(_message.Message):
     CERTIFICATES_DER_FIELD_NUMBER: _builtins.int
     CHAIN_DER_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    COMPROMISE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. The name by which requests refer to this issuer, such as "issuing"."""
     state: Global___IssuerState.ValueType
@@ -188,11 +189,20 @@ class Issuer(_message.Message):
     """Output only. The revision at which this issuer last changed."""
     @_builtins.property
     def certificates_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Output only. Its CA certificates, the one that is put into chains first. All have this subject and public key."""
+        """Output only. Its CA certificates, the one that is put into chains first, those that are revoked or on hold last. All
+        have this subject and public key.
+        """
 
     @_builtins.property
     def chain_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Output only. The CA certificates above it, nearest first, root last. Empty for a root."""
+
+    @_builtins.property
+    def compromise(self) -> Global___Revocation:
+        """Output only. The revocation by which its key counts as compromised: that of a CA certificate with this key, for
+        KEY_COMPROMISE or CA_COMPROMISE. Absent where it is not. Every certificate of a compromised issuer has the status
+        REVOKED, with this revocation unless it was revoked before; nothing takes that back.
+        """
 
     def __init__(
         self,
@@ -204,10 +214,11 @@ class Issuer(_message.Message):
         certificates_der: _abc.Iterable[_builtins.bytes] | None = ...,
         chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
         revision: _builtins.int = ...,
+        compromise: Global___Revocation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compromise", b"compromise"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates_der", b"certificates_der", "chain_der", b"chain_der", "name", b"name", "public_key_der", b"public_key_der", "revision", b"revision", "state", b"state", "subject_der", b"subject_der"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates_der", b"certificates_der", "chain_der", b"chain_der", "compromise", b"compromise", "name", b"name", "public_key_der", b"public_key_der", "revision", b"revision", "state", b"state", "subject_der", b"subject_der"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,7 +314,9 @@ class Certificate(_message.Message):
     profile: _builtins.str
     """Output only. The profile it was issued under."""
     state: Global___CertificateState.ValueType
-    """Output only. Its state when the answer was made."""
+    """Output only. Its state when the answer was made, as recorded of itself: a compromise of its issuer is told by the
+    issuer, and by the certificate's status.
+    """
     revision: _builtins.int
     """Output only. The revision of its status."""
     @_builtins.property
@@ -324,7 +337,7 @@ class Certificate(_message.Message):
 
     @_builtins.property
     def revocation(self) -> Global___Revocation:
-        """Output only. Its revocation. Absent where it is not revoked."""
+        """Output only. Its own revocation. Absent where it is not revoked."""
 
     @_builtins.property
     def issued_by(self) -> Global___Actor:

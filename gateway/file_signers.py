@@ -1,0 +1,199 @@
+"""Signers from files, for issuers that have some in the configuration: nothing is enrolled for those (R64, R67, R68).
+
+Files are followed. A pair that checks out takes over at once; one that does not leaves the old one signing, and is
+tried again until it does, because a certificate may yet begin to be valid. It is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from gateway.config import ConfigError, GatewaySettings
+from gateway.issuers import Issuer
+from gateway.passphrases import Prompt, read_passphrase, terminal
+from gateway.signer_files import Pair, SignerPaths, UnusableSigner, has_nocheck, load_pair, signer_of
+from gateway.signers import Signers
+
+_logger = structlog.get_logger(__name__)
+
+
+def paths_of(settings: GatewaySettings) -> dict[str, list[SignerPaths]]:
+    """The files that the configuration names, by issuer.
+
+    The passphrase of an issuer's first key is called gateway-<issuer>, those of the others gateway-<issuer>-<number>.
+    """
+    return {
+        name: [
+            SignerPaths(
+                f"gateway-{name}" if number == 1 else f"gateway-{name}-{number}",
+                settings.path(files.certificate),
+                settings.path(files.key),
+                None if files.passphrase_file is None else settings.path(files.passphrase_file),
+            )
+            for number, files in enumerate(issuer.signers, 1)
+        ]
+        for name, issuer in settings.gateway.issuers.items()
+        if issuer.signers
+    }
+
+
+@dataclass(slots=True)
+class _Slot:
+    paths: SignerPaths
+    version: tuple[object, ...]
+    """Of the files, when they were last read."""
+    pair: Pair
+    """The last one that could be read."""
+    refused: str | None = None
+    """Why what the files hold now is not what signs."""
+
+
+@dataclass(slots=True)
+class _Typed:
+    """Passphrases that were typed in, by their names: nobody can be asked again when files change."""
+
+    prompt: Prompt | None
+    """None: nobody is asked any more."""
+    answers: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self, paths: SignerPaths) -> bytes:
+        """The passphrase for a key, from wherever it comes. Raises PassphraseError."""
+        if paths.name in self.answers:
+            return self.answers[paths.name]
+        prompt = self.prompt
+        if prompt is None:
+            return read_passphrase(paths.name, file=paths.passphrase_file)
+        typed: list[str] = []
+
+        def ask(question: str) -> str:
+            typed.append(prompt(question))
+            return typed[0]
+
+        passphrase = read_passphrase(paths.name, file=paths.passphrase_file, prompt=ask)
+        if typed:
+            self.answers[paths.name] = passphrase
+        return passphrase
+
+
+class FileSigners:
+    """Keeps the signers that come from files."""
+
+    def __init__(
+        self,
+        signers: Signers,
+        paths: Mapping[str, Sequence[SignerPaths]],
+        wall_clock: Callable[[], float],
+        *,
+        by_name: bool = False,
+    ) -> None:
+        """Read the files; who sits before a terminal is asked for passphrases that are nowhere else.
+
+        Raises ConfigError, naming all that cannot be used.
+        """
+        self._signers = signers
+        self._wall_clock = wall_clock
+        self._by_name = by_name
+        self._typed = _Typed(terminal())
+        self._issuers: dict[str, Issuer] = {}
+        self._slots: dict[str, list[_Slot]] = {}
+        wrong = []
+        for issuer, files in paths.items():
+            self._slots[issuer] = []
+            for number, each in enumerate(files, 1):
+                try:
+                    self._slots[issuer].append(_Slot(each, each.version(), self._load(each)))
+                except UnusableSigner as error:
+                    wrong.append(f"gateway.issuers.{issuer}.signers, number {number}: {error}")
+        if wrong:
+            raise ConfigError("; ".join(wrong))
+        self._typed.prompt = None
+
+    def __contains__(self, issuer: object) -> bool:
+        """Whether an issuer has signers from files."""
+        return issuer in self._slots
+
+    def problems(self, issuer: str) -> list[str]:
+        """Why an issuer's files, as they are now, do not sign."""
+        return [slot.refused for slot in self._slots.get(issuer, ()) if slot.refused is not None]
+
+    def follow(self, issuers: Iterable[Issuer]) -> None:
+        """Sign for these issuers, and for no others."""
+        known = {issuer.name: issuer for issuer in issuers}
+        for name, slots in self._slots.items():
+            issuer, before = known.get(name), self._issuers.get(name)
+            if issuer is not None and before is not None and _speaks_of(issuer) == _speaks_of(before):
+                continue
+            self._signers.remove(name)
+            self._issuers.pop(name, None)
+            if issuer is None:
+                continue
+            self._issuers[name] = issuer
+            for number, slot in enumerate(slots):
+                try:
+                    self._install(issuer, number, slot.pair)
+                except UnusableSigner as error:
+                    slot.refused = str(error)
+                    _logger.error("signer from files refused", issuer=name, reason=slot.refused)
+
+    async def refresh(self) -> None:
+        """Read files again that have changed, that were no good the last time, or whose certificate has expired."""
+        for name, number, slot in self._all():
+            version = slot.paths.version()
+            if version == slot.version and slot.refused is None and not self._has_expired(slot.pair):
+                continue
+            try:
+                pair = await asyncio.to_thread(self._load, slot.paths)
+                self._take_over(name, number, slot, pair)
+            except UnusableSigner as error:
+                if version != slot.version or str(error) != slot.refused:
+                    current = self._signers.current(name, number)
+                    signs = current is not None and current.ends_at > self._wall_clock()
+                    text = "changed signer files refused, the old signer goes on" if signs else "signer files refused"
+                    _logger.warning(text, issuer=name, reason=str(error))
+                slot.refused = str(error)
+            slot.version = version
+
+    def _take_over(self, name: str, number: int, slot: _Slot, pair: Pair) -> None:
+        issuer = self._issuers.get(name)
+        current = self._signers.current(name, number)
+        # The same certificate again, such as after `touch`: answers that are ready stay good.
+        if issuer is not None and (current is None or current.certificate != pair.certificate):
+            self._install(issuer, number, pair)
+        slot.pair, slot.refused = pair, None
+
+    def _install(self, issuer: Issuer, number: int, pair: Pair) -> None:
+        signer = signer_of(pair, issuer, by_name=self._by_name)
+        if not signer.direct and not has_nocheck(pair.certificate):
+            _logger.warning(
+                "a responder certificate without nocheck: clients may ask whether it is revoked",
+                issuer=issuer.name,
+                certificate=str(pair.paths.certificate),
+            )
+        self._signers.install(issuer.name, signer, number)
+        _logger.info(
+            "signer from files",
+            issuer=issuer.name,
+            certificate=str(pair.paths.certificate),
+            direct=signer.direct,
+            not_after=str(signer.not_after),
+        )
+
+    def _has_expired(self, pair: Pair) -> bool:
+        return pair.certificate.not_valid_after_utc.timestamp() <= self._wall_clock()
+
+    def _load(self, paths: SignerPaths) -> Pair:
+        now = datetime.fromtimestamp(self._wall_clock(), UTC)
+        return load_pair(paths, now, lambda: self._typed.read(paths))
+
+    def _all(self) -> Iterator[tuple[str, int, _Slot]]:
+        return ((name, number, slot) for name, slots in self._slots.items() for number, slot in enumerate(slots))
+
+
+def _speaks_of(issuer: Issuer) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+    """What a signer's being good for an issuer depends on."""
+    return issuer.subject_der, issuer.public_key_der, issuer.certificates_der
