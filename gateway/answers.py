@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 
 from gateway.answer import Answer
 from gateway.evidence import CertificateKey
+from gateway.ocsp.response import ResponseTemplate
 
 # What an entry or a ready answer costs beside its bytes: objects, keys, places in dictionaries. Measured with
 # tracemalloc, rounded up.
 _ENTRY_COST = 700
 _READY_COST = 900
-# Spellings of one CertID that are kept for a signer: four hash algorithms, with and without NULL parameters.
-_READY_PER_SIGNER = 8
+# Spellings that are kept for a signer, with a nonce and without: four hash algorithms, with and without NULL parameters.
+_READY_PER_KIND = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,13 @@ class Status:
 
 @dataclass(slots=True, eq=False)
 class Ready:
-    """A complete answer for one spelling of the request."""
+    """A complete answer for one spelling of the request; or all of one but its nonce."""
 
-    answer: Answer
+    answer: Answer | ResponseTemplate
+    """A template for requests with a nonce."""
     request: bytes | None
-    """The request that it is for without further ado; None where a client has to prefer the signer's algorithm."""
+    """The request that it is for without further ado, up to the nonce's octets where there is one; None where a client
+    has to prefer the signer's algorithm."""
     cert_id: bytes
     signer: object
     good_until: int
@@ -65,6 +68,25 @@ class Ready:
     """Seconds since 1970; the clock may be set back to before it."""
     slot: int = 0
     """The signer's place among those of the issuer."""
+    this_update: int = 0
+    """Seconds since 1970; what a template makes is not produced before it."""
+    nonce_size: int = 0
+    """How many octets of nonce a template is for."""
+
+    @property
+    def key(self) -> ReadyKey:
+        """What it is found by among the answers of its entry."""
+        return self.cert_id, self.slot, self.nonce_size
+
+    @property
+    def cost(self) -> int:
+        """Memory, estimated."""
+        held = len(self.answer.body) if isinstance(self.answer, Answer) else self.answer.size
+        return _READY_COST + held + len(self.request or b"") + len(self.cert_id)
+
+
+ReadyKey = tuple[bytes, int, int]
+"""CertID, the signer's place, and the size of the nonce (0: none)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,8 +100,7 @@ class Entry:
     """The revision that the look-up was read at."""
     covered: bool
     """Whether the watch would have told of a change: then its proofs count for this entry too."""
-    ready: dict[tuple[bytes, int], Ready] = field(default_factory=dict)
-    """By CertID and by the signer's place."""
+    ready: dict[ReadyKey, Ready] = field(default_factory=dict)
     touched: int = 0
     size: int = _ENTRY_COST
 
@@ -143,16 +164,16 @@ class AnswerCache:
         entry = ready.entry
         if self._entries.get(entry.status.key) is not entry:
             return
-        key = (ready.cert_id, ready.slot)
+        key = ready.key
         self._remove_ready(entry, key)
-        # By signer, so that clients with preferences do not push out what the others ask for.
-        same_signer = [held for held in entry.ready if held[1] == ready.slot]
-        if len(same_signer) >= _READY_PER_SIGNER:
-            self._remove_ready(entry, same_signer[0])
+        # By kind, so that clients with preferences or nonces do not push out what the others ask for.
+        same_kind = [held for held in entry.ready if held[1] == ready.slot and bool(held[2]) == bool(ready.nonce_size)]
+        if len(same_kind) >= _READY_PER_KIND:
+            self._remove_ready(entry, same_kind[0])
         entry.ready[key] = ready
         if ready.request is not None:
             self._by_request[ready.request] = ready
-        self._account(entry, self._cost(ready))
+        self._account(entry, ready.cost)
         self._evict(entry.status.key)
 
     def changed(self, key: CertificateKey, revision: int) -> None:
@@ -190,19 +211,15 @@ class AnswerCache:
         for key in list(self._entries):
             self.disprove(key)
 
-    @staticmethod
-    def _cost(ready: Ready) -> int:
-        return _READY_COST + len(ready.answer.body) + len(ready.request or b"") + len(ready.cert_id)
-
     def _account(self, entry: Entry, cost: int) -> None:
         entry.size += cost
         self._bytes += cost
 
-    def _remove_ready(self, entry: Entry, key: tuple[bytes, int]) -> None:
+    def _remove_ready(self, entry: Entry, key: ReadyKey) -> None:
         ready = entry.ready.pop(key, None)
         if ready is not None:
             self._forget_request(ready)
-            self._account(entry, -self._cost(ready))
+            self._account(entry, -ready.cost)
 
     def _forget_request(self, ready: Ready) -> None:
         # Another signer may have taken over since, and its answer stands for the request.

@@ -85,28 +85,45 @@ def not_modified(etag: bytes, last_modified: int, if_none_match: bytes | None, i
 class Wire:
     """Whole HTTP/1.1 responses as octets, for the door below ASGI.
 
-    Cacheable answers are put together once per second: within it neither Date nor max-age can change.
+    Cacheable answers, and the heads of those with a nonce, are put together once per second: within it neither Date nor
+    max-age can change.
     """
 
-    __slots__ = ("_ready", "_second")
+    __slots__ = ("_heads", "_ready", "_second")
 
     def __init__(self) -> None:
         self._second = -1
-        self._ready: dict[bytes, bytes] = {}
+        self._ready: dict[tuple[bytes, bool], bytes] = {}
+        self._heads: dict[tuple[int, bool], bytes] = {}
 
     def response(self, answer: Answer, now: int, *, close: bool = False) -> bytes:
         """Status line, headers and body of an answer that is served at `now`."""
-        if close or not answer.etag:
-            return self._build(answer, now, close)
         if now != self._second:
             self._second = now
             self._ready.clear()
-        # The ETag is the hash of the body, and the body holds the times.
-        octets = self._ready.get(answer.etag)
+            self._heads.clear()
+        if answer.etag:
+            # The ETag is the hash of the body, and the body holds the times.
+            return self._remembered(answer, now, close)
+        if answer.next_update or len(answer.body) == _ERROR_LENGTH:
+            return self._build(answer, now, close)
+        return self._head(answer, now, close) + answer.body
+
+    def _remembered(self, answer: Answer, now: int, close: bool) -> bytes:
+        octets = self._ready.get((answer.etag, close))
         if octets is None:
             octets = self._build(answer, now, close)
             if len(self._ready) < _MAX_WIRED:
-                self._ready[answer.etag] = octets
+                self._ready[answer.etag, close] = octets
+        return octets
+
+    def _head(self, answer: Answer, now: int, close: bool) -> bytes:
+        """The head of an answer to one asker: it depends on nothing but the length of the body."""
+        octets = self._heads.get((len(answer.body), close))
+        if octets is None:
+            octets = head(b"200 OK", headers_of(answer, now), close=close)
+            if len(self._heads) < _MAX_WIRED:
+                self._heads[len(answer.body), close] = octets
         return octets
 
     def _build(self, answer: Answer, now: int, close: bool) -> bytes:

@@ -86,6 +86,10 @@ class AnswerPolicy:
         revoked = Revoked(as_time(status.revocation.revoked_at), status.revocation.reason)
         return SingleResponse(cert_id, revoked, begin, end, extensions)
 
+    def tells_production(self, status: Status, window: Window) -> bool:
+        """Whether what is said of a certificate within a window depends on the second in which it is said (R61)."""
+        return self.archive_cutoff is not None and status.not_after < window.good_until
+
     def response_extensions(self, *, never_issued: bool) -> tuple[bytes, ...]:
         """Extensions of the whole answer; `never_issued`: it speaks of a serial number that nobody got."""
         if never_issued and self.never_issued is NeverIssued.EXTENDED_REVOKED:

@@ -54,8 +54,8 @@ _GET, _POST, _ASGI = range(3)
 class Responder(Protocol):
     """What both doors call: the bytes of an OCSP request in, an answer out."""
 
-    def cached(self, request_der: bytes, /) -> Answer | None:
-        """The answer that is ready, if one is. Never blocks, never raises."""
+    def at_once(self, request_der: bytes, /) -> Answer | None:
+        """The answer, if it can be given without waiting for anything. Never raises."""
 
     async def answer(self, request_der: bytes, /) -> Answer:
         """The answer, looked up and signed where need be. Never raises: what fails is an OCSP error."""
@@ -220,7 +220,7 @@ class OcspProtocol(Connection):
         """Write the answer if it is ready and nothing is before it; else queue it, and go for it at once."""
         door = self.door
         door.counters.requests += 1
-        answer = door.responder.cached(der) if der else door.malformed
+        answer = door.responder.at_once(der) if der else door.malformed
         if answer is None and door.pending >= door.limits.max_pending:
             door.counters.overloaded += 1
             answer = door.try_later

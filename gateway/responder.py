@@ -2,7 +2,8 @@
 
 Steps, numbered as in the code:
 
-1. a ready answer for exactly these bytes, if its status is still vouched for (`cached`);
+1. a ready answer for exactly these bytes, or for these but for the nonce, if its status is still vouched for
+   (`at_once`);
 2. parse, or malformedRequest; verify its signature where that is required, or sigRequired or unauthorized;
 3. match every CertID to one issuer of ours, or unauthorized; while none is known, tryLater;
 4. find the signer, by the client's preference if we have it, or tryLater;
@@ -32,16 +33,21 @@ from gateway.ocsp.request import (
     MalformedRequest,
     OcspRequest,
     PreferredAlgorithm,
+    nonce_request,
     parse_request,
     plain_request,
 )
-from gateway.ocsp.response import OcspStatus, ResponseSigner
+from gateway.ocsp.response import OcspStatus, ResponseSigner, ResponseTemplate, encode_time
 from gateway.policy import AnswerPolicy, NeverIssued, NoncePolicy
 from gateway.request_signers import RequestVerifier, UntrustedRequest
 from gateway.signers import Signers
 from gateway.validity import ValidityPolicies, Window, as_time
 
 _logger = structlog.get_logger(__name__)
+
+_NONCE_SIZES = (16, 32, 23, 20, 8, 64)
+"""What clients send: OpenSSL and Java 16, RFC 9654 32, GnuTLS 23, others. All are answered; these more quickly."""
+_NONCE_HEADERS = {size: bytes((0x04, size)) for size in _NONCE_SIZES}
 
 
 class Refusal(Exception):
@@ -80,15 +86,44 @@ class Responder:
         self._told_at = 0.0
         self._untold = 0
 
-    def cached(self, request_der: bytes) -> Answer | None:
-        """The ready answer for exactly these bytes; None if there is none that may be given now."""
+    def at_once(self, request_der: bytes) -> Answer | None:
+        """The answer, if it is ready for these bytes, or for these but for the nonce; otherwise None: use `answer`."""
         if self._request_verifier is not None:
             return None  # what is ready is for requests as bare as can be: without a signature
         ready = self._knowledge.cache.by_request(request_der)  # 1.
-        if ready is None or not self._usable(ready, self._signers.default(ready.entry.status.key.issuer)):
+        if ready is None:
+            return self._with_nonce(request_der)
+        if not self._usable(ready, self._signers.default(ready.entry.status.key.issuer)):
             return None
+        if not isinstance(ready.answer, Answer):
+            return None  # somebody has cut a request off where the nonce begins
         ANSWERS["hot"].inc()
         return ready.answer
+
+    def _with_nonce(self, request_der: bytes) -> Answer | None:
+        """The answer to a request that differs from an earlier one in its nonce only; None if it does not.
+
+        All but the signature is ready for that one. It takes so little time that a queue would cost more.
+        """
+        for size in _NONCE_SIZES:
+            # The nonce is the end of such a request; its own length is right before it.
+            if request_der[-size - 2 : -size] != _NONCE_HEADERS[size]:
+                continue
+            ready = self._knowledge.cache.by_request(request_der[:-size])
+            if ready is not None and isinstance(ready.answer, ResponseTemplate):
+                signer = self._signers.default(ready.entry.status.key.issuer)
+                if signer is not None and signer.quick and self._usable(ready, signer):
+                    ANSWERS["cached"].inc()
+                    return self._fill(ready, ready.answer, request_der[-size:])
+        return None
+
+    def _fill(self, ready: Ready, template: ResponseTemplate, nonce: bytes) -> Answer:
+        """The answer that a template makes for this nonce now."""
+        entry, fresh = ready.entry, self._knowledge.fresh
+        produced_at = max(int(self._wall_clock()), ready.this_update)
+        answer = Answer(template.sign(encode_time(produced_at), nonce))
+        answer.fresh = lambda: fresh(entry)
+        return answer
 
     async def answer(self, request_der: bytes) -> Answer:
         """The answer, whatever the bytes are."""
@@ -131,11 +166,13 @@ class Responder:
             raise Refusal(OcspStatus.UNAUTHORIZED)
         slot, signer = self._signer(issuer, preferred)  # once more: the look-up took its time
         if nonce is not None or len(cert_ids) > 1:
+            if nonce is not None and len(cert_ids) == 1:
+                self._prepare(request_der, cert_ids[0], nonce, entries[0], slot, signer)
             return self._sign(cert_ids, nonce, entries, signer)  # 6.
         # Whatever else was in the request makes no difference to the answer. The look-up may have brought new evidence
         # for one that is ready.
-        ready = entries[0].ready.get((cert_ids[0].der, slot))
-        if ready is not None and self._usable(ready, signer):
+        ready = entries[0].ready.get((cert_ids[0].der, slot, 0))
+        if ready is not None and isinstance(ready.answer, Answer) and self._usable(ready, signer):
             ANSWERS["hot"].inc()
             return ready.answer
         return self._sign_shared(cert_ids[0], entries[0], slot, signer)  # 6.
@@ -230,6 +267,37 @@ class Responder:
         ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from, slot)
         self._knowledge.cache.add_ready(ready)
         return answer
+
+    def _prepare(
+        self, request_der: bytes, cert_id: CertID, nonce: bytes, entry: Entry, slot: int, signer: ResponseSigner
+    ) -> None:
+        """Have all but the nonce ready for the next who asks in the same, the usual, spelling."""
+        size = len(nonce) - 2
+        is_default = signer is self._signers.default(entry.status.key.issuer)
+        if size not in _NONCE_HEADERS or not entry.status.known or not is_default or not signer.quick:
+            return
+        request = nonce_request(cert_id.der, size)
+        if request_der[:-size] != request:
+            return
+        window = self._window(entry, signer, int(self._wall_clock()))
+        if self._policy.tells_production(entry.status, window):
+            return
+        single = self._policy.single_response(cert_id.der, entry.status, window, window.this_update)
+        template = signer.template(single, size)
+        self._knowledge.cache.add_ready(
+            Ready(
+                template,
+                request,
+                cert_id.der,
+                signer,
+                window.good_until,
+                entry,
+                window.good_from,
+                slot,
+                window.this_update,
+                size,
+            )
+        )
 
     def _build(
         self,

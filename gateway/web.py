@@ -174,7 +174,7 @@ class OcspEndpoint:
         if not der:
             return Answer.error(OcspStatus.MALFORMED_REQUEST)
         try:
-            return self._responder.cached(der) or await self._responder.answer(der)
+            return self._responder.at_once(der) or await self._responder.answer(der)
         except Exception:
             _logger.exception("the responder raised, which it promises not to")
             return Answer.error(OcspStatus.INTERNAL_ERROR)

@@ -48,6 +48,8 @@ class SignatureAlgorithm:
     repeatable: bool
     """Whether it can give the same signature for the same octets."""
     sign: Signer
+    quick: bool = False
+    """Whether a signature takes tens of microseconds, rather than hundreds or thousands."""
 
 
 def _hash_table() -> dict[bytes, HashAlgorithm]:
@@ -126,7 +128,11 @@ def _ecdsa(key: ec.EllipticCurvePrivateKey) -> SignatureAlgorithm:
     digest, algorithm = _ECDSA[key.curve.name]
     schemes = (ec.ECDSA(digest), ec.ECDSA(digest, deterministic_signing=True))  # the second: RFC 6979
     return SignatureAlgorithm(
-        _bare(algorithm), _spellings(algorithm), True, lambda data, repeatably: key.sign(data, schemes[repeatably])
+        _bare(algorithm),
+        _spellings(algorithm),
+        True,
+        lambda data, repeatably: key.sign(data, schemes[repeatably]),
+        quick=key.curve.name == "secp256r1",
     )
 
 
@@ -136,7 +142,10 @@ class _SignsOctets(Protocol):
 
 def _direct(key: _SignsOctets, algorithm: ObjectIdentifier, *, repeatable: bool) -> SignatureAlgorithm:
     """An algorithm without parameters that hashes by itself."""
-    return SignatureAlgorithm(_bare(algorithm), _spellings(algorithm), repeatable, lambda data, _: key.sign(data))
+    quick = algorithm == SignatureAlgorithmOID.ED25519
+    return SignatureAlgorithm(
+        _bare(algorithm), _spellings(algorithm), repeatable, lambda data, _: key.sign(data), quick
+    )
 
 
 def key_algorithm_spellings(public_key_der: bytes) -> frozenset[bytes]:

@@ -38,6 +38,7 @@ _KNOWN_IN_REQUEST: Final = frozenset({NONCE, ACCEPTABLE_RESPONSES, PREFERRED_SIG
 _KNOWN_IN_SINGLE_REQUEST: Final = frozenset({SERVICE_LOCATOR})
 _GENERAL_NAME_TAGS: Final = frozenset(bytes.fromhex("a0 81 82 a3 a4 a5 86 87 88"))
 """First octets of the nine forms of a GeneralName (RFC 5280 section 4.2.1.6)."""
+_NONCE_OID: Final = asn1.encode_der(NONCE)
 _SEQUENCE: Final = 0x30
 _OCTET_STRING: Final = 0x04
 _CONSTRUCTED: Final = 0x20
@@ -128,6 +129,17 @@ def parse_request(der: bytes, *, max_requests: int = 100) -> OcspRequest:
 def plain_request(cert_id: bytes) -> bytes:
     """The DER of the request that asks about this one CertID (DER), and holds nothing else."""
     return tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, cert_id))))
+
+
+def nonce_request(cert_id: bytes, nonce_size: int) -> bytes:
+    """The DER of the request that asks about this one CertID (DER) with a nonce, and holds nothing else.
+
+    Up to the nonce itself, whose `nonce_size` octets (at most 127) are the end of the request.
+    """
+    stand_in = bytes(nonce_size)
+    nonce = tlv(0x30, _NONCE_OID + tlv(_OCTET_STRING, tlv(_OCTET_STRING, stand_in)))
+    tbs = tlv(0x30, tlv(0x30, tlv(0x30, cert_id)) + tlv(0xA2, tlv(0x30, nonce)))
+    return tlv(0x30, tbs)[:-nonce_size]
 
 
 def _parse(der: bytes, max_requests: int) -> OcspRequest:

@@ -53,7 +53,7 @@ async def test_cached_good_goes_with_its_issuer(watched: World) -> None:
     tell_of_the_issuer(watched, compromise(watched))
     watched.proof()
     assert [answer.fresh() for answer in given] == [False, False]
-    assert [watched.responder.cached(request) for request in requests] == [None, None]
+    assert [watched.responder.at_once(request) for request in requests] == [None, None]
     for request in (*requests, watched.request(0x10, nonce=NONCE)):
         answer = await watched.responder.answer(request)
         assert (status(answer), answer.fresh()) == (ocsp.OCSPCertStatus.REVOKED, True)
@@ -85,7 +85,7 @@ async def test_other_issuers_do_not_matter(watched: World) -> None:
     given = await watched.responder.answer(request)
     other = replace(issuer_of("other", watched.ca), subject_der=b"0\x00", revision=99)
     watched.knowledge.changes([], [other], 99)
-    assert watched.responder.cached(request) is given
+    assert watched.responder.at_once(request) is given
 
 
 async def test_all_who_share_a_look_up_hear_of_it(watched: World) -> None:

@@ -141,7 +141,7 @@ async def test_ready_answers_follow_a_newer_list() -> None:
         world.shelf.publish(number, *serials)
         await world.references.refresh()
         assert await world.named(LISTED) == expected
-        assert world.responder.cached(world.request(LISTED))
+        assert world.responder.at_once(world.request(LISTED))
 
 
 async def test_a_refresh_that_brings_nothing_new_leaves_ready_answers_alone() -> None:
@@ -151,11 +151,11 @@ async def test_a_refresh_that_brings_nothing_new_leaves_ready_answers_alone() ->
     await world.references.refresh()
     ready = {serial: await world.ask(serial) for serial in (LISTED, GOOD)}
     await world.references.refresh()
-    assert world.responder.cached(world.request(LISTED)) is ready[LISTED]
+    assert world.responder.at_once(world.request(LISTED)) is ready[LISTED]
     world.shelf.publish(8, LISTED)
     await world.references.refresh()
-    assert world.responder.cached(world.request(LISTED)) is None
-    assert world.responder.cached(world.request(GOOD)) is ready[GOOD]
+    assert world.responder.at_once(world.request(LISTED)) is None
+    assert world.responder.at_once(world.request(GOOD)) is ready[GOOD]
 
 
 @pytest.mark.parametrize("refreshed", [False, True], ids=["before the next refresh", "after it"])

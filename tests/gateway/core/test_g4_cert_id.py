@@ -72,7 +72,7 @@ async def test_every_spelling_comes_back_as_it_was_sent() -> None:
         for algorithm, null, issuer, serial in product(ALGORITHMS, (True, False), (0, 1), (0x10, 0x80)):
             asked = cert_id(world, serial, algorithm, null=null, issuer=issuer)
             der = request(asked)
-            answer = world.responder.cached(der) or await world.responder.answer(der)
+            answer = world.responder.at_once(der) or await world.responder.answer(der)
             assert answered(answer.body) == [(asked.dump(), "revoked" if issuer else "good")]
 
 
@@ -99,7 +99,7 @@ async def test_signers_do_not_mix() -> None:
     world = TwoIssuers()
     for issuer, name in ((0, "issuing"), (1, "other"), (0, "issuing"), (1, "other")):
         der = request(cert_id(world, 0x10, "sha256", null=True, issuer=issuer))
-        answer = world.responder.cached(der) or await world.responder.answer(der)
+        answer = world.responder.at_once(der) or await world.responder.answer(der)
         data = asn1.OCSPResponse.load(answer.body)["response_bytes"]["response"].parsed["tbs_response_data"]
         signer = world.signers.current(name)
         assert signer is not None

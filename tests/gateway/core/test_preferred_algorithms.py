@@ -124,11 +124,11 @@ async def test_answers_by_preference_are_kept_apart(world: World) -> None:
     """G4: each signer's answer is shared among those who prefer it, and nobody else ever gets it."""
     plain, preferring = world.request(0x10), world.request(0x10, preferred=preferences(SHA256_RSA))
     by_second = await world.responder.answer(preferring)
-    assert world.responder.cached(plain) is None
+    assert world.responder.at_once(plain) is None
     by_default = await world.responder.answer(plain)
     assert signed_with(by_default.body) == ECDSA_SHA256
-    assert world.responder.cached(plain) is by_default
-    assert world.responder.cached(preferring) is None
+    assert world.responder.at_once(plain) is by_default
+    assert world.responder.at_once(preferring) is None
     assert await world.responder.answer(preferring) is by_second
     assert await world.responder.answer(world.request(0x10, preferred=preferences(ECDSA_SHA256))) is by_default
     assert len(world.service.calls) == 1
@@ -140,7 +140,7 @@ async def test_nothing_but_the_plain_request_finds_a_ready_answer(world: World) 
     await world.responder.answer(plain)
     await world.responder.answer(world.request(0x10, preferred=preferences(SHA256_RSA)))
     for slot in range(4):
-        assert world.responder.cached(plain + bytes([slot])) is None
+        assert world.responder.at_once(plain + bytes([slot])) is None
 
 
 async def test_answers_by_preference_follow_the_status_and_the_signer(world: World) -> None:
@@ -174,15 +174,15 @@ async def test_another_signer_stands_in_for_a_default_that_has_expired(world: Wo
     await world.responder.answer(plain)
     world.clocks.pass_time(100)
     world.proof()
-    assert world.responder.cached(plain) is None
+    assert world.responder.at_once(plain) is None
     stand_in = await world.responder.answer(plain)
     assert signed_with(stand_in.body) == SHA256_RSA
-    assert world.responder.cached(plain) is stand_in
+    assert world.responder.at_once(plain) is stand_in
     world.signers.install("issuing", delegate(world.ca, world.ca_key))
-    assert world.responder.cached(plain) is None
+    assert world.responder.at_once(plain) is None
     back = await world.responder.answer(plain)
     assert signed_with(back.body) == ECDSA_SHA256
-    assert world.responder.cached(plain) is back
+    assert world.responder.at_once(plain) is back
 
 
 async def test_a_long_list_is_read_in_part() -> None:

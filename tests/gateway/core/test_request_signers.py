@@ -181,6 +181,6 @@ async def test_an_unsigned_request_is_refused_also_where_an_answer_is_ready() ->
         max_requests=100,
         max_pending=100,
     )
-    assert world.responder.cached(der) is not None
-    assert strict.cached(der) is None
+    assert world.responder.at_once(der) is not None
+    assert strict.at_once(der) is None
     assert (await strict.answer(der)).body == bytes((0x30, 0x03, 0x0A, 0x01, OcspStatus.SIG_REQUIRED))

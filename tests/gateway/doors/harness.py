@@ -52,7 +52,7 @@ class ScriptedResponder:
     asked: list[bytes] = field(default_factory=list)
     broken: Exception | None = None
 
-    def cached(self, request_der: bytes) -> Answer | None:
+    def at_once(self, request_der: bytes) -> Answer | None:
         return self.ready.get(request_der)
 
     async def answer(self, request_der: bytes) -> Answer:
