@@ -23,7 +23,7 @@ from gateway.ocsp.response import ResponseTemplate
 # tracemalloc, rounded up.
 _ENTRY_COST = 700
 _READY_COST = 900
-# Spellings that are kept for a signer, with a nonce and without: four hash algorithms, with and without NULL parameters.
+# Spellings kept for a signer, with a nonce and without: four hash algorithms, with and without NULL parameters.
 _READY_PER_KIND = 8
 
 

@@ -137,7 +137,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or close it at once where there are too many."""
-        super().connection_made(transport)
+        # Without uvicorn's own, which asks the kernel seven times for addresses that only the ASGI application wants.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.scheme = "http"
         door = self.door
         door.counters.connections += 1
         door.sweep.add(self, self.loop)

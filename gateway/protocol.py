@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 from gateway.answer import Answer
@@ -310,8 +311,8 @@ class OcspProtocol(Connection):
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": self.parser.get_http_version(),
-            "server": self.server,
-            "client": self.client,
+            "server": get_local_addr(self.transport),
+            "client": get_remote_addr(self.transport),
             "scheme": self.scheme or "http",
             "root_path": self.root_path,
             "headers": self.headers,
