@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -27,6 +28,7 @@ from gateway.answers import Entry, Ready, Status
 from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
+from gateway.lane import Lane, LaneFull
 from gateway.metrics import ANSWERS, LOOK_UPS
 from gateway.ocsp.request import (
     CertID,
@@ -58,6 +60,23 @@ class Refusal(Exception):
         self.status = status
 
 
+@dataclass(slots=True)
+class Question:
+    """A request on its way to an answer."""
+
+    der: bytes
+    request: OcspRequest
+    issuer: Issuer
+    entries: dict[bytes, Entry] = field(default_factory=dict)
+    """By serial number; empty for those that cannot be one."""
+    missing: list[CertificateKey] = field(default_factory=list)
+    """What has to be looked up."""
+
+    def in_order(self) -> list[Entry]:
+        """One entry for each CertID."""
+        return [self.entries[cert_id.serial or b""] for cert_id in self.request.cert_ids]
+
+
 class Responder:
     """Answers OCSP requests (RFC 6960) from `knowledge`, signed by `signers`. `wall_clock` gives seconds since 1970."""
 
@@ -82,6 +101,7 @@ class Responder:
         self._wall_clock = wall_clock
         self._max_requests = max_requests
         self._max_pending = max_pending
+        self._lane = Lane(max_pending)
         self._pending = 0
         self._told_at = 0.0
         self._untold = 0
@@ -133,6 +153,8 @@ class Responder:
             return answer if answer.fresh() else await self._answer(request_der)
         except Refusal as refusal:
             status = refusal.status
+        except LaneFull:
+            status = OcspStatus.TRY_LATER
         except StatusUnavailable as error:
             self._tell(str(error))
             status = OcspStatus.TRY_LATER
@@ -151,34 +173,54 @@ class Responder:
             self._told_at, self._untold = now, 0
 
     async def _answer(self, request_der: bytes) -> Answer:
-        cert_ids, nonce, preferred = self._read(request_der)  # 2.
-        issuer = self._issuer(cert_ids)  # 3.
-        self._signer(issuer, preferred)  # 4.
-        waiting = len(cert_ids)
+        question = await self._lane.run(lambda: self._begin(request_der))
+        if isinstance(question, Answer):
+            return question
+        waiting = len(question.missing)
         if self._pending + waiting > self._max_pending:
             raise Refusal(OcspStatus.TRY_LATER)
         self._pending += waiting
         try:
-            entries = await self._entries(issuer, cert_ids)  # 5.
+            found = await asyncio.gather(*map(self._knowledge.look_up, question.missing))  # 5.
         finally:
             self._pending -= waiting
+        question.entries.update((entry.status.key.serial, entry) for entry in found)
+        return await self._lane.finish(lambda: self._finish(question))
+
+    def _begin(self, request_der: bytes) -> Answer | Question:
+        """The answer, if nothing has to be looked up for it; otherwise the question."""
+        request = self._read(request_der)  # 2.
+        issuer = self._issuer(request.cert_ids)  # 3.
+        self._signer(issuer, request.preferred)  # 4.
+        question = Question(request_der, request, issuer)
+        self._find(question)  # 5.
+        if not question.missing:
+            return self._finish(question)
+        LOOK_UPS.inc(len(question.missing))
+        ANSWERS["looked_up"].inc(len(question.missing))
+        return question
+
+    def _finish(self, question: Question) -> Answer:
+        """The answer, once the status of each certificate is there."""
+        request, entries = question.request, question.in_order()
         if self._policy.never_issued is NeverIssued.UNAUTHORIZED and not all(entry.status.known for entry in entries):
             raise Refusal(OcspStatus.UNAUTHORIZED)
-        slot, signer = self._signer(issuer, preferred)  # once more: the look-up took its time
-        if nonce is not None or len(cert_ids) > 1:
-            if nonce is not None and len(cert_ids) == 1:
-                self._prepare(request_der, cert_ids[0], nonce, entries[0], slot, signer)
-            return self._sign(cert_ids, nonce, entries, signer)  # 6.
+        slot, signer = self._signer(question.issuer, request.preferred)  # once more: a look-up takes its time
+        nonce = None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
+        if nonce is not None or len(entries) > 1:
+            if nonce is not None and len(entries) == 1:
+                self._prepare(question.der, request.cert_ids[0], nonce, entries[0], slot, signer)
+            return self._sign(request.cert_ids, nonce, entries, signer)  # 6.
         # Whatever else was in the request makes no difference to the answer. The look-up may have brought new evidence
         # for one that is ready.
-        ready = entries[0].ready.get((cert_ids[0].der, slot, 0))
+        ready = entries[0].ready.get((request.cert_ids[0].der, slot, 0))
         if ready is not None and isinstance(ready.answer, Answer) and self._usable(ready, signer):
             ANSWERS["hot"].inc()
             return ready.answer
-        return self._sign_shared(cert_ids[0], entries[0], slot, signer)  # 6.
+        return self._sign_shared(request.cert_ids[0], entries[0], slot, signer)  # 6.
 
-    def _read(self, request_der: bytes) -> tuple[Sequence[CertID], bytes | None, Sequence[PreferredAlgorithm]]:
-        """The CertIDs, the nonce to be answered, and what the client would like the answer to be signed with."""
+    def _read(self, request_der: bytes) -> OcspRequest:
+        """The request, if it may be asked here."""
         try:
             request = parse_request(request_der, max_requests=self._max_requests)
         except MalformedRequest:
@@ -187,8 +229,7 @@ class Responder:
             _check_signed(request, self._request_verifier)
         if self._policy.nonce is NoncePolicy.REQUIRE and request.nonce is None:
             raise Refusal(OcspStatus.MALFORMED_REQUEST)
-        nonce = None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
-        return request.cert_ids, nonce, request.preferred
+        return request
 
     def _issuer(self, cert_ids: Sequence[CertID]) -> Issuer:
         """The one issuer that all CertIDs mean. A delegate speaks for one key only (RFC 6960, section 4.2.2.2)."""
@@ -210,27 +251,19 @@ class Responder:
             raise Refusal(OcspStatus.TRY_LATER if waits else OcspStatus.UNAUTHORIZED)
         return chosen
 
-    async def _entries(self, issuer: Issuer, cert_ids: Sequence[CertID]) -> list[Entry]:
-        knowledge = self._knowledge
-        entries: dict[bytes, Entry] = {}
-        missing: list[CertificateKey] = []
-        for serial in {cert_id.serial or b"" for cert_id in cert_ids}:
-            key = CertificateKey(issuer.name, serial)
-            held = knowledge.held(key)
+    def _find(self, question: Question) -> None:
+        """Take what is held; note what is not."""
+        for serial in {cert_id.serial or b"" for cert_id in question.request.cert_ids}:
+            key = CertificateKey(question.issuer.name, serial)
+            held = self._knowledge.held(key)
             if not serial:
                 # Zero, negative, or longer than any serial number may be: nobody issued it (R31).
-                entries[serial] = Entry(Status(key, False, None, 0, 0, 0), float("inf"), 0, covered=False)
+                question.entries[serial] = Entry(Status(key, False, None, 0, 0, 0), float("inf"), 0, covered=False)
             elif held is not None:
                 ANSWERS["cached"].inc()
-                entries[serial] = held
+                question.entries[serial] = held
             else:
-                missing.append(key)
-        if missing:
-            LOOK_UPS.inc(len(missing))
-            ANSWERS["looked_up"].inc(len(missing))
-            for entry in await asyncio.gather(*map(knowledge.look_up, missing)):
-                entries[entry.status.key.serial] = entry
-        return [entries[cert_id.serial or b""] for cert_id in cert_ids]
+                question.missing.append(key)
 
     def _sign(
         self, cert_ids: Sequence[CertID], nonce: bytes | None, entries: Sequence[Entry], signer: ResponseSigner
