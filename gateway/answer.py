@@ -36,3 +36,11 @@ class Answer:
     def error(cls, status: OcspStatus) -> Self:
         """An unsigned OCSP error (RFC 6960, section 4.2.1)."""
         return cls(error_response(status))
+
+
+class Refusal(Exception):
+    """The answer is an OCSP error."""
+
+    def __init__(self, status: OcspStatus) -> None:
+        super().__init__(status.name)
+        self.status = status

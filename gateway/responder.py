@@ -17,14 +17,14 @@ when it writes (G3).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.answer import Answer
-from gateway.answers import Entry, Ready, Status
+from gateway.answer import Answer, Refusal
+from gateway.answers import Entry, Status
+from gateway.composer import NONCE_SIZES, Composer
 from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
@@ -35,29 +35,17 @@ from gateway.ocsp.request import (
     MalformedRequest,
     OcspRequest,
     PreferredAlgorithm,
-    nonce_request,
     parse_request,
-    plain_request,
 )
-from gateway.ocsp.response import OcspStatus, ResponseSigner, ResponseTemplate, encode_time
+from gateway.ocsp.response import OcspStatus, ResponseSigner, ResponseTemplate
 from gateway.policy import AnswerPolicy, NeverIssued, NoncePolicy
 from gateway.request_signers import RequestVerifier, UntrustedRequest
 from gateway.signers import Signers
-from gateway.validity import ValidityPolicies, Window, as_time
+from gateway.validity import ValidityPolicies
 
 _logger = structlog.get_logger(__name__)
 
-_NONCE_SIZES = (16, 32, 23, 20, 8, 64)
-"""What clients send: OpenSSL and Java 16, RFC 9654 32, GnuTLS 23, others. All are answered; these more quickly."""
-_NONCE_HEADERS = {size: bytes((0x04, size)) for size in _NONCE_SIZES}
-
-
-class Refusal(Exception):
-    """The answer is an OCSP error."""
-
-    def __init__(self, status: OcspStatus) -> None:
-        super().__init__(status.name)
-        self.status = status
+_NONCE_HEADERS = {size: bytes((0x04, size)) for size in NONCE_SIZES}
 
 
 @dataclass(slots=True)
@@ -95,8 +83,8 @@ class Responder:
         """`request_verifier`: requests have to be signed, and it says who may ask."""
         self._knowledge = knowledge
         self._signers = signers
-        self._validity = validity
         self._policy = policy or AnswerPolicy()
+        self._composer = Composer(knowledge, signers, validity, self._policy, wall_clock)
         self._request_verifier = request_verifier
         self._wall_clock = wall_clock
         self._max_requests = max_requests
@@ -113,7 +101,7 @@ class Responder:
         ready = self._knowledge.cache.by_request(request_der)  # 1.
         if ready is None:
             return self._with_nonce(request_der)
-        if not self._usable(ready, self._signers.default(ready.entry.status.key.issuer)):
+        if not self._composer.usable(ready, self._signers.default(ready.entry.status.key.issuer)):
             return None
         if not isinstance(ready.answer, Answer):
             return None  # somebody has cut a request off where the nonce begins
@@ -125,25 +113,17 @@ class Responder:
 
         All but the signature is ready for that one. It takes so little time that a queue would cost more.
         """
-        for size in _NONCE_SIZES:
+        for size in NONCE_SIZES:
             # The nonce is the end of such a request; its own length is right before it.
             if request_der[-size - 2 : -size] != _NONCE_HEADERS[size]:
                 continue
             ready = self._knowledge.cache.by_request(request_der[:-size])
             if ready is not None and isinstance(ready.answer, ResponseTemplate):
                 signer = self._signers.default(ready.entry.status.key.issuer)
-                if signer is not None and signer.quick and self._usable(ready, signer):
+                if signer is not None and signer.quick and self._composer.usable(ready, signer):
                     ANSWERS["cached"].inc()
-                    return self._fill(ready, ready.answer, request_der[-size:])
+                    return self._composer.fill(ready, ready.answer, request_der[-size:])
         return None
-
-    def _fill(self, ready: Ready, template: ResponseTemplate, nonce: bytes) -> Answer:
-        """The answer that a template makes for this nonce now."""
-        entry, fresh = ready.entry, self._knowledge.fresh
-        produced_at = max(int(self._wall_clock()), ready.this_update)
-        answer = Answer(template.sign(encode_time(produced_at), nonce))
-        answer.fresh = lambda: fresh(entry)
-        return answer
 
     async def answer(self, request_der: bytes) -> Answer:
         """The answer, whatever the bytes are."""
@@ -209,15 +189,15 @@ class Responder:
         nonce = None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
         if nonce is not None or len(entries) > 1:
             if nonce is not None and len(entries) == 1:
-                self._prepare(question.der, request.cert_ids[0], nonce, entries[0], slot, signer)
-            return self._sign(request.cert_ids, nonce, entries, signer)  # 6.
+                self._composer.prepare(question.der, request.cert_ids[0], nonce, entries[0], slot, signer)
+            return self._composer.alone(request.cert_ids, nonce, entries, signer)  # 6.
         # Whatever else was in the request makes no difference to the answer. The look-up may have brought new evidence
         # for one that is ready.
         ready = entries[0].ready.get((request.cert_ids[0].der, slot, 0))
-        if ready is not None and isinstance(ready.answer, Answer) and self._usable(ready, signer):
+        if ready is not None and isinstance(ready.answer, Answer) and self._composer.usable(ready, signer):
             ANSWERS["hot"].inc()
             return ready.answer
-        return self._sign_shared(request.cert_ids[0], entries[0], slot, signer)  # 6.
+        return self._composer.shared(request.cert_ids[0], entries[0], slot, signer)  # 6.
 
     def _read(self, request_der: bytes) -> OcspRequest:
         """The request, if it may be asked here."""
@@ -264,113 +244,6 @@ class Responder:
                 question.entries[serial] = held
             else:
                 question.missing.append(key)
-
-    def _sign(
-        self, cert_ids: Sequence[CertID], nonce: bytes | None, entries: Sequence[Entry], signer: ResponseSigner
-    ) -> Answer:
-        """An answer for this asker alone."""
-        now = int(self._wall_clock())
-        windows = [self._window(entry, signer, now) for entry in entries]
-        produced_at = max(now, *(window.this_update for window in windows))
-        if any(window.next_update < produced_at for window in windows):
-            # The clocks of gateway and database are far apart, and one answer would contradict itself.
-            raise Refusal(OcspStatus.TRY_LATER)
-        answer = Answer(self._build(cert_ids, nonce, entries, windows, produced_at, signer))
-        answer.fresh = self._freshness(entries)
-        if nonce is None:
-            answer.next_update = min(window.next_update for window in windows)
-        return answer
-
-    def _sign_shared(self, cert_id: CertID, entry: Entry, slot: int, signer: ResponseSigner) -> Answer:
-        """An answer for everybody who asks about this certificate alone, and gets this signer; ready from then on."""
-        if not entry.status.known:
-            return self._sign([cert_id], None, [entry], signer)
-        window = self._window(entry, signer, int(self._wall_clock()))
-        body = self._build([cert_id], None, [entry], [window], window.this_update, signer)
-        answer = Answer(
-            body,
-            etag=b'"' + hashlib.sha256(body).hexdigest().encode() + b'"',
-            this_update=window.this_update,
-            next_update=window.next_update,
-            max_age=self._validity.of(entry.status.key.issuer).max_age,
-            fresh=self._freshness([entry]),
-        )
-        is_default = signer is self._signers.default(entry.status.key.issuer)
-        plain = plain_request(cert_id.der) if is_default else None
-        ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from, slot)
-        self._knowledge.cache.add_ready(ready)
-        return answer
-
-    def _prepare(
-        self, request_der: bytes, cert_id: CertID, nonce: bytes, entry: Entry, slot: int, signer: ResponseSigner
-    ) -> None:
-        """Have all but the nonce ready for the next who asks in the same, the usual, spelling."""
-        size = len(nonce) - 2
-        is_default = signer is self._signers.default(entry.status.key.issuer)
-        if size not in _NONCE_HEADERS or not entry.status.known or not is_default or not signer.quick:
-            return
-        request = nonce_request(cert_id.der, size)
-        if request_der[:-size] != request:
-            return
-        window = self._window(entry, signer, int(self._wall_clock()))
-        if self._policy.tells_production(entry.status, window):
-            return
-        single = self._policy.single_response(cert_id.der, entry.status, window, window.this_update)
-        template = signer.template(single, size)
-        self._knowledge.cache.add_ready(
-            Ready(
-                template,
-                request,
-                cert_id.der,
-                signer,
-                window.good_until,
-                entry,
-                window.good_from,
-                slot,
-                window.this_update,
-                size,
-            )
-        )
-
-    def _build(
-        self,
-        cert_ids: Sequence[CertID],
-        nonce: bytes | None,
-        entries: Sequence[Entry],
-        windows: Sequence[Window],
-        produced_at: int,
-        signer: ResponseSigner,
-    ) -> bytes:
-        singles = [
-            self._policy.single_response(cert_id.der, entry.status, window, produced_at)
-            for cert_id, entry, window in zip(cert_ids, entries, windows, strict=True)
-        ]
-        never_issued = not all(entry.status.known for entry in entries)
-        extensions = self._policy.response_extensions(never_issued=never_issued)
-        return signer.sign(singles, as_time(produced_at), nonce, extensions=extensions)
-
-    def _window(self, entry: Entry, signer: ResponseSigner, now: int) -> Window:
-        begin = int(signer.certificate.not_valid_before_utc.timestamp())
-        policy = self._validity.of(entry.status.key.issuer)
-        window = policy.window(entry.status, now, begin, int(signer.ends_at))
-        if window is None:
-            raise Refusal(OcspStatus.TRY_LATER)  # R68: never sign with a certificate that has expired
-        return window
-
-    def _freshness(self, entries: Sequence[Entry]) -> Callable[[], bool]:
-        fresh = self._knowledge.fresh
-        if len(entries) == 1:
-            entry = entries[0]
-            return lambda: fresh(entry)
-        return lambda: all(map(fresh, entries))
-
-    def _usable(self, ready: Ready, signer: ResponseSigner | None) -> bool:
-        """Whether a ready answer may be given: its status is fresh, its period goes on, `signer` made it."""
-        return (
-            ready.good_from <= self._wall_clock() < ready.good_until
-            and signer is ready.signer
-            and self._knowledge.fresh(ready.entry)
-        )
 
 
 def _check_signed(request: OcspRequest, verifier: RequestVerifier) -> None:
