@@ -7,6 +7,7 @@ tried again until it does, because a certificate may yet begin to be valid. It i
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,8 +27,10 @@ def paths_of(settings: GatewaySettings) -> dict[str, list[SignerPaths]]:
     """The files that the configuration names, by issuer.
 
     The passphrase of an issuer's first key is called gateway-<issuer>, those of the others gateway-<issuer>-<number>.
+
+    Raises ConfigError: two keys would have to share the name of their passphrase.
     """
-    return {
+    found = {
         name: [
             SignerPaths(
                 f"gateway-{name}" if number == 1 else f"gateway-{name}-{number}",
@@ -40,6 +43,13 @@ def paths_of(settings: GatewaySettings) -> dict[str, list[SignerPaths]]:
         for name, issuer in settings.gateway.issuers.items()
         if issuer.signers
     }
+    names = Counter(paths.name for files in found.values() for paths in files if paths.passphrase_file is None)
+    if shared := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(
+            f"gateway.issuers: several signers would get the passphrase {', '.join(shared)}; "
+            "give each of them a passphrase_file"
+        )
+    return found
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ def read_passphrase(
     environ = os.environ if environ is None else environ
     variable = "GOODSTANDING_PASSPHRASE_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
     if variable in environ:
-        return _checked(environ[variable].encode(), f"environment variable {variable}")
+        return _checked(os.fsencode(environ[variable]), f"environment variable {variable}")
     credential = _systemd_credential(name, environ)
     if credential is not None:
         return _read(credential)

@@ -24,11 +24,13 @@ from cryptography.x509.oid import SignatureAlgorithmOID
 from gateway.ocsp.request import RequestSignature
 from gateway.ocsp.types import AlgorithmIdentifier, AlgorithmIdentifierWithParameters
 
-_MAX_CERTIFICATES: Final = 5
+_MAX_CERTIFICATES: Final = 4
 """Certificates in one request: each costs a signature or more."""
 _MAX_DEPTH: Final = 4
 _MIN_RSA_BITS: Final = 2048
 _MAX_RSA_BITS: Final = 8192
+_MAX_EXPONENT_BITS: Final = 32
+"""Of an RSA key: with an exponent as long as the modulus, verifying costs what signing does."""
 
 _NULL: Final = asn1.decode_der(asn1.TLV, bytes.fromhex("05 00"))
 
@@ -99,6 +101,7 @@ class RequestVerifier:
             raise UntrustedRequest(f"more than {_MAX_CERTIFICATES} certificates")
         try:
             certificates = [x509.load_der_x509_certificate(der) for der in signature.certificates]
+            _check_cost(certificates)
             for certificate in certificates:
                 if _signed(certificate, algorithm, signature):
                     self._check_path(certificate, certificates)
@@ -118,6 +121,22 @@ class RequestVerifier:
         )
         others = [certificate for certificate in certificates if certificate != signer]
         policy.build_client_verifier().verify(signer, others)
+
+
+def _check_cost(certificates: Sequence[x509.Certificate]) -> None:
+    """Refuse what only somebody would send who wants the gateway to be busy. Raises ValueError."""
+    for certificate in certificates:
+        key = certificate.public_key()
+        if isinstance(key, rsa.RSAPublicKey) and not (
+            key.key_size <= _MAX_RSA_BITS and key.public_numbers().e.bit_length() <= _MAX_EXPONENT_BITS
+        ):
+            raise ValueError("an RSA key that takes too long to verify with")
+    # Among issuers with one name there are many ways to look for a path, and each step of each costs a signature.
+    issuers = {certificate.issuer.public_bytes() for certificate in certificates}
+    subjects = [certificate.subject.public_bytes() for certificate in certificates]
+    issuing = [subject for subject in subjects if subject in issuers]
+    if len(set(issuing)) != len(issuing):
+        raise ValueError("several issuers with the same subject")
 
 
 def _signed(certificate: x509.Certificate, algorithm: _Algorithm, signature: RequestSignature) -> bool:

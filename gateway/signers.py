@@ -14,10 +14,15 @@ from gateway.ocsp.response import ResponseSigner
 
 
 class Signers:
-    """The signers of each issuer, by slot: the place in the order of the configuration, from 0 on."""
+    """The signers of each issuer, by slot: the place in the order of the configuration, from 0 on.
 
-    def __init__(self, wall_clock: Callable[[], float]) -> None:
+    `least` says how many seconds answers about an issuer have to be valid at least (`ValidityPolicy.minimum`): a signer
+    that ends before then is of no use.
+    """
+
+    def __init__(self, wall_clock: Callable[[], float], least: Callable[[str], float] = lambda _: 0) -> None:
         self._wall_clock = wall_clock
+        self._least = least
         self._slots: dict[str, dict[int, ResponseSigner]] = {}
         self._defaults: dict[str, ResponseSigner] = {}
 
@@ -72,8 +77,8 @@ class Signers:
         return max(0.0, (begin + (end - begin) / 2).timestamp() - self._wall_clock())
 
     def _valid(self, issuer: str) -> list[tuple[int, ResponseSigner]]:
-        now = self._wall_clock()
-        return [entry for entry in self._slots.get(issuer, {}).items() if entry[1].ends_at > now]
+        until = self._wall_clock() + self._least(issuer)
+        return [entry for entry in self._slots.get(issuer, {}).items() if entry[1].ends_at > until]
 
     def _changed(self, issuer: str) -> None:
         slots = self._slots[issuer]

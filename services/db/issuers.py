@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
 from services.clock import from_epoch, to_epoch
 from services.db.models import issuer_certificates, issuers, status_changes
@@ -39,10 +39,19 @@ def add_issuer(conn: Connection, issuer: NewIssuer, revision: int) -> int:
         "key_ref": issuer.key_ref,
         "created_at": to_epoch(issuer.created_at),
         "revision": revision,
+        # A key that is in other hands is so under every name.
+        "compromised_by": _compromised_by(conn, issuer.public_key_der),
     }
     id_: int = conn.execute(insert(issuers).returning(issuers.c.id), values).scalar_one()
     conn.execute(insert(issuer_certificates), _certificate_values(id_, issuer))
     return id_
+
+
+def _compromised_by(conn: Connection, public_key_der: bytes) -> int | None:
+    """The revision by which a key counts as compromised."""
+    earliest = select(func.min(issuers.c.compromised_by)).where(issuers.c.public_key_der == public_key_der)
+    found: int | None = conn.execute(earliest).scalar_one()
+    return found
 
 
 def set_issuer_state(conn: Connection, issuer_id: int, state: IssuerState, revision: int) -> None:

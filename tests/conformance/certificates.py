@@ -98,11 +98,11 @@ class Certificates:
         authority = self._estate.hierarchy.authorities[issuer]
         return Certified(self._estate.ca(issuer), _signed(name, authority, begin, end))
 
-    def record(self, subject: Certified, issuer: str) -> None:
-        """Write a certificate into the database, as an import would."""
+    def record(self, subject: Certified, issuer: str, *, issued_at: datetime | None = None) -> None:
+        """Write a certificate into the database, as an import would; issued now, unless it says when."""
         with self._estate.hierarchy.database() as db, db.write() as conn:
             issuer_id = next(each.id for each in issuers.list_issuers(conn) if each.name == issuer)
-            row = recorded_certificate(subject.certificate, issuer_id, "server", datetime.now(UTC))
+            row = recorded_certificate(subject.certificate, issuer_id, "server", issued_at or datetime.now(UTC))
             ids = certificates.insert_certificates(conn, [row])
             status.insert_statuses(conn, [row], ids, position.advance(conn, 1))
 
@@ -141,4 +141,6 @@ class KeepAlive:
         """POST a request."""
         head = f"POST / HTTP/1.1\r\nhost: {self._address}\r\ncontent-type: {wire.OCSP_REQUEST}\r\n"
         self._socket.sendall(f"{head}content-length: {len(der)}\r\n\r\n".encode() + der)
-        return wire.read_reply(self._stream)
+        reply = wire.read_reply(self._stream)
+        Responder.hear(reply)
+        return reply

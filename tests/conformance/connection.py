@@ -33,8 +33,7 @@ class Connection:
     def reply(self, *, head: bool = False) -> Reply:
         """Read one response (`head`: to a HEAD, without body)."""
         reply = read_reply(self._stream, head=head)
-        if len(reply.body) > 5 and reply.header("content-type") == "application/ocsp-response":
-            self._responder.heard.append(reply.body)
+        self._responder.hear(reply)
         return reply
 
     def rest(self) -> bytes:

@@ -3,7 +3,7 @@
 | name | key | what for |
 |---|---|---|
 | root, issuing | P-256 | made by init: an offline root that answers from files, an issuing CA with enrolled delegates |
-| rsa-root, rsa | RSA | the same with RSA keys |
+| rsa-root, rsa | RSA | the same with RSA keys; the name of `rsa` is as the baseline requirements want it |
 | solo, solo-rsa | P-256, RSA | a root that issues leaf certificates itself |
 | direct, direct-rsa | P-256, RSA | issuing CAs whose own key signs the answers |
 | rolled | P-256 | the name of `issuing` with another key (R32) |
@@ -77,7 +77,7 @@ class Hierarchy:
         issuing = self.authorities["issuing"]
         for new in (
             _New("rsa-root", _rsa(), None),
-            _New("rsa", _rsa(), "rsa-root"),
+            _New("rsa", _rsa(), "rsa-root", subject=_name("Conformance rsa", country="NL", organization="Conformance")),
             _New("solo", _ec(), None),
             _New("solo-rsa", _rsa(), None),
             _New("direct", _ec(), "root"),
@@ -238,8 +238,10 @@ def _rsa() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+def _name(common_name: str, *, country: str = "", organization: str = "") -> x509.Name:
+    oids = x509.NameOID
+    values = {oids.COUNTRY_NAME: country, oids.ORGANIZATION_NAME: organization, oids.COMMON_NAME: common_name}
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in values.items() if value])
 
 
 def _key_id(key: PrivateKey) -> x509.SubjectKeyIdentifier:

@@ -23,8 +23,8 @@ _INTRODUCTION = """\
 # Conformance
 
 What the responder was seen to do, rule by rule. The rules are those of [rules.md](rules.md), with the documents that
-they come from. Each case runs against live services over real sockets: `make conformance` runs them all and writes this
-page, and a test fails when it is out of date.
+they come from. Cases run against live services over real sockets, but for those of A10 that work out times, as it says
+there. `make conformance` runs them all and writes this page, and a test fails when it is out of date.
 
 The number of cases is that of the whole test function: one that covers several rules counts for each.
 """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -13,7 +16,9 @@ from gateway.evidence import CertificateKey
 from gateway.validity import Preset, ValidityPolicy
 from tests.conformance.certificates import Certificates, Certified
 from tests.conformance.estate import Estate
+from tests.conformance.verification import verify
 from tests.conformance.wire import Answer, Responder, nonce, request
+from tests.waiting import wait_until
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 NONCE = nonce(b"0123456789abcdef")
@@ -78,6 +83,42 @@ def test_baseline(estate: Estate, asked: dict[str, Certified]) -> None:
         now = datetime.now(UTC)
         assert answer.next_update - now > 8 * HOUR
         assert now - answer.this_update < 4 * DAY
+
+
+@pytest.mark.rule("R85")
+def test_answers_of_a_minute_are_replaced(estate: Estate, asked: dict[str, Certified]) -> None:
+    """Watched while two of them take over: whoever asks, and whenever, half of the minute or more is left."""
+    gateway = estate.gateway("brief", validity=60, clock_skew=0, max_age=300)
+    ends: set[datetime] = set()
+
+    def replaced_twice() -> bool:
+        for answer in live(gateway, asked["good"]):
+            assert answer.next_update - answer.this_update == 60 * SECOND
+            assert answer.next_update - datetime.now(UTC) >= 30 * SECOND
+            ends.add(answer.next_update)
+        time.sleep(0.1)  # so as not to ask thousands of times
+        return len(ends) >= 3
+
+    wait_until(replaced_twice, within=60)
+
+
+@pytest.mark.rule("R84", "R86")
+@pytest.mark.parametrize("hours", [7, 16, 25, 33])
+def test_baseline_hours_later(estate: Estate, asked: dict[str, Certified], hours: int) -> None:
+    """A gateway whose clock is ahead gives answers that have eight hours left by its clock, whatever the hour."""
+    script, ahead = Path(__file__).with_name("clock_ahead.py"), hours * HOUR
+    program = (sys.executable, str(script), str(ahead.total_seconds()))
+    gateway = estate.gateway(f"baseline-{hours}-hours-ahead", program=program, preset="baseline")
+    try:
+        for subject in (asked["good"], asked["revoked"]):
+            for reply in (gateway.post(subject.request()), gateway.get(subject.request())):
+                verify(reply.answer, subject.ca, ahead=ahead)
+                now = datetime.now(UTC) + ahead
+                assert reply.answer.next_update - now >= 8 * HOUR
+                assert now - reply.answer.this_update <= 4 * DAY
+                assert 8 * HOUR <= reply.answer.next_update - reply.answer.this_update + SECOND <= 10 * DAY
+    finally:
+        gateway.stop()
 
 
 KEY = CertificateKey("solo", b"\x01")

@@ -148,6 +148,22 @@ def test_times_are_in_order(table: Table, case: str) -> None:
         assert this_update <= answer.produced_at <= datetime.now(UTC) < next_update
 
 
+@pytest.mark.rule("R56")
+def test_this_update_is_put_back(estate: Estate, certificates: Certificates) -> None:
+    """By a minute, where clients' clocks may be a minute behind, for every answer that is older than that."""
+    margin = timedelta(minutes=1)
+    gateway = estate.gateway("margin", validity=240, clock_skew=60)
+    now = datetime.now(UTC)
+    subject = certificates.sign("margin.example.com", "direct", now - timedelta(days=1), now + timedelta(days=1))
+    certificates.record(subject, "direct", issued_at=now - timedelta(days=1))
+    for body in (subject.request(), request(subject.cert_id(), extensions=[NONCE])):
+        asked = datetime.now(UTC)
+        answer = subject.verified(gateway.post(body))
+        # Without the margin it would be less than a quarter of the validity, which is a minute too.
+        assert margin <= datetime.now(UTC) - answer.this_update
+        assert asked - answer.this_update < 2 * margin + timedelta(seconds=1)
+
+
 @pytest.mark.rule("R58")
 @pytest.mark.parametrize("case", CASES)
 def test_times_are_whole_seconds(table: Table, case: str) -> None:

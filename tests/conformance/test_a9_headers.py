@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.certificates import Certificates
 from tests.conformance.connection import Connection, chunked, get, post
 from tests.conformance.estate import Estate
 from tests.conformance.paths import spell
@@ -170,6 +171,36 @@ def test_the_etag_is_the_same_for_everybody(responder: Responder, questions: Que
         replies += [connection.reply(), connection.reply()]
     assert len({reply.body for reply in replies}) == 1
     assert len({reply.header("etag") for reply in replies}) == 1
+
+
+@pytest.mark.rule("R77")
+def test_the_etag_is_the_same_at_gateways_with_the_same_rsa_key(
+    estate: Estate, certificates: Certificates, responder: Responder
+) -> None:
+    """RSA signatures are not random, and the times depend on no process: two of them give the same octets."""
+    other = estate.gateway("never-issued-revoked", never_issued="extended-revoked")
+    subject = certificates.issue("two-gateways-rsa.example.com", "direct-rsa")
+
+    def agree() -> bool:
+        first, second = responder.get(subject.request()), other.get(subject.request())
+        assert (first.header("etag") == second.header("etag")) == (first.body == second.body)
+        return first.body == second.body
+
+    wait_until(agree, within=10)  # the next period may begin between the two
+
+
+@pytest.mark.rule("R77", "R78")
+def test_no_gateway_takes_the_etag_of_another_for_its_own(
+    estate: Estate, questions: Questions, responder: Responder
+) -> None:
+    """Where each has a key of its own, a cache that comes with the other's ETag gets the whole answer, not a 304."""
+    other = estate.gateway("never-issued-revoked", never_issued="extended-revoked")
+    der = questions.of("good")
+    first = responder.get(der)
+    second = other.get(der, if_none_match=first.header("etag") or "")
+    assert second.status == 200
+    assert second.header("etag") != first.header("etag")
+    assert [reply.answer.status for reply in (first, second)] == ["good", "good"]
 
 
 @pytest.mark.rule("R77", "R49")

@@ -266,9 +266,14 @@ class Responder:
             sock.sendall(raw)
             with sock.makefile("rb") as stream:
                 reply = read_reply(stream, head=head)
-        if len(reply.body) > 5 and reply.header("content-type") == "application/ocsp-response":
-            self.heard.append(reply.body)
+        self.hear(reply)
         return reply
+
+    @classmethod
+    def hear(cls, reply: Reply) -> None:
+        """Keep the answer in a reply for the linter."""
+        if len(reply.body) > 5 and reply.header("content-type") == "application/ocsp-response":
+            cls.heard.append(reply.body)
 
 
 def read_reply(stream: Any, *, head: bool = False) -> Reply:

@@ -133,6 +133,10 @@ def test_a_compromise_is_of_the_key(
         assert by_name["one"].compromise is not None
         found.append((by_name["one"].compromise.revocation.reason, revision - by_name["one"].compromise.revision))
     assert found == [(2, 0), (2, 1), (1, 0)]
+    with database.write() as conn:
+        issuers.add_issuer(conn, new_issuer("late"), position.advance(conn, 1))
+        by_name = {issuer.name: issuer for issuer in issuers.list_issuers(conn)}
+    assert by_name["late"].compromise == by_name["one"].compromise
 
 
 def test_issuer_needs_a_certificate(database: Database, new_issuer: Issuers) -> None:

@@ -1,4 +1,7 @@
-"""A relay before a responder, which keeps what clients say: the proof of which method, version and headers they use."""
+"""A relay before a responder, which keeps what clients say: the proof of which method, version and headers they use.
+
+What the responder says is linted, as if the tests had asked themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from threading import Thread
 from urllib.parse import unquote
+
+from tests.conformance.wire import Responder, read_reply
 
 TIMEOUT = 20.0
 
@@ -59,14 +65,17 @@ class Relay:
 
     def serve(self, client: socket.socket) -> None:
         """Pass on one connection until both sides have ended it."""
-        said = bytearray()
+        said, answered = bytearray(), bytearray()
         self.connections.append(said)
         with socket.create_connection(self.target, TIMEOUT) as responder:
             client.settimeout(TIMEOUT)
-            back = Thread(target=_pump, args=(responder, client))
+            back = Thread(target=_pump, args=(responder, client, answered))
             back.start()
             _pump(client, responder, said)
             back.join()
+        stream = BytesIO(answered)
+        while stream.tell() < len(answered):
+            Responder.hear(read_reply(stream))
 
     def heard(self) -> list[Heard]:
         """All requests until now, connection by connection."""

@@ -29,6 +29,15 @@ def test_an_answer_and_its_delegate_are_clean(estate: Estate, responder: Respond
     assert lint.certificate_findings(delegate) == []
 
 
+@pytest.mark.rule("R66")
+def test_a_delegate_of_a_ca_with_a_full_name_is_clean_without_exception(estate: Estate, responder: Responder) -> None:
+    """Where the CA has a country and an organisation, its delegates have them too, and nothing has to be accepted."""
+    answer = responder.post(request(cert_id(load_certificate(estate.ca("rsa")), 4711))).answer
+    (delegate,) = lint.certificates_in(answer.der)
+    assert lint.is_our_delegate(delegate)
+    assert lint.certificate_findings(delegate, accepted=()) == []
+
+
 @pytest.mark.rule("R54", "R47", "R33", "R20")
 def test_a_mixed_answer_is_clean(estate: Estate, responder: Responder, good: Path, revoked: Path) -> None:
     """Good, revoked and unknown in one answer, by every hash, with a nonce."""

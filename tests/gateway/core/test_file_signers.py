@@ -313,3 +313,14 @@ def test_direct_signing_is_told(world: World) -> None:
     with capture_logs() as logs:
         world.begin()
     assert logs[0]["direct"] is True
+
+
+def test_one_passphrase_for_two_keys(tmp_path: Path) -> None:
+    """Names that would mean two passphrases at once are refused; a file each makes them plain."""
+    config = tmp_path / "config.toml"
+    pair = 'certificate = "c.pem"\nkey = "k.pem"\n'
+    config.write_text("".join(f"[[gateway.issuers.{name}.signers]]\n{pair}" for name in ("a", "a", "a-2")))
+    with pytest.raises(ConfigError, match="gateway-a-2; give each of them a passphrase_file"):
+        paths_of(load(config))
+    config.write_text(config.read_text() + 'passphrase_file = "p"\n')
+    assert [each.name for each in paths_of(load(config))["a"]] == ["gateway-a", "gateway-a-2"]

@@ -151,6 +151,24 @@ def test_each_kind_of_key(verifier: RequestVerifier, kind: str) -> None:
         verifier.verify(replace(signature, tbs=b"else"))
 
 
+def test_a_key_with_a_long_exponent_is_not_verified_with(verifier: RequestVerifier) -> None:
+    """It would cost as much as signing, for whoever asks."""
+    modulus = rsa.generate_private_key(65537, 3072).public_key().public_numbers().n
+    key = rsa.RSAPublicNumbers((1 << 3070) | 1, modulus).public_key()
+    builder = x509.CertificateBuilder(ANCHOR.certificate.subject, name("slow"), key, 8, BEGIN, BEGIN + 30 * DAY)
+    slow = builder.sign(ANCHOR.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    with pytest.raises(UntrustedRequest, match="too long"):
+        verifier.verify(replace(signed(LEAF, LEAF), certificates=(slow, LEAF.der)))
+
+
+def test_certificates_that_make_many_paths(verifier: RequestVerifier) -> None:
+    """Issuers with one name could each have issued the others: nobody needs them, and to try them all takes long."""
+    far = party("far", BELOW)
+    verifier.verify(signed(far, party("far", ANCHOR), far, BELOW))
+    with pytest.raises(UntrustedRequest, match="same subject"):
+        verifier.verify(signed(far, far, BELOW, party("below", ANCHOR, ca=True)))
+
+
 @pytest.mark.parametrize(
     ("content", "told"), [(None, "No such file"), (b"", "PEM"), (b"-----BEGIN", "PEM")], ids=["absent", "empty", "junk"]
 )

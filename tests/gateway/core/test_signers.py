@@ -39,3 +39,19 @@ def test_a_signer_ends() -> None:
     clocks.pass_time(100)
     assert signers.choose("issuing") is None
     assert not signers.ready_for("issuing")
+
+
+def test_a_signer_that_ends_too_soon() -> None:
+    """Where answers have to be valid for a while (R84), it makes room for the next before its end, or for nobody."""
+    clocks, (ca, key) = Clocks(), authority("issuing")
+    signers = Signers(clocks.wall_time, {"issuing": 8 * 3600, "other": 0}.__getitem__)
+    first, second = (delegate(ca, key, end=NOW + hours * 3600) for hours in (9, 20))
+    for name in ("issuing", "other"):
+        signers.install(name, first)
+    signers.install("issuing", second, 1)
+    clocks.pass_time(2 * 3600)
+    assert signers.choose("issuing") == (1, second)
+    assert signers.choose("other") == (0, first)
+    clocks.pass_time(11 * 3600)
+    assert signers.choose("issuing") is None
+    assert not signers.ready_for("issuing")
