@@ -104,7 +104,7 @@ class Composer:
         """Have all but the nonce ready for the next who asks in the same, the usual, spelling."""
         size = len(nonce) - 2
         is_default = signer is self._signers.default(entry.status.key.issuer)
-        if size not in NONCE_SIZES or not entry.status.known or not is_default or not signer.quick:
+        if size not in NONCE_SIZES or not entry.status.known or not is_default:
             return
         request = nonce_request(cert_id.der, size)
         if request_der[:-size] != request:

@@ -20,11 +20,9 @@ _SHARE: Final = 0.1
 """Of the time that others take, what the lane may take. Its look-ups, reads and writes come on top: as much again."""
 _IDLE: Final = 0.0001
 """Seconds: who takes less between two turns of the loop has nothing to do."""
-_LEAST: Final = 0.0001
 _TURN: Final = 0.0005
-_MOST: Final = 0.002
-"""Seconds at one go: one piece of work if nobody is in the way; among others enough to share a look-up, and never so
-much that they notice."""
+_MOST: Final = 0.001
+"""Seconds at one go: among others enough to share a look-up, and never so much that they notice."""
 
 _Piece = tuple[Callable[[], Any], asyncio.Future[Any]]
 
@@ -76,8 +74,10 @@ class Lane:
         # While something is waiting the loop never sleeps: what has passed since the last turn was others' work.
         others = begin - self._ended
         self._credit = min(self._credit + others * _SHARE, _MOST)
-        if others < _IDLE or self._credit >= _TURN:
-            self._work(begin + max(self._credit, _LEAST))
+        if others < _IDLE:
+            self._work(begin + _MOST)
+        elif self._credit >= _TURN:
+            self._work(begin + self._credit)
             self._credit = 0.0
         self._ended = self._clock()
         self._due = bool(self._begun or self._waiting)

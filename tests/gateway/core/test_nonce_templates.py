@@ -9,7 +9,7 @@ import pytest
 from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from gateway.answer import Answer
 from gateway.answers import Ready
 from gateway.ocsp.request import nonce_request, parse_request
 from gateway.policy import AnswerPolicy, NoncePolicy
+from gateway.signer_keys import SignerKey
 from tests.conformance import wire
 from tests.gateway.core.world import NOW, World, delegate
 
@@ -230,3 +231,18 @@ def test_the_usual_spelling(octets: bytes, size: int) -> None:
     serial = int.from_bytes(octets[:19], "big") + 1
     der = world.request(serial, nonce=nonce)
     assert nonce_request(parse_request(der).cert_ids[0].der, size) + nonce == der
+
+
+@pytest.mark.asyncio
+async def test_a_slow_signature_waits_for_its_turn(world: World) -> None:
+    """RSA takes ten times as long: all but the signature is ready there too, and nobody else has to wait for it."""
+    world.signers.install("issuing", delegate(world.ca, world.ca_key, kind=SignerKey.RSA2048))
+    for _ in range(2):
+        request = ask(world)
+        assert world.responder.at_once(request) is None
+        answer = await world.responder.answer(request)
+        response = ocsp.load_der_ocsp_response(answer.body)
+        public = response.certificates[0].public_key()
+        assert isinstance(public, rsa.RSAPublicKey)
+        public.verify(response.signature, response.tbs_response_bytes, padding.PKCS1v15(), hashes.SHA256())
+        assert response.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == request[-16:]
