@@ -20,6 +20,7 @@ def main(arguments: list[str]) -> None:
     """Serve until told to stop."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -118,7 +118,7 @@ class GatewayTable(BaseModel):
     """What a serial number is that the issuer never gave: "unknown"; "unauthorized"; "extended-revoked" (RFC 6960)."""
     responder_id: ResponderId = ResponderId.KEY
     """How answers name who signed them: "key", or "name" for old clients."""
-    archive_cutoff: int | None = Field(None, ge=0)
+    archive_cutoff: int | None = Field(None, ge=0, le=100 * 365 * 86400)
     """Seconds for which the status of expired certificates is kept, told in answers about them; nothing by default."""
     invalidity_date: bool = False
     """Whether answers tell the invalidity date of a revocation, where one was recorded."""
@@ -135,6 +135,8 @@ class GatewayTable(BaseModel):
     issuers: dict[str, IssuerTable] = {}
     """What is different for single issuers, by name."""
 
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that answer. The limits below are for all of them together: each has its share."""
     cache_entries: int = Field(100_000, ge=16)
     """Certificates whose status is held."""
     cache_mib: int = Field(128, ge=1)

@@ -21,6 +21,7 @@ from gateway.clock import wall_time
 from gateway.delegation import check_issued_by, end_of
 from gateway.issuers import Issuer
 from gateway.ocsp.response import ResponseSigner
+from gateway.portable import PortableSigner
 from gateway.signer_keys import SignerKey, certificate_request
 from gateway.signers import Signers
 from goodstanding.ca.v1 import ca_pb2
@@ -80,7 +81,7 @@ async def enrol(
     try:
         certificate = x509.load_der_x509_certificate(reply.certificate.certificate_der)
         check_issued_by(certificate, issuer)
-        return ResponseSigner(request.key, certificate, by_name=by_name, not_after=end_of(issuer))
+        return PortableSigner(request.key, certificate, by_name=by_name, not_after=end_of(issuer))
     except ValueError as error:
         raise UnusableCertificateError(f"the CA service gave a certificate that cannot be used: {error}") from error
 

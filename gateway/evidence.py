@@ -1,6 +1,6 @@
 """How fresh the gateway's knowledge is, and which look-ups may join it.
 
-This is the gateway's half of the freshness protocol (G3, docs/decisions/freshness-protocol.md), without any I/O: it is
+This is the gateway's half of the freshness protocol (G3, docs/freshness.md), without any I/O: it is
 told what was sent and received, and by which clock.
 
 * All times are those of the boot clock, in seconds. Only times at which something was *sent* count, so that no delay
@@ -8,6 +8,8 @@ told what was sent and received, and by which clock.
 * `applied` is the revision up to which every change was told. A look-up at revision r joins only if no change in
   (r, applied] names its certificate: what came late must not undo what is known.
 * A lost stream stops `proof`; nothing else has to happen for answers to run out of evidence.
+* There is no way back, neither to a history that was left nor within one: who offers it is behind, such as a replica
+  that lags, and what it calls good may have been revoked before the eyes of this gateway.
 """
 
 from __future__ import annotations
@@ -37,13 +39,23 @@ class Evidence:
         self._issuer_changes: dict[str, int] = {}
         self._forgotten = 0
         self._remembered = remembered_changes
+        self._left: set[str] = set()
 
     def connected(self) -> None:
         """A new stream begins: pings sent on the old one will never be answered."""
         self._pings.clear()
 
+    def may_follow(self, history: str, revision: int) -> bool:
+        """Whether `revision` of `history` is no step back from what was seen.
+
+        A restored database is one once the CA service has started on it, which gives it a new history.
+        """
+        return revision >= self.applied if history == self.history else history not in self._left
+
     def reset(self, history: str, revision: int) -> None:
         """Follow `history` from `revision` on. All that is cached must be dropped with it."""
+        if history != self.history:
+            self._left.add(self.history)
         self.history = history
         self.applied = revision
         self.proof = float("-inf")

@@ -30,7 +30,8 @@ _CACHED = Gauge("goodstanding_cache_entries", "Certificates whose status is held
 _CACHED_BYTES = Gauge("goodstanding_cache_bytes", "Memory for statuses and ready answers, estimated")
 _REVISION = Gauge("goodstanding_revision", "The revision up to which every change is known")
 _EVIDENCE_AGE = Gauge("goodstanding_evidence_age_seconds", "Seconds since the latest answered ping was sent")
-_SIGNER_EXPIRY = Gauge("goodstanding_signer_not_after_seconds", "When the responder certificate ends", ["issuer"])
+SIGNER_EXPIRY_NAME = "goodstanding_signer_not_after_seconds"
+SIGNER_EXPIRY = Gauge(SIGNER_EXPIRY_NAME, "When the responder certificate ends", ["issuer"])
 
 
 def export(
@@ -45,4 +46,4 @@ def export(
 
 def signer_changed(issuer: str, not_after: float) -> None:
     """An issuer has another responder certificate."""
-    _SIGNER_EXPIRY.labels(issuer).set(not_after)
+    SIGNER_EXPIRY.labels(issuer).set(not_after)

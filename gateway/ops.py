@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -23,20 +23,36 @@ from gateway.limits import DoorCounters
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether the process can answer now, and the details for a reader, as JSON values."""
 
+Refresh = Callable[[], Awaitable[None]]
+"""Brings what a page is made from up to date, where that is in other processes."""
+
+
+async def _is_up_to_date() -> None:
+    pass
+
+
 _NO_STORE = {"cache-control": "no-store"}
 
 
-def make_ops_app(readiness: Readiness, registry: CollectorRegistry = REGISTRY) -> Starlette:
+def make_ops_app(
+    readiness: Readiness,
+    registry: CollectorRegistry = REGISTRY,
+    *,
+    refresh_readiness: Refresh = _is_up_to_date,
+    refresh_metrics: Refresh = _is_up_to_date,
+) -> Starlette:
     """The operator's application."""
 
     async def healthz(request: Request) -> Response:  # noqa: ARG001  (Starlette passes it)
         return PlainTextResponse("ok\n", headers=_NO_STORE)
 
     async def readyz(request: Request) -> Response:  # noqa: ARG001
+        await refresh_readiness()
         ready, details = readiness()
         return JSONResponse({"ready": ready, **details}, 200 if ready else 503, headers=_NO_STORE)
 
     async def metrics(request: Request) -> Response:
+        await refresh_metrics()
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={**_NO_STORE, "content-type": media_type})
 

@@ -27,6 +27,7 @@ from gateway.issuers import Issuer
 from gateway.ocsp.algorithms import UnsupportedKey, signature_algorithm
 from gateway.ocsp.response import ResponseSigner
 from gateway.passphrases import PassphraseError
+from gateway.portable import PortableSigner
 
 ExtensionType = TypeVar("ExtensionType", bound=x509.ExtensionType)
 
@@ -107,7 +108,7 @@ def signer_of(pair: Pair, issuer: Issuer, *, by_name: bool = False) -> ResponseS
             raise UnusableSigner(
                 f"{file} cannot speak for {issuer.name}: {error}; have one issued by {issuer.name} itself"
             ) from None
-    return ResponseSigner(pair.key, certificate, by_name=by_name, direct=direct, not_after=end_of(issuer))
+    return PortableSigner(pair.key, certificate, by_name=by_name, direct=direct, not_after=end_of(issuer))
 
 
 def has_nocheck(certificate: x509.Certificate) -> bool:

@@ -213,8 +213,15 @@ class StatusWatch:
                 if issuers:
                     self._issuers_changed()
             case "reset":
-                knowledge.reset(message.reset.history, message.reset.revision)
-                _logger.info("watch reset", history=message.reset.history, revision=message.reset.revision)
+                reset = message.reset
+                if not knowledge.evidence.may_follow(reset.history, reset.revision):
+                    self._client.reconnect()  # another connection may lead to another replica
+                    raise StatusUnavailable(
+                        "the status service is behind what it told before: its database is a replica that lags, or a "
+                        "restored copy that the CA service has not been started on"
+                    )
+                knowledge.reset(reset.history, reset.revision)
+                _logger.info("watch reset", history=reset.history, revision=reset.revision)
                 await self._load_issuers()
             case _:
                 raise StatusUnavailable("the status service said something that this gateway does not know")

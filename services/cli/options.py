@@ -46,6 +46,12 @@ data_option = click.option(
     callback=data_folder,
     help="The data folder.",
 )
+workers_option = click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    help="Processes of the gateway that answer.  [default: gateway.workers of the configuration, or 1]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 issuer_option = click.option("--issuer", metavar="NAME", default="", help="The issuer; needed where several fit.")
 request_id_option = click.option(

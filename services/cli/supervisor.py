@@ -90,6 +90,8 @@ class Supervisor:
     running: Running
     keeper: Keeper
     announce: Callable[[], None]
+    workers: int | None = None
+    """Of the gateway, if not as configured."""
     children: list[Child] = field(init=False)
     stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
@@ -109,7 +111,7 @@ class Supervisor:
         return self._child(name, listens=partial(accepts, address), serves=serves)
 
     def _child(self, name: str, **probes: Any) -> Child:
-        return Child(name, self.folder.config, overrides(self.running), **probes)
+        return Child(name, self.folder.config, overrides(self.running, self.workers), **probes)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises Refused or Failed when the start does not succeed."""
@@ -179,9 +181,10 @@ async def _both(one: Coroutine[Any, Any, None], other: Coroutine[Any, Any, None]
         raise failures.exceptions[0] from None
 
 
-def overrides(running: Running) -> Mapping[str, str]:
+def overrides(running: Running, workers: int | None) -> Mapping[str, str]:
     """What the children are told through the environment, over what the configuration says."""
     return {
+        **({} if workers is None else {"GOODSTANDING_GATEWAY__WORKERS": str(workers)}),
         "GOODSTANDING_CA__LISTEN": running.ca,
         "GOODSTANDING_CA__PUBLIC_URL": running.public_url,
         "GOODSTANDING_STATUS__LISTEN": running.status,

@@ -6,7 +6,7 @@ Database reads are numbered in the order in which they begin. Guarantees, for ev
 * A watcher that cannot be brought up to date change by change is told to drop everything, before anything else.
 * What is held for one watcher does not grow, however slowly it reads and however often it pings.
 
-Bounded freshness (G3) rests on the first of these: see docs/decisions/freshness-protocol.md.
+Bounded freshness (G3) rests on the first of these: see docs/freshness.md.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import structlog
 
 from services.cli.checks import exposed, exposure_cure, passphrase_text, require_credential
 from services.cli.failures import Failed, in_one_line
-from services.cli.options import FILE, data_option
+from services.cli.options import FILE, data_option, workers_option
 from services.errors import DomainError
 from services.logs import configure_logging
 
@@ -35,9 +35,12 @@ PR_SET_PDEATHSIG = 1
 @click.command("serve")
 @click.argument("service", type=click.Choice(SERVICES))
 @click.option("--config", metavar="FILE", type=FILE, help="The configuration file. [default: config.toml in --data]")
+@workers_option
 @data_option
-def command(service: str, config: Path | None, data: Path) -> None:
+def command(service: str, config: Path | None, workers: int | None, data: Path) -> None:
     """Run one of the services: ca, status or gateway."""
+    if workers is not None and service != "gateway":
+        raise click.UsageError("--workers is for the gateway; ca and status are one process each.")
     supervised = die_with_supervisor()
     os.umask(0o077)
     file = config or data / "config.toml"
@@ -48,7 +51,7 @@ def command(service: str, config: Path | None, data: Path) -> None:
     configure_logging(service)
     if not supervised:  # `goodstanding up` has looked itself
         warn_of_exposure(file.parent)
-    run(service, file)
+    run(service, file, workers)
 
 
 def warn_of_exposure(data: Path) -> None:
@@ -60,9 +63,9 @@ def warn_of_exposure(data: Path) -> None:
         )
 
 
-def run(service: str, config: Path) -> None:
+def run(service: str, config: Path, workers: int | None) -> None:
     """Serve. Mistakes in the configuration are one line; anything unforeseen has its traceback and status 70."""
-    serve, mistake = _gateway(config) if service == "gateway" else _services(service, config)
+    serve, mistake = _gateway(config, workers) if service == "gateway" else _services(service, config)
     try:
         _run(serve)
     except mistake as error:
@@ -114,6 +117,6 @@ def _services(name: str, config: Path) -> Service:
     return serve(), configuration.ConfigError
 
 
-def _gateway(config: Path) -> Service:
+def _gateway(config: Path, workers: int | None = None) -> Service:
     error: type[Exception] = importlib.import_module("gateway.config").ConfigError
-    return importlib.import_module("gateway.serve").serve(config), error
+    return importlib.import_module("gateway.serve").serve(config, workers=workers), error

@@ -19,7 +19,7 @@ from services.cli.children import Refused
 from services.cli.credentials import load_authority
 from services.cli.folder import CA_ADDRESS, HTTP_ADDRESS, OPS_ADDRESS, STATUS_ADDRESS, DataFolder, Running, reachable
 from services.cli.init import initialise
-from services.cli.options import HostPort, HttpUrl, data_option
+from services.cli.options import HostPort, HttpUrl, data_option, workers_option
 from services.cli.output import note
 from services.cli.plan import Plan, default_url, is_loopback
 from services.cli.ports import claim
@@ -49,13 +49,20 @@ EVERYWHERE = "/usr/local/bin:/usr/bin:/bin"
 @click.option(
     "--public-url", metavar="URL", type=HttpUrl(), help="The gateway as clients know it; goes into certificates."
 )
+@workers_option
 def command(
-    data: Path, ca: str | None, status: str | None, http: str | None, ops: str | None, public_url: str | None
+    data: Path,
+    ca: str | None,
+    status: str | None,
+    http: str | None,
+    ops: str | None,
+    public_url: str | None,
+    workers: int | None,
 ) -> None:
     """Run ca, status and gateway on this machine, until Ctrl-C or SIGTERM.
 
     The first start initialises the data folder, and its addresses become the configured ones. Later, addresses given
-    here hold for this run only. Port 0 picks a free one.
+    here hold for this run only. Port 0 picks a free one. `--workers` always holds for this run only.
     """
     can_be_interrupted()
     os.umask(0o077)
@@ -67,7 +74,7 @@ def command(
         note(f"initialised {data}")
         given = {name: addresses[name] for name in given}
     with only_one(folder):
-        run(folder, given, public_url)
+        run(folder, given, public_url, workers)
 
 
 def can_be_interrupted() -> None:
@@ -82,7 +89,7 @@ def plan(addresses: dict[str, str], public_url: str | None) -> Plan:
     return Plan(addresses["ca"], addresses["status"], addresses["http"], addresses["ops"], public_url)
 
 
-def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None) -> None:
+def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None, workers: int | None) -> None:
     """Check what the services need, and run them."""
     configuration = load(folder.config)
     check_delegate_limit(configuration)
@@ -92,7 +99,7 @@ def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None
     running = resolve(configuration, given, public_url)
     keeper = Keeper(folder, configuration.services, authority, utc_now)
     try:
-        asyncio.run(Supervisor(folder, running, keeper, lambda: announce(folder, running)).run())
+        asyncio.run(Supervisor(folder, running, keeper, lambda: announce(folder, running), workers).run())
     except Refused:
         sys.exit(1)  # the service has said why
 

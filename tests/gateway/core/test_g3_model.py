@@ -1,9 +1,14 @@
 """G3 against orders of events that gRPC allows: dice play the network, the database and the askers.
 
 The real Knowledge, Evidence and AnswerCache face a modelled status service. Calls overtake each other and take as long
-as they like; the messages of a stream keep their order; streams break with messages on the way; histories change; the
-issuer is compromised, which one message about it tells of all its certificates. After each step whatever could be
-written as `good` is: that is wrong from τ after its revocation was acknowledged.
+as they like; the messages of a stream keep their order; streams break with messages on the way; histories change; a
+replica that lags takes the place of the service; the machine sleeps; the issuer is compromised, which one message about
+it tells of all its certificates. After each step whatever could be written as `good` is: that is wrong from τ after its
+revocation was acknowledged.
+
+Rules of both sides are broken one by one, the gateway's by changing its real parts and the service's by changing the
+model's, and each time the search has to find it. One rule could go and nothing would be found: that a replica refuses
+look-ups beyond what it has reached. The gateway itself does not admit what such a replica might say.
 
 A failure prints the steps that lead to it. Plain seeded dice rather than a hypothesis state machine: they make ten
 times as many steps in the same time, and the broken rules below show that it takes those.
@@ -12,6 +17,7 @@ times as many steps in the same time, and the broken rules below show that it ta
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections import deque
 from collections.abc import Coroutine, Sequence
@@ -79,6 +85,8 @@ class Call:
     done: asyncio.Future[list[LookedUp]]
     result: list[LookedUp] | None = None
     refused: bool = False
+    rows: list[Status] | None = None
+    """What was read of it without a revision, where a rule is broken."""
 
 
 @dataclass
@@ -101,8 +109,12 @@ class World:
         self.loop = loop
         self.pass_time(100.0)
         self.database = Database()
+        self.replica: Database | None = None
+        """Where the service's place is taken by one that is behind: what that one knows."""
+        self.earlier: list[Database] = []
+        self.asleep = 0.0
         self.cache = AnswerCache(max_entries=1, max_bytes=1_000_000)
-        self.knowledge = Knowledge(self.cache, self._fetch, lambda: self.now, TAU)
+        self.knowledge = Knowledge(self.cache, self._fetch, self.clock, TAU)
         self.knowledge.evidence = Evidence(remembered_changes=2)
         self.calls: list[Call] = []
         self.stream: Stream | None = None
@@ -144,7 +156,7 @@ class World:
     async def _fetch(self, keys: Sequence[CertificateKey]) -> Sequence[LookedUp]:
         evidence = self.knowledge.evidence
         done: asyncio.Future[list[LookedUp]] = self.loop.create_future()
-        self.calls.append(Call(keys, evidence.history, evidence.applied, self.now, done))
+        self.calls.append(Call(keys, evidence.history, evidence.applied, self.clock(), done))
         return await done
 
     def begin(self) -> None:
@@ -156,27 +168,70 @@ class World:
     def pass_time(self, seconds: float) -> None:
         World.now += seconds
 
+    def sleep(self, seconds: float) -> None:
+        """The machine is suspended, and everything on it."""
+        World.now += seconds
+        self.asleep += seconds
+
+    def clock(self) -> float:
+        """The boot clock, which goes on in suspend."""
+        return World.now
+
+    def fall_behind(self, which: int) -> None:
+        """A replica takes the service's place, one that is behind what this gateway has seen."""
+        evidence, database = self.knowledge.evidence, self.database
+        has_seen_all = (evidence.history, evidence.applied) == (database.history, database.revision)
+        if self.replica is None and has_seen_all and self.earlier:
+            self.replica = self.earlier[-1 - which % len(self.earlier)]
+            self.stream = None
+
+    def catch_up(self) -> None:
+        """The service is back in its place."""
+        if self.replica is not None:
+            self.replica = self.stream = None
+
+    @property
+    def served(self) -> Database:
+        """The database as the service has it that the gateway is connected to."""
+        return self.replica or self.database
+
+    def _changes(self) -> bool:
+        """Whether something may change now. Not while a replica lags: it could not be told from one that is not."""
+        if self.replica is None:
+            self.earlier = [*self.earlier[-3:], copy.deepcopy(self.database)]
+        return self.replica is None
+
     def change(self, key: CertificateKey, revoke: bool) -> None:
         """A revocation, a hold or a release is acknowledged."""
-        self.database.change(key, revoke=revoke)
+        if not self._changes():
+            return
+        self.commit(key, revoke=revoke)
         if revoke:
             self.acknowledged.setdefault(key, self.now)
         elif not self.database.compromised:
             self.acknowledged.pop(key, None)
 
+    def commit(self, key: CertificateKey, *, revoke: bool) -> None:
+        """Revisions follow the order of commits."""
+        self.database.change(key, revoke=revoke)
+
     def compromise(self) -> None:
         """The revocation of the CA certificate is acknowledged, and with it that of all that it issued."""
+        if not self._changes():
+            return
         self.database.compromise()
         for key in KEYS:
             self.acknowledged.setdefault(key, self.now)
 
     def change_others(self, count: int) -> None:
-        """More than the gateway remembers."""
-        for key in OTHERS[:count]:
+        """More than the gateway remembers, or than the service tells one by one."""
+        for key in OTHERS[:count] if self._changes() else ():
             self.database.change(key, revoke=True)
 
     def begin_history(self) -> None:
         """The CA service has started again. Its revisions may be used a second time, with other meanings."""
+        if not self._changes():
+            return
         self.database.history = f"h{int(self.database.history[1:]) + 1}"
         self.database.revision = max(10, self.database.revision - 3)
         self.database.changes.clear()
@@ -195,10 +250,14 @@ class World:
         waiting = [call for call in self.calls if call.result is None and not call.refused]
         if not waiting:
             return
-        call, database = waiting[which % len(waiting)], self.database
+        call, database = waiting[which % len(waiting)], self.served
         if (call.history and call.history != database.history) or call.min_revision > database.revision:
             call.refused = True
-            return
+        else:
+            self.look(call, database)
+
+    def look(self, call: Call, database: Database) -> None:
+        """Rows and revision are from one snapshot."""
         call.result = [
             LookedUp(database.status(key), database.history, database.revision, call.sent_at) for key in call.keys
         ]
@@ -243,31 +302,43 @@ class World:
         """The gateway asks for a proof."""
         if self.stream is not None:
             self.ping += 1
-            self.knowledge.evidence.ping_sent(self.ping, self.now)
+            self.knowledge.evidence.ping_sent(self.ping, self.clock())
             self.stream.pings.append(self.ping)
 
     def serve_stream(self, pongs: bool) -> None:
         """The service reads the database, and tells of what it finds; or its answers to pings come later."""
-        stream, database = self.stream, self.database
+        stream, database = self.stream, self.served
         if stream is None:
             return
         behind = [(key, revision) for key, revision in database.changes if revision > stream.told]
         same = stream.history == database.history and stream.told <= database.revision
-        if not same or len(behind) > 6:
+        if not same or self.is_too_far(behind):
             stream.history, stream.started = database.history, True
             stream.messages.append(("reset", database.history, database.revision))
         elif behind:
-            # Coalesced, as the service does, and in two messages where there is enough for two.
-            latest = list(dict(behind).items())
-            cut = len(latest) // 2
-            for part, through in ((latest[:cut], latest[cut][1] - 1), (latest[cut:], database.revision)):
-                if part:
-                    certificates = [(key, revision) for key, revision in part if key != THE_ISSUER]
-                    issuers = [replace(ISSUER, revision=revision) for key, revision in part if key == THE_ISSUER]
-                    stream.messages.append(("changes", certificates, issuers, max(through, part[-1][1])))
+            self.tell(stream, behind)
         stream.told = database.revision
-        if pongs and stream.pings:
-            stream.messages.append(("pong", stream.pings[-1], database.revision))
+        if pongs:
+            self.answer_pings(stream)
+
+    def is_too_far(self, behind: Sequence[tuple[CertificateKey, int]]) -> bool:
+        """Whether there is too much to be told one by one."""
+        return len(behind) > 6
+
+    def tell(self, stream: Stream, behind: Sequence[tuple[CertificateKey, int]]) -> None:
+        """Changes are coalesced, as the service does, and in two messages where there is enough for two."""
+        latest = list(dict(behind).items())
+        cut = len(latest) // 2
+        for part, through in ((latest[:cut], latest[cut][1] - 1), (latest[cut:], self.served.revision)):
+            if part:
+                certificates = [(key, revision) for key, revision in part if key != THE_ISSUER]
+                issuers = [replace(ISSUER, revision=revision) for key, revision in part if key == THE_ISSUER]
+                stream.messages.append(("changes", certificates, issuers, max(through, part[-1][1])))
+
+    def answer_pings(self, stream: Stream) -> None:
+        """Behind every change that was read."""
+        if stream.pings:
+            stream.messages.append(("pong", stream.pings[-1], self.served.revision))
             stream.pings.clear()
 
     def hear(self, count: int) -> None:
@@ -280,8 +351,10 @@ class World:
                     knowledge.evidence.pong(ping, revision)
                 case ("changes", changed, issuers, through):
                     knowledge.changes(changed, issuers, through)
-                case ("reset", history, revision):
+                case ("reset", history, revision) if knowledge.evidence.may_follow(history, revision):
                     knowledge.reset(history, revision)
+                case _:
+                    self.stream = None
 
     def heartbeat(self, seconds: float, heard: bool) -> None:
         """What mostly happens; or all of it, but the pong is on its way for a while."""
@@ -317,9 +390,12 @@ def roll(dice: random.Random) -> Step:
 WEIGHED: list[tuple[int, tuple[Any, ...]]] = [
     (2, ("pass_time", [0.2, 0.6, 1.0])),
     (3, ("change", KEYS, [True, True, True, False])),
-    (1, ("change_others", [1, 4])),
+    (1, ("change_others", [1, 4, 8])),
     (1, ("compromise",)),
     (1, ("begin_history",)),
+    (1, ("fall_behind", [0, 1, 2])),
+    (2, ("catch_up",)),
+    (1, ("sleep", [1.5])),
     (3, ("ask", [*KEYS, *KEYS, UNKNOWN])),
     (2, ("read", [0, 1])),
     (2, ("deliver", [0, 1])),
@@ -397,6 +473,59 @@ def resets_keep_the_cache(self: AnswerCache) -> None:
     """A rule broken: what another history said is kept."""
 
 
+def ways_back_are_taken(self: Evidence, history: str, revision: int) -> bool:
+    """A rule broken: a service that is behind is taken for a database that was restored."""
+    return True
+
+
+def the_clock_stops_in_suspend(self: World) -> float:
+    """A rule broken: it is not the boot clock."""
+    return World.now - self.asleep
+
+
+def rows_come_before_the_revision(self: World, call: Call, database: Database) -> None:
+    """A rule broken on the other side: the revision is read later than the rows."""
+    if call.rows is None:
+        call.rows = [database.status(key) for key in call.keys]
+        return
+    call.result = [LookedUp(row, database.history, database.revision, call.sent_at) for row in call.rows]
+
+
+def pongs_need_no_read(self: World, pongs: bool) -> None:
+    """A rule broken on the other side: a pong tells what was read before its ping came."""
+    if self.stream is not None and pongs and self.stream.pings and self.stream.started:
+        self.stream.messages.append(("pong", self.stream.pings[-1], self.stream.told))
+        self.stream.pings.clear()
+        return
+    SERVE_STREAM(self, pongs)
+
+
+def pongs_overtake_changes(self: World, stream: Stream, behind: Sequence[tuple[CertificateKey, int]]) -> None:
+    """A rule broken on the other side: a pong leaves before the changes that the same read has found."""
+    self.answer_pings(stream)
+    TELL(self, stream, behind)
+
+
+def too_many_changes_are_skipped(self: World, behind: Sequence[tuple[CertificateKey, int]]) -> bool:
+    """A rule broken on the other side: only the latest changes are told, and no reset stands for the others."""
+    behind[:-6] = []  # type: ignore[index]
+    return False
+
+
+def revisions_overtake_commits(self: World, key: CertificateKey, *, revoke: bool) -> None:
+    """A rule broken on the other side: a revision is taken, another one is committed, and then this one."""
+    database = self.database
+    database.revision += 1
+    self.serve_stream(pongs=False)
+    database.revision -= 1
+    database.change(key, revoke=revoke)
+    if self.stream is not None:
+        database.revision = max(database.revision, self.stream.told)
+
+
+SERVE_STREAM, TELL = World.serve_stream, World.tell
+
+
 def test_no_order_of_events_leads_to_good_after_the_bound() -> None:
     """G3."""
     run(3000)
@@ -414,6 +543,13 @@ def test_no_order_of_events_leads_to_good_after_the_bound() -> None:
         (AnswerCache, "clear", resets_keep_the_cache),
         (Evidence, "issuer_changed", issuers_do_not_bar_look_ups),
         (AnswerCache, "drop_issuer", entries_survive_their_issuer),
+        (Evidence, "may_follow", ways_back_are_taken),
+        (World, "clock", the_clock_stops_in_suspend),
+        (World, "look", rows_come_before_the_revision),
+        (World, "serve_stream", pongs_need_no_read),
+        (World, "tell", pongs_overtake_changes),
+        (World, "is_too_far", too_many_changes_are_skipped),
+        (World, "commit", revisions_overtake_commits),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

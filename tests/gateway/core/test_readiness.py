@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
+from gateway.assembly import Gateway
 from gateway.config import load
-from gateway.serve import Gateway
 from tests.gateway.core.files import BEGIN, Authority, Files
 from tests.gateway.core.world import NOW, issuer_of
 
@@ -43,7 +43,8 @@ def offline() -> Authority:
 @pytest_asyncio.fixture
 async def gateway(tmp_path: Path, offline: Authority, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     """A gateway whose services are away; it knows no issuer yet. Its clock stands still."""
-    monkeypatch.setattr("gateway.serve.wall_time", lambda: float(NOW))
+    for module in ("assembly", "signing", "answering"):
+        monkeypatch.setattr(f"gateway.{module}.wall_time", lambda: float(NOW))
     key = ec.generate_private_key(ec.SECP256R1())
     Files(tmp_path).write(offline.certify(key), key)
     tls = Authority("tls")
@@ -57,10 +58,10 @@ async def gateway(tmp_path: Path, offline: Authority, monkeypatch: pytest.Monkey
 
 def hear_of(gateway: Gateway, **authorities: tuple[Authority, bool]) -> dict[str, object]:
     """The status service tells of these issuers and whether they are active; what the gateway is ready for then."""
-    gateway.knowledge.issuers.replace(
+    gateway.following.knowledge.issuers.replace(
         issuer_of(name, authority.certificate, active=active) for name, (authority, active) in authorities.items()
     )
-    gateway._issuers_changed()
+    gateway.issuers_changed()
     return gateway.readiness()[1]
 
 
@@ -81,7 +82,7 @@ async def test_files_that_are_no_good_for_the_issuer(gateway: Gateway) -> None:
     problems = checks["problems"]
     assert isinstance(problems, dict)
     assert "cannot speak for offline" in problems["offline"][0]
-    assert gateway.enrolment._tasks == {}
+    assert gateway.signing.enrolment._tasks == {}
 
 
 async def test_names_that_mean_nothing_are_told_once(gateway: Gateway, offline: Authority) -> None:
