@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
 CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock conformance bench clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock freshness conformance bench bench-peers bench-page clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -30,6 +30,9 @@ up: setup ## set up .venv if needed, then: goodstanding up --data data
 
 test: setup ## set up .venv if needed, then run every test
 	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
+
+freshness: setup ## revoke under load while one thing after the other fails, for longer than `make test` has time for
+	FRESHNESS_SECONDS=$${FRESHNESS_SECONDS:-8} $(BIN)/pytest -q -n 2 --dist worksteal tests/freshness $(ARGS)
 
 check: setup generated-up-to-date ## formatting, lint, types, contracts, generated code, imports
 	$(BIN)/ruff format --check $(CODE)
@@ -62,6 +65,7 @@ lock: ## resolve the requirements anew (needs uv)
 	@for set in build sdist; do uv pip compile requirements/$$set.in -o requirements/$$set.txt $(LOCK); done
 	@uv pip compile pyproject.toml --extra dev -o requirements/dev.txt $(LOCK)
 	@uv pip compile pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt $(LOCK)
+	@uv pip compile requirements/bench.in -o requirements/bench.txt $(LOCK)
 	@uv pip compile requirements/gateway.in -c requirements/dev.txt -o requirements/gateway.txt $(LOCK)
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --upgrade
 
@@ -69,8 +73,19 @@ conformance: setup ## run the conformance tests, and write docs/conformance.md f
 	$(BIN)/pytest -q -n auto --dist worksteal tests/conformance --ignore tests/conformance/test_page.py \
 	  --conformance-page docs/conformance.md $(ARGS)
 
-bench: setup ## measure issuing and OCSP answers beside openssl
+bench: setup ## measure OCSP answers, revoking and issuing beside nginx and openssl (ARGS=--quick: a minute)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: setup ## measure beside cfssl and django-ca, which it installs for the time being
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+# `make bench ARGS="--json docs/performance.json"` measures; this types.
+bench-page: .venv/.bench ## put docs/performance.json and docs/peers.json into the pages and the picture
+	$(BIN)/python -m benchmarks.page $(ARGS)
+
+.venv/.bench: .venv/.installed requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
+	@touch $@
 
 clean: ## remove what was built, and .venv; data folders stay
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,13 +13,11 @@ from statistics import median
 
 from cryptography.hazmat.backends.openssl.backend import backend
 
+from benchmarks.cores import cores
+from benchmarks.nginx import nginx_command
+
 PACKAGES = ("goodstanding", "cryptography", "grpcio", "protobuf", "SQLAlchemy", "uvicorn", "uvloop", "httptools")
 _SYNCS = 50
-
-
-def cores() -> tuple[int, ...]:
-    """The cores that this process may use: two at the most, or else its one."""
-    return tuple(sorted(os.sched_getaffinity(0))[:2])
 
 
 def versions() -> dict[str, str]:
@@ -32,7 +30,16 @@ def versions() -> dict[str, str]:
         "openssl (command)": openssl,
         "openssl (in cryptography)": backend.openssl_version_text(),
         "SQLite": sqlite3.sqlite_version,
+        **({"nginx": text} if (text := nginx_version()) else {}),
     }
+
+
+def nginx_version() -> str:
+    """The version of nginx, or nothing where it is missing."""
+    if (command := nginx_command()) is None:
+        return ""
+    said = subprocess.run([command, "-v"], capture_output=True, text=True, check=False).stderr
+    return said.rpartition("/")[2].strip()
 
 
 def machine(folder: Path) -> dict[str, str]:
@@ -40,7 +47,7 @@ def machine(folder: Path) -> dict[str, str]:
     return {
         "cpu": cpu_model(Path("/proc/cpuinfo").read_text()),
         "cores": f"{os.cpu_count()}, used: {', '.join(map(str, cores()))}",
-        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "load before": f"{os.getloadavg()[0]:.2f}",
         "disk": f"{1e3 * sync_time(folder):.2f} ms for a write of 4 KiB and fsync",
     }

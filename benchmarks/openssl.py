@@ -130,7 +130,8 @@ def _wait_for(address: str, messages: Messages) -> None:
     deadline = time.monotonic() + _START_WITHIN
     while time.monotonic() < deadline:
         with contextlib.suppress(ConnectionRefusedError):
-            return check(address, messages)
+            check(address, messages)
+            return
         time.sleep(0.02)
     raise BenchmarkError("openssl ocsp does not listen")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
+import urllib.parse
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
 NONCE_SIZE = 16
@@ -20,27 +22,38 @@ Messages = Callable[[int], bytes]
 
 def certificate_ids(issuer: x509.Certificate) -> Callable[[int], ocsp.OCSPRequestBuilder]:
     """Requests about one issuer's certificates, by serial number, with the SHA-1 CertIDs of RFC 5019."""
-    key = issuer.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     name_hash = hashlib.sha1(issuer.subject.public_bytes()).digest()
-    key_hash = hashlib.sha1(key).digest()
+    key_hash = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
     return lambda serial: ocsp.OCSPRequestBuilder().add_certificate_by_hash(name_hash, key_hash, serial, SHA1())
 
 
-def plain(issuer: x509.Certificate, serials: Sequence[int], *, keep_alive: bool, batch: int = 1) -> Messages:
+def plain(
+    issuer: x509.Certificate,
+    serials: Sequence[int],
+    *,
+    keep_alive: bool,
+    batch: int = 1,
+    method: str = "POST",
+    path: str = "/",
+) -> Messages:
     """Requests without a nonce, round and round through the certificates, always `batch` together."""
     ask = certificate_ids(issuer)
-    each = [post(ask(serial).build().public_bytes(Encoding.DER), keep_alive=keep_alive) for serial in serials]
+    write = get if method == "GET" else post
+    each = [
+        write(ask(serial).build().public_bytes(Encoding.DER), keep_alive=keep_alive, path=path) for serial in serials
+    ]
     batches = cycle([b"".join(each[at : at + batch]) for at in range(0, len(each) - batch + 1, batch)])
     return lambda _count: next(batches)
 
 
-def with_nonce(issuer: x509.Certificate, serials: Sequence[int], *, keep_alive: bool) -> Messages:
+def with_nonce(issuer: x509.Certificate, serials: Sequence[int], *, keep_alive: bool, path: str = "/") -> Messages:
     """Requests with a new random nonce each, round and round through the certificates."""
     ask, stand_in = certificate_ids(issuer), os.urandom(NONCE_SIZE)
     parts = []
     for serial in serials:
         request = ask(serial).add_extension(x509.OCSPNonce(stand_in), critical=False).build()
-        before, _, after = post(request.public_bytes(Encoding.DER), keep_alive=keep_alive).partition(stand_in)
+        message = post(request.public_bytes(Encoding.DER), keep_alive=keep_alive, path=path)
+        before, _, after = message.partition(stand_in)
         parts.append((before, after))
     endless = cycle(parts)
 
@@ -54,11 +67,22 @@ def with_nonce(issuer: x509.Certificate, serials: Sequence[int], *, keep_alive: 
     return messages
 
 
-def post(der: bytes, *, keep_alive: bool) -> bytes:
+def post(der: bytes, *, keep_alive: bool, path: str = "/") -> bytes:
     """An OCSP request as an HTTP POST (RFC 6960 appendix A.1)."""
     closing = "" if keep_alive else "Connection: close\r\n"
     head = (
-        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/ocsp-request\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/ocsp-request\r\n"
         f"{closing}Content-Length: {len(der)}\r\n\r\n"
     )
     return head.encode() + der
+
+
+def get(der: bytes, *, keep_alive: bool, path: str = "/") -> bytes:
+    """An OCSP request as an HTTP GET (RFC 6960 appendix A.1)."""
+    closing = "" if keep_alive else "Connection: close\r\n"
+    return f"GET {path}{url_part(der)} HTTP/1.1\r\nHost: localhost\r\n{closing}\r\n".encode()
+
+
+def url_part(der: bytes) -> str:
+    """An OCSP request as the last part of a URL: base64, escaped."""
+    return urllib.parse.quote(base64.b64encode(der), safe="")

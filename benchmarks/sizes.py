@@ -8,6 +8,9 @@ from dataclasses import dataclass
 Progress = Callable[[str], None]
 """Told what is being measured now, for people who wait."""
 
+HOT = 1000
+"""Certificates that are asked about again and again."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -21,17 +24,21 @@ class Size:
     lone_calls: int
     """Per round, with one caller."""
     revocations: int
+    starts: int
+    """Restarts of all processes."""
 
     def facts(self) -> dict[str, str]:
         """The same for a report."""
         return {
             "rounds": str(self.rounds),
             "seconds a row of OCSP answers": str(self.seconds),
+            "certificates asked about": f"{HOT:,}",
             "certificates a row": str(self.certificates),
             "lone calls": str(self.lone_calls),
             "revocations": str(self.revocations),
+            "restarts": str(self.starts),
         }
 
 
-FULL = Size(rounds=5, seconds=2.0, certificates=1500, lone_calls=300, revocations=100)
-QUICK = Size(rounds=3, seconds=0.4, certificates=300, lone_calls=60, revocations=20)
+FULL = Size(rounds=5, seconds=2.0, certificates=1600, lone_calls=300, revocations=200, starts=5)
+QUICK = Size(rounds=3, seconds=0.3, certificates=500, lone_calls=60, revocations=20, starts=1)

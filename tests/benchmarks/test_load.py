@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import urllib.parse
 
 import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
 from benchmarks.issuing import request
-from benchmarks.load import SUCCESSFUL, connection_each, keep_alive, receive
+from benchmarks.load import SUCCESSFUL, Line, connection_each, keep_alive, pipelined, receive
 from benchmarks.machine import cpu_model
 from benchmarks.processes import BenchmarkError
 from benchmarks.questions import plain, post, with_nonce
-
-BODY = b"....." + SUCCESSFUL + b"....."
-
-
-@contextlib.contextmanager
-def responder(answer: Callable[[int], bytes], *, close: bool) -> Iterator[str]:
-    """Answers every request, whatever it asks, with `answer(number of the request)`. Gives its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve(sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
-            while received := sock.recv(1 << 16):
-                for number in range(received.count(b"?")):
-                    sock.sendall(answer(number))
-                if close:
-                    return
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    with listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+from tests.benchmarks.bent import ANSWER, responder
 
 
 def test_every_answer_is_counted_once() -> None:
     """Over connections that stay open, and with one for each request."""
-    with responder(lambda _: BODY, close=False) as address:
-        load = keep_alive(address, lambda count: b"?" * count, 0.05)
-        assert load.answered > 0
-        assert load.rate == pytest.approx(load.answered / load.seconds)
-    with responder(lambda _: BODY, close=True) as address:
+    with responder(lambda _: ANSWER, close=False) as address:
+        for load in (
+            keep_alive(address, lambda count: b"?" * count, 0.05),
+            pipelined(address, lambda count: b"?" * count, 0.05),
+        ):
+            assert load.answered > 0
+            assert load.rate == pytest.approx(load.answered / load.seconds)
+        assert keep_alive(address, lambda count: b"?" * count, 5.0, at_most=70).answered == 70
+    with responder(lambda _: ANSWER, close=True) as address:
         assert connection_each(address, lambda count: b"?" * count, 5.0, at_most=20).answered == 20
 
 
@@ -59,9 +38,43 @@ def test_an_answer_in_two_parts_is_one_answer(cut: int) -> None:
     """Wherever the network cuts it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        threading.Timer(0.01, theirs.sendall, (BODY[5 + cut :] + BODY,)).start()
-        theirs.sendall(BODY[: 5 + cut])
+        start = ANSWER.index(SUCCESSFUL) + cut
+        threading.Timer(0.01, theirs.sendall, (ANSWER[start:] + ANSWER,)).start()
+        theirs.sendall(ANSWER[:start])
         receive(ours, 2)
+
+
+def test_the_next_request_waits_for_the_end_of_the_answer() -> None:
+    """Octet by octet: it is whole once, and only then; and the line is ready for the next one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = Line(ours)
+        for _ in range(2):
+            seen = []
+            for at in range(len(ANSWER)):
+                theirs.sendall(ANSWER[at : at + 1])
+                seen.append(line.answered())
+            assert seen == [False] * (len(ANSWER) - 1) + [True]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n0\x03\n\x01\x03", id="tryLater"),
+        pytest.param(b"HTTP/1.1 500 Oh\r\n\r\nno such luck", id="an error in plain text"),
+        pytest.param(ANSWER.replace(SUCCESSFUL, bytes(len(SUCCESSFUL))), id="something else in DER"),
+        pytest.param(ANSWER + b"H", id="more than was asked for"),
+        pytest.param(b"", id="the end"),
+    ],
+)
+def test_only_one_whole_successful_answer_will_do(response: bytes) -> None:
+    """Anything else ends the run."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(response)
+        with pytest.raises(BenchmarkError, match="no successful answer"):
+            Line(ours).answered()
 
 
 def test_errors_are_not_counted() -> None:
@@ -69,6 +82,8 @@ def test_errors_are_not_counted() -> None:
     with responder(lambda _: b"HTTP/1.0 200 OK\r\n\r\n0\x03\n\x01\x03", close=True) as address:
         with pytest.raises(BenchmarkError, match="no successful answer"):
             connection_each(address, lambda _: b"?", 0.1)
+        with pytest.raises(BenchmarkError, match="no successful answer"):
+            pipelined(address, lambda _: b"?", 0.1)
         with pytest.raises(BenchmarkError, match="no successful answer"):
             keep_alive(address, lambda count: b"?" * count, 0.1)
 
@@ -94,6 +109,8 @@ def test_requests_are_what_they_say() -> None:
     nonces = {request.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce for request in asked}
     assert len(nonces) == 3
     assert post(b"der", keep_alive=True).count(b"close") == 0
+    got = plain(issuer, [1], keep_alive=True, method="GET")(1).split(b" ")[1].decode().removeprefix("/")
+    assert ocsp.load_der_ocsp_request(base64.b64decode(urllib.parse.unquote(got))).serial_number == 1
     assert plain(issuer, [1, 2, 3], keep_alive=True, batch=3)(3).count(b"POST / HTTP/1.1\r\n") == 3
 
 

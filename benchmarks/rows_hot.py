@@ -1,0 +1,85 @@
+"""Hot answers: cached, to requests without a nonce, beside nginx returning a constant of the same size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from benchmarks import nginx, references
+from benchmarks.cores import first_core, pin
+from benchmarks.load import CONNECTIONS, DEPTH, FEW, Load, check, connection_each, keep_alive, pipelined
+from benchmarks.measure import Goal, Row
+from benchmarks.processes import System
+from benchmarks.questions import Messages, certificate_ids, plain, url_part
+from benchmarks.sizes import HOT
+from benchmarks.tasks import Answers, Latency, Reference, Task, percentile_rows
+
+Ask = Callable[[str, Messages, float], Load]
+"""A way to ask: keep_alive, pipelined, connection_each."""
+
+GOAL = Goal(value=40_000, ratio=0.6)
+GOAL_P99 = Goal(value=5.0)
+
+
+def hot_tasks(
+    system: System,
+    issuer: x509.Certificate,
+    serials: Sequence[int],
+    folder: Path,
+    stack: contextlib.ExitStack,
+    left_out: list[str],
+) -> list[Task]:
+    """Each way to ask, for the gateway and right after it for nginx; then latencies, and wrk beside our generator."""
+    gateway = system.gateway
+    response = check(gateway.http, plain(issuer, serials[:1], keep_alive=False))
+    ways: list[tuple[str, str, Ask, Messages, Goal]] = [
+        ("post", f"POST, {CONNECTIONS} connections", keep_alive, plain(issuer, serials, keep_alive=True), GOAL),
+        (
+            "get",
+            f"GET, {CONNECTIONS} connections",
+            keep_alive,
+            plain(issuer, serials, keep_alive=True, method="GET"),
+            GOAL,
+        ),
+        (
+            "pipelined",
+            f"POST, {FEW} connections, {DEPTH} requests deep",
+            pipelined,
+            plain(issuer, serials, keep_alive=True, batch=DEPTH),
+            Goal(),
+        ),
+        ("each", "POST, a new connection each", connection_each, plain(issuer, serials, keep_alive=False), Goal()),
+    ]
+    constant = None
+    if nginx.nginx_command() is None:
+        left_out.append(f"nginx, which is missing: {nginx.INSTALL}")
+    else:
+        constant = stack.enter_context(nginx.constant(folder / "nginx", response))
+        pin(constant[1], first_core())
+    tasks: list[Task] = []
+    for key, what, ask, messages, goal in ways:
+        row = Row(f"hot_{key}", f"goodstanding, cached, {what}", "/s", f"nginx_{key}", goal)
+        tasks.append(Answers(row, gateway.pid, partial(ask, gateway.http, messages)))
+        if constant is not None:
+            row = Row(f"nginx_{key}", f"nginx, a constant, {what}", "/s")
+            tasks.append(Answers(row, constant[1], partial(ask, constant[0], messages)))
+    if constant is not None:
+        tasks += wrk_tasks(f"http://{constant[0]}", issuer, serials[0], left_out)
+    what = f"goodstanding, cached, at 80 % of its POST rate on {HOT:,} certificates"
+    rows = percentile_rows("hot", what, goal=GOAL_P99)
+    return [*tasks, Latency(tasks[0].rows[0], gateway.http, plain(issuer, serials, keep_alive=True), rows)]
+
+
+def wrk_tasks(url: str, issuer: x509.Certificate, serial: int, left_out: list[str]) -> list[Task]:
+    """What wrk gets from nginx, beside what our generator got just before: whether that one is the limit."""
+    if not references.have_wrk():
+        left_out.append(f"wrk, which is missing: {references.WRK_INSTALL}")
+        return []
+    path = url_part(certificate_ids(issuer)(serial).build().public_bytes(Encoding.DER))
+    row = Row("wrk_nginx", f"wrk asking nginx, a constant, GET, {CONNECTIONS} connections", "/s", "nginx_get")
+    return [Reference(row, partial(references.wrk, f"{url}/{path}"))]
