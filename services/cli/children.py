@@ -168,13 +168,20 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
 def inherited(service: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without the secrets that are not for that service.
 
-    Only ca opens keys, and not those of the roots; the gateway, which strangers talk to, has no database.
+    Only ca opens the keys of issuers, and not those of the roots; the gateway, which strangers talk to, opens its own
+    signers' and has no database.
     """
+    signers = f"{PASSPHRASE}GATEWAY_"
     withheld = {
-        "ca": (f"{PASSPHRASE}ROOT", f"{PASSPHRASE}TLS_CA"),
+        "ca": (f"{PASSPHRASE}ROOT", f"{PASSPHRASE}TLS_CA", signers),
         "status": (PASSPHRASE,),
     }.get(service, (PASSPHRASE, DATABASE))
-    return {name: value for name, value in environ.items() if not name.upper().startswith(withheld)}
+    given = (signers,) if service == "gateway" else ()
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.upper().startswith(given) or not name.upper().startswith(withheld)
+    }
 
 
 def program() -> tuple[str, ...]:

@@ -38,15 +38,16 @@ def test_terminal_escapes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_secrets_go_to_those_they_are_for() -> None:
-    """No child inherits a passphrase or database that it has no use for: the gateway, which strangers talk to, none."""
-    issuing, root, tls = (f"GOODSTANDING_PASSPHRASE_{name}" for name in ("ISSUING", "ROOT", "TLS_CA"))
+    """No child inherits what it has no use for: the gateway, which strangers talk to, gets its own signers' alone."""
+    names = ("ISSUING", "ROOT", "TLS_CA", "GATEWAY_ROOT")
+    issuing, root, tls, signer = (f"GOODSTANDING_PASSPHRASE_{name}" for name in names)
     url = "goodstanding_database__url"  # settings are found in any case
-    environ = dict.fromkeys(("PATH", "GOODSTANDING_GATEWAY__MAX_AGE", issuing, root, tls, url), "x")
+    environ = dict.fromkeys(("PATH", "GOODSTANDING_GATEWAY__MAX_AGE", issuing, root, tls, signer, url), "x")
     kept = {
         service: inherited(service, environ).keys() - {"PATH", "GOODSTANDING_GATEWAY__MAX_AGE"} for service in SERVICES
     }
-    assert kept == {"ca": {issuing, url}, "status": {url}, "gateway": set()}
-    assert inherited("gateway", environ).keys() == {"PATH", "GOODSTANDING_GATEWAY__MAX_AGE"}
+    assert kept == {"ca": {issuing, url}, "status": {url}, "gateway": {signer}}
+    assert inherited("gateway", environ).keys() == {"PATH", "GOODSTANDING_GATEWAY__MAX_AGE", signer}
 
 
 def test_certificate_as_json() -> None:
