@@ -9,8 +9,15 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.cli.credentials import load_authority, record
+from services.cli.folder import DataFolder
+from services.clock import utc_now
+from services.pki import keys, mtls
 from tests.conformance.hierarchy import Hierarchy, signer_tables
 from tests.conformance.wire import Responder
+from tests.e2e import client
 from tests.e2e.system import BIN, System, free_addresses
 from tests.waiting import wait_until
 
@@ -74,11 +81,16 @@ class Gateway(Responder):
         """What it has logged."""
         return self._log.read_text()
 
-    def stop(self) -> int:
-        """Stop it, and return its exit status."""
+    def terminate(self) -> None:
+        """Tell it to stop."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """Stop it, and return its exit status."""
+        self.terminate()
+        assert self.process is not None
         try:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -124,12 +136,21 @@ class Estate:
         of what it needs. `program`: see `Gateway.start`.
         """
         if name not in self._gateways:
-            folder = self.folder / name
-            self.system.run("goodstanding", "credential", "new", "--name", name, "--role", "responder", "--out", name)
+            folder = self._credential(name)
             tables = more + signer_tables(self.system.data)
             self._gateways[name] = Gateway(self.system, folder, settings, tables)
             self._gateways[name].start(ready=ready, program=program)
         return self._gateways[name]
+
+    def _credential(self, name: str) -> Path:
+        """A gateway's folder with its credential, made as `goodstanding credential new` does, without a process."""
+        folder, now = self.folder / name, utc_now()
+        folder.mkdir()
+        credential = load_authority(DataFolder(self.system.data), mtls.TRUST_DOMAIN).client(name, "responder", now)
+        with self.hierarchy.database() as db:
+            record(db, credential, now)
+        credential.write(folder / f"{name}.pem")
+        return folder
 
     def ca_file(self, issuer: str) -> Path:
         """An issuer's certificate (PEM)."""
@@ -139,22 +160,22 @@ class Estate:
         """An issuer's certificate (PEM), as bytes."""
         return self.ca_file(issuer).read_bytes()
 
-    def issue(self, name: str, issuer: str = "issuing", *options: str) -> Path:
-        """Issue a certificate over gRPC to a key made by openssl. Returns its file (PEM); NAME.key is beside it."""
-        files = {kind: self.folder / f"{name}.{kind}" for kind in ("key", "csr", "pem")}
-        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(files["key"]))
-        self.system.run("openssl", "req", "-new", *key, "-subj", f"/CN={name}", "-out", str(files["csr"]))
-        self.system.run(
-            "goodstanding", "issue", str(files["csr"]), "--issuer", issuer, "--out", str(files["pem"]), *options
-        )
-        return files["pem"]
+    def issue(self, name: str, issuer: str = "issuing") -> Path:
+        """Issue a certificate over gRPC to a new key. Returns its file (PEM); NAME.key is beside it."""
+        key, file = keys.generate_key(), self.folder / f"{name}.pem"
+        certificate = client.issue(self.system, name, issuer=issuer, key=key)
+        file.with_name(f"{name}.key").write_bytes(keys.plain_key(key))
+        file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        return file
 
     def revoke(self, certificate: Path, reason: str = "superseded") -> None:
-        """Revoke a certificate over gRPC."""
+        """Revoke a certificate by command."""
         self.system.run("goodstanding", "revoke", "--cert", str(certificate), "--reason", reason)
 
     def stop(self) -> None:
-        """Stop everything."""
+        """Stop everything: gateways all at once, because each takes a moment."""
+        for gateway in self._gateways.values():
+            gateway.terminate()
         for gateway in self._gateways.values():
             gateway.stop()
         assert self.system.stop() == 0

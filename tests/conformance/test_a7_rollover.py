@@ -215,6 +215,7 @@ def test_no_signature_after_the_end(estate: Estate, certificates: Certificates, 
     while (asked := datetime.now(UTC)) < end + timedelta(seconds=1):
         statuses = {ask().ocsp_status for ask in ways}
         assert statuses <= ({"successful", "try_later"} if asked < end else {"try_later"})
+        time.sleep(PAUSE)
     assert [ask().body for ask in ways] == [b"\x30\x03\x0a\x01\x03"] * 3
     assert gateway.post(request(subject.cert_id(1))).ocsp_status == "try_later"
     other = certificates.issue("another-issuer.example.com")

@@ -74,7 +74,8 @@ def test_unauthorized(responder: Responder, questions: Questions, with_nonce: bo
 def test_try_later_when_there_is_too_much_to_do(estate: Estate, questions: Questions) -> None:
     """Beyond the number of CertIDs that a gateway may have in hand, it says tryLater, and goes on with others."""
     gateway = estate.gateway("crowded", max_pending=1)
-    der = request(*_certificate_ids(questions, 2))
+    issuer = load_certificate(questions.estate.ca("issuing"))
+    der = request(cert_id(issuer, NEVER_ISSUED), cert_id(issuer, NEVER_ISSUED + 1))
     assert_error(gateway.post(der), "try_later")
     assert_error(gateway.get(der), "try_later")
     assert gateway.post(questions.of("good")).answer.status == "good"

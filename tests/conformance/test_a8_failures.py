@@ -16,6 +16,7 @@ from tests.conformance.estate import Estate
 from tests.conformance.questions import Questions
 from tests.conformance.test_a8_errors import assert_error
 from tests.conformance.wire import Reply, Responder, cert_id, load_certificate, nonce, request
+from tests.e2e import client
 from tests.e2e.system import System
 from tests.waiting import wait_until
 
@@ -37,7 +38,7 @@ class Victim:
         issuing = load_certificate(system.data / "ca/issuing.pem")
 
         def about(name: str) -> bytes:
-            return cert_id(issuing, load_certificate(system.issue(f"{name}.example.com")).serial_number)
+            return cert_id(issuing, client.issue(system, f"{name}.example.com").serial_number)
 
         self.known = about("known")
         self.untouched = iter([about(f"untouched-{number}") for number in range(len(FAILURES) + 2)])

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from goodstanding.ca.v1.ca_pb2 import IssueCertificateRequest
 from goodstanding.ca.v1.ca_pb2_grpc import CertificateAuthorityServiceStub
 from goodstanding.status.v1.status_pb2_grpc import CertificateStatusServiceStub
 from tests.e2e.system import System
@@ -43,6 +44,16 @@ def services(system: System, certificate: Path | None = None, key: Path | None =
         grpc.secure_channel(system.status, credentials) as status,
     ):
         yield Services(CertificateAuthorityServiceStub(ca), CertificateStatusServiceStub(status))
+
+
+def issue(
+    system: System, name: str, *, issuer: str = "issuing", key: CertificateIssuerPrivateKeyTypes | None = None
+) -> x509.Certificate:
+    """Issue a certificate as the admin, in a fraction of the time that a command takes."""
+    with services(system) as stubs:
+        request = IssueCertificateRequest(issuer=issuer, csr_der=csr(name, key=key))
+        reply = stubs.ca.IssueCertificate(request, timeout=15)
+    return x509.load_der_x509_certificate(reply.certificate.certificate_der)
 
 
 @dataclass(frozen=True)
