@@ -29,7 +29,12 @@ up: setup ## set up .venv if needed, then: goodstanding up --data data
 	@exec $(BIN)/goodstanding up --data data
 
 test: setup ## set up .venv if needed, then run every test
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/pytest -q -n auto --dist worksteal --ignore tests/freshness
+	$(BIN)/pytest -q tests/freshness
+else
 	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
+endif
 
 freshness: setup ## revoke under load while one thing after the other fails, for longer than `make test` has time for
 	FRESHNESS_SECONDS=$${FRESHNESS_SECONDS:-8} $(BIN)/pytest -q -n 2 --dist worksteal tests/freshness $(ARGS)

@@ -121,6 +121,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""  # received, not yet parsed
         self._parsing = False
         self._discarded = 0
+        self._corked: list[bytes] = []  # written, while octets are parsed that may ask for more
         self._ended = False  # no further request is taken
         self._closing = False  # nothing more is written
         self._draining = False  # the server stops
@@ -142,6 +143,9 @@ class Connection(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self.scheme = "http"
+        # What is written goes to the kernel at once, or writing is paused: an answer whose freshness was tested must
+        # not wait here until a client reads on (G3).
+        transport.set_write_buffer_limits(0)
         door = self.door
         door.counters.connections += 1
         door.sweep.add(self, self.loop)
@@ -193,6 +197,7 @@ class Connection(HttpToolsProtocol):
         """
         if self._closing:
             return
+        self._uncork()
         self._closing = self._ended = True
         self._held = b""
         self.read_deadline = NEVER
@@ -285,6 +290,7 @@ class Connection(HttpToolsProtocol):
                 self._count(len(data))
         finally:
             self._parsing = False
+            self._uncork()
 
     def _count(self, size: int) -> None:
         """Refuse a head or a body that goes on for too long, even one that the parser has not shown us yet."""
@@ -370,6 +376,19 @@ class Connection(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     # Writing
+
+    def _send(self, octets: bytes) -> None:
+        """Write; what is asked for in one go is answered in one go, in the same callback."""
+        if self._parsing:
+            self._corked.append(octets)
+        else:
+            self.transport.write(octets)
+
+    def _uncork(self) -> None:
+        if self._corked:
+            corked, self._corked = self._corked, []
+            if not self.transport.is_closing():
+                self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
 
     def pause_writing(self) -> None:
         """The client is not reading: write no more, and not forever."""

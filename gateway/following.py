@@ -21,6 +21,9 @@ from gateway.status_source import StatusClient, StatusWatch
 
 _logger = structlog.get_logger(__name__)
 
+_MARGIN = 0.01
+"""Seconds before the bound at which `good` ends: time for a pile of answers to get from the test to the kernel."""
+
 _CREDENTIAL_CHECK = 10.0
 
 
@@ -55,7 +58,7 @@ class Following:
         self.cache = cache
         self.channel = open_channel(settings, table.status)
         self.client = StatusClient(self.channel, boot_time, timeout=table.max_staleness)
-        self.knowledge = Knowledge(cache, self.client.look_up, boot_time, table.max_staleness)
+        self.knowledge = Knowledge(cache, self.client.look_up, boot_time, table.max_staleness - _MARGIN)
         self.client.evidence = self.knowledge.evidence
         interval = table.ping_interval if ping_interval is None else ping_interval
         self._watch = StatusWatch(self.client, self.knowledge, boot_time, interval, issuers_changed)

@@ -256,7 +256,7 @@ class OcspProtocol(Connection):
                     self._start_asgi_task(exchange.cycle, self.app)
                 break
             if exchange.refusal is not None:
-                self.transport.write(self.door.wire.refusal(exchange.refusal, int(self.door.clock())))
+                self._send(self.door.wire.refusal(exchange.refusal, int(self.door.clock())))
                 self.close()
             elif exchange.answer is not None:
                 self._exchanges.popleft()
@@ -274,9 +274,9 @@ class OcspProtocol(Connection):
         now = int(door.clock())
         if conditions is not None and answer.cacheable and not_modified(answer.etag, answer.this_update, *conditions):
             door.counters.not_modified += 1
-            self.transport.write(door.wire.not_modified(answer, now, close=not keep_alive))
+            self._send(door.wire.not_modified(answer, now, close=not keep_alive))
         else:
-            self.transport.write(door.wire.response(answer, now, close=not keep_alive))
+            self._send(door.wire.response(answer, now, close=not keep_alive))
         self.server_state.total_requests += 1
         if not keep_alive:
             self.close()
