@@ -14,6 +14,8 @@ from gateway.ocsp.response import OcspStatus
 from tests.gateway.doors.harness import Client, Gateway, cacheable, ocsp_request, post
 
 READY, LATE, NONCE, UNKNOWN, FOREIGN = (ocsp_request(number) for number in range(1, 6))
+PREPARED = (READY, LATE, NONCE, UNKNOWN, FOREIGN)
+"""What has stand-ins for answers; one octet makes the difference between them."""
 BODIES = {
     "ready": READY,
     "looked up": LATE,
@@ -134,7 +136,7 @@ def test_any_body_gets_an_ocsp_answer(gateway: Gateway, data: st.DataObject) -> 
     """Any octets at all, by POST and by GET: 200 with an OCSP error, never a 5xx, never a hang (R22, R25)."""
     with gateway.client() as client:
         for _ in range(10):
-            body = data.draw(st.binary(max_size=300) | mutations(FOREIGN).filter(lambda body: body != FOREIGN))
+            body = data.draw(st.binary(max_size=300) | mutations(FOREIGN).filter(lambda body: body not in PREPARED))
             client.send(post(body))
             check(client, (200,))
             client.send(b"GET /%b HTTP/1.1\r\n\r\n" % quote(base64.b64encode(body), safe="").encode())
