@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import httptools
 import structlog
@@ -21,7 +21,9 @@ from uvicorn.server import ServerState
 from gateway.answer import Answer
 from gateway.clock import Clock
 from gateway.headers import Wire
+from gateway.heads import Heads
 from gateway.limits import NEVER, DoorCounters, Limits, Sweep
+from gateway.outbox import Outbox
 
 _logger = structlog.get_logger(__name__)
 
@@ -55,7 +57,17 @@ class Hall:
         self.clock = clock
         self.sweep = Sweep(limits.sweep_interval)
         self.wire = Wire()
+        self.heads = Heads()
+        self.outbox = Outbox()
         self.slice = min(_SLICE, limits.max_head)
+
+
+class Outgoing(NamedTuple):
+    """An answer that is written, if it is still fresh then."""
+
+    answer: Answer
+    keep_alive: bool
+    conditions: Conditions | None
 
 
 class Exchange:
@@ -121,7 +133,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""  # received, not yet parsed
         self._parsing = False
         self._discarded = 0
-        self._corked: list[bytes] = []  # written, while octets are parsed that may ask for more
+        self._corked: list[Outgoing | bytes] = []  # what is written at the end of this turn of the event loop
         self._ended = False  # no further request is taken
         self._closing = False  # nothing more is written
         self._draining = False  # the server stops
@@ -132,6 +144,14 @@ class Connection(HttpToolsProtocol):
 
     def _advance(self) -> None:
         """Write every response whose turn it is and that is ready; then `_proceed`."""
+        raise NotImplementedError
+
+    def _octets(self, outgoing: Outgoing) -> bytes:
+        """What is written of an answer in this callback."""
+        raise NotImplementedError
+
+    def _recognise(self, data: bytes) -> bytes:
+        """Answer the requests at the beginning of `data` whose heads are known; return the rest."""
         raise NotImplementedError
 
     # The connection
@@ -159,6 +179,7 @@ class Connection(HttpToolsProtocol):
         """Forget everything. Look-ups under way run out on their own: others may be waiting for the same ones."""
         self._ended = self._closing = True
         self._held = b""
+        self._corked = []
         self.door.sweep.discard(self)
         for exchange in self._exchanges:
             exchange.disconnect()
@@ -167,6 +188,7 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """The client will send no more; it may still be waiting for what it asked for (R12)."""
+        self.uncork()
         if self._closing or not self._exchanges or self._upload is not None:
             return None
         self._part = BETWEEN
@@ -197,7 +219,9 @@ class Connection(HttpToolsProtocol):
         """
         if self._closing:
             return
-        self._uncork()
+        self.uncork()
+        if self._closing:  # that was the last response
+            return
         self._closing = self._ended = True
         self._held = b""
         self.read_deadline = NEVER
@@ -243,6 +267,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, answer what can be answered, and stop reading while too much is owed."""
+        if self._part == BETWEEN and not (self._exchanges or self._held or self._ended or self.flow.write_paused):
+            data = self._recognise(data)
+            if not data:
+                return
         if self._held:
             self._held += data
         elif not self._ended:
@@ -261,6 +289,7 @@ class Connection(HttpToolsProtocol):
         else:
             while position < len(data) and not self._ended and not self._is_busy():
                 self._feed(data[position : position + size])
+                self.uncork()
                 position += size
         if self._is_busy() and not self._ended:
             self._held += data[position:]  # behind what `_ignore_upgrade` may have held
@@ -290,7 +319,6 @@ class Connection(HttpToolsProtocol):
                 self._count(len(data))
         finally:
             self._parsing = False
-            self._uncork()
 
     def _count(self, size: int) -> None:
         """Refuse a head or a body that goes on for too long, even one that the parser has not shown us yet."""
@@ -377,18 +405,23 @@ class Connection(HttpToolsProtocol):
 
     # Writing
 
-    def _send(self, octets: bytes) -> None:
-        """Write; what is asked for in one go is answered in one go, in the same callback."""
-        if self._parsing:
-            self._corked.append(octets)
-        else:
-            self.transport.write(octets)
+    def _send(self, what: Outgoing | bytes) -> None:
+        """Have it written at the end of this turn of the event loop, behind what is corked already."""
+        if not self._corked:
+            self.door.outbox.add(self, self.loop)
+        self._corked.append(what)
 
-    def _uncork(self) -> None:
-        if self._corked:
-            corked, self._corked = self._corked, []
-            if not self.transport.is_closing():
-                self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+    def uncork(self) -> None:
+        """Write what is corked, in one go, and close behind the last response."""
+        corked = self._corked
+        if not corked or self.transport.is_closing():
+            return
+        self._corked = []
+        octets = [self._octets(what) if isinstance(what, Outgoing) else what for what in corked]
+        self.transport.write(octets[0] if len(octets) == 1 else b"".join(octets))
+        last = corked[-1]
+        if isinstance(last, Outgoing) and not last.keep_alive:
+            self.close()
 
     def pause_writing(self) -> None:
         """The client is not reading: write no more, and not forever."""

@@ -25,8 +25,20 @@ from uvicorn.server import ServerState
 
 from gateway.answer import Answer
 from gateway.clock import Clock, wall_time
-from gateway.connection import BETWEEN, BODY, UPGRADE, Conditions, Connection, CycleTransport, Exchange, Hall, NoFlow
+from gateway.connection import (
+    BETWEEN,
+    BODY,
+    UPGRADE,
+    Conditions,
+    Connection,
+    CycleTransport,
+    Exchange,
+    Hall,
+    NoFlow,
+    Outgoing,
+)
 from gateway.headers import not_modified
+from gateway.heads import Head
 from gateway.limits import DoorCounters, Limits
 from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
@@ -132,8 +144,35 @@ class OcspProtocol(Connection):
         self._conditions: Conditions | None = None
         self._body = b""  # of a POST; the DER that a GET carries
         self._body_length = 0
+        self._octets_begun = b""  # what is being parsed, while it may be the first whole request in there
 
     # Who answers
+
+    def _recognise(self, data: bytes) -> bytes:
+        """Answer requests whose heads were parsed before, one by one; return what is left for the parser."""
+        known, most = self.door.heads.find, self.door.limits.max_pipelined
+        while not (self._ended or self._exchanges or self.flow.write_paused):
+            end = data.find(b"\r\n\r\n") + 4
+            head = known(data[:end]) if end > 3 else None
+            if head is None or len(data) < end + head.length:
+                break
+            behind = end + head.length
+            self._keep_alive = head.keep_alive and not self._draining
+            self._ended = not self._keep_alive
+            self._conditions = head.conditions
+            self._answer(head.der or data[end:behind])
+            self._rearm()
+            data = data[behind:]
+            if not data:
+                break
+            if len(self._corked) >= most:
+                self.uncork()
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        self._octets_begun = data if self._part == BETWEEN and not self._draining else b""
+        super()._feed(data)
+        self._octets_begun = b""
 
     def on_headers_complete(self) -> None:
         """Decide who answers."""
@@ -201,6 +240,11 @@ class OcspProtocol(Connection):
         if self._ended or self._part == UPGRADE:
             return
         self._part = BETWEEN
+        octets, self._octets_begun = self._octets_begun, b""
+        if octets and self._kind != _ASGI:
+            is_post = self._kind == _POST
+            length, der = (len(self._body), b"") if is_post else (0, self._body)
+            self.door.heads.learn(octets, Head(length, der, self._keep_alive, self._conditions))
         if self._draining:
             self._keep_alive = False
         if not self._keep_alive:
@@ -226,7 +270,7 @@ class OcspProtocol(Connection):
             door.counters.overloaded += 1
             answer = door.try_later
         if answer is not None and not self._exchanges and not self.flow.write_paused:
-            self._write(answer, self._keep_alive, self._conditions)
+            self._send(Outgoing(answer, self._keep_alive, self._conditions))
             return
         exchange = Exchange(self._keep_alive, self._conditions)
         exchange.answer = answer
@@ -252,6 +296,9 @@ class OcspProtocol(Connection):
             exchange = self._exchanges[0]
             if exchange.cycle is not None:
                 if not exchange.started:
+                    self.uncork()  # the application writes by itself
+                    if self.flow.write_paused or self._closing:
+                        break
                     exchange.started = True
                     self._start_asgi_task(exchange.cycle, self.app)
                 break
@@ -260,26 +307,22 @@ class OcspProtocol(Connection):
                 self.close()
             elif exchange.answer is not None:
                 self._exchanges.popleft()
-                self._write(exchange.answer, exchange.keep_alive, exchange.conditions)
+                self._send(Outgoing(exchange.answer, exchange.keep_alive, exchange.conditions))
             else:
                 break
         self._proceed()
 
-    def _write(self, answer: Answer, keep_alive: bool, conditions: Conditions | None) -> None:
-        """Write one answer, if it is still fresh in this callback."""
-        door = self.door
+    def _octets(self, outgoing: Outgoing) -> bytes:
+        """The response, if its answer is still fresh in this callback, which writes it (G3); otherwise tryLater."""
+        door, (answer, keep_alive, conditions) = self.door, outgoing
         if not answer.fresh():
             door.counters.no_longer_fresh += 1
             answer = door.try_later
         now = int(door.clock())
         if conditions is not None and answer.cacheable and not_modified(answer.etag, answer.this_update, *conditions):
             door.counters.not_modified += 1
-            self._send(door.wire.not_modified(answer, now, close=not keep_alive))
-        else:
-            self._send(door.wire.response(answer, now, close=not keep_alive))
-        self.server_state.total_requests += 1
-        if not keep_alive:
-            self.close()
+            return door.wire.not_modified(answer, now, close=not keep_alive)
+        return door.wire.response(answer, now, close=not keep_alive)
 
     # The ASGI side
 
