@@ -161,11 +161,16 @@ class Responder:
             raise Refusal(OcspStatus.TRY_LATER)
         self._pending += waiting
         try:
-            found = await asyncio.gather(*map(self._knowledge.look_up, question.missing))  # 5.
+            found = await self._look_up(question.missing)  # 5.
         finally:
             self._pending -= waiting
         question.entries.update((entry.status.key.serial, entry) for entry in found)
         return await self._lane.finish(lambda: self._finish(question))
+
+    async def _look_up(self, keys: Sequence[CertificateKey]) -> Sequence[Entry]:
+        if len(keys) == 1:
+            return [await self._knowledge.look_up(keys[0])]
+        return await asyncio.gather(*map(self._knowledge.look_up, keys))
 
     def _begin(self, request_der: bytes) -> Answer | Question:
         """The answer, if nothing has to be looked up for it; otherwise the question."""
