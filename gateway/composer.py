@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from gateway.answer import Answer, Refusal
@@ -43,17 +44,16 @@ class Composer:
     def usable(self, ready: Ready, signer: ResponseSigner | None) -> bool:
         """Whether a ready answer may be given: its status is fresh, its period goes on, `signer` made it."""
         return (
-            ready.good_from <= self._wall_clock() < ready.good_until
-            and signer is ready.signer
+            signer is ready.signer
+            and ready.good_from <= self._wall_clock() < ready.good_until
             and self._knowledge.fresh(ready.entry)
         )
 
     def fill(self, ready: Ready, template: ResponseTemplate, nonce: bytes) -> Answer:
         """The answer that a template makes for this nonce now."""
-        entry, fresh = ready.entry, self._knowledge.fresh
         produced_at = max(int(self._wall_clock()), ready.this_update)
         answer = Answer(template.sign(encode_time(produced_at), nonce))
-        answer.fresh = lambda: fresh(entry)
+        answer.fresh = partial(self._knowledge.fresh, ready.entry)
         return answer
 
     def alone(
@@ -157,6 +157,5 @@ class Composer:
     def _freshness(self, entries: Sequence[Entry]) -> Callable[[], bool]:
         fresh = self._knowledge.fresh
         if len(entries) == 1:
-            entry = entries[0]
-            return lambda: fresh(entry)
+            return partial(fresh, entries[0])
         return lambda: all(map(fresh, entries))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import httptools
 import structlog
@@ -62,12 +62,8 @@ class Hall:
         self.slice = min(_SLICE, limits.max_head)
 
 
-class Outgoing(NamedTuple):
-    """An answer that is written, if it is still fresh then."""
-
-    answer: Answer
-    keep_alive: bool
-    conditions: Conditions | None
+Outgoing = tuple[Answer, bool, Conditions | None]
+"""An answer that is written, if it is still fresh then; whether the connection stays open; what the client has."""
 
 
 class Exchange:
@@ -417,10 +413,13 @@ class Connection(HttpToolsProtocol):
         if not corked or self.transport.is_closing():
             return
         self._corked = []
-        octets = [self._octets(what) if isinstance(what, Outgoing) else what for what in corked]
-        self.transport.write(octets[0] if len(octets) == 1 else b"".join(octets))
         last = corked[-1]
-        if isinstance(last, Outgoing) and not last.keep_alive:
+        if len(corked) == 1:
+            self.transport.write(self._octets(last) if isinstance(last, tuple) else last)
+        else:
+            octets = (self._octets(what) if isinstance(what, tuple) else what for what in corked)
+            self.transport.write(b"".join(octets))
+        if isinstance(last, tuple) and not last[1]:
             self.close()
 
     def pause_writing(self) -> None:

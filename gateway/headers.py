@@ -19,7 +19,7 @@ CONTENT_TYPE: Final = (b"content-type", b"application/ocsp-response")
 NO_STORE: Final = (b"cache-control", b"no-store")
 
 _ERROR_LENGTH: Final = 5
-_MAX_WIRED: Final = 1024
+_MAX_WIRED: Final = 4096
 
 
 @lru_cache(maxsize=4096)
@@ -104,17 +104,15 @@ class Wire:
             self._heads.clear()
         if answer.etag:
             # The ETag is the hash of the body, and the body holds the times.
-            return self._remembered(answer, now, close)
+            return self._ready.get((answer.etag, close)) or self._remember(answer, now, close)
         if answer.next_update or len(answer.body) == _ERROR_LENGTH:
             return self._build(answer, now, close)
         return self._head(answer, now, close) + answer.body
 
-    def _remembered(self, answer: Answer, now: int, close: bool) -> bytes:
-        octets = self._ready.get((answer.etag, close))
-        if octets is None:
-            octets = self._build(answer, now, close)
-            if len(self._ready) < _MAX_WIRED:
-                self._ready[answer.etag, close] = octets
+    def _remember(self, answer: Answer, now: int, close: bool) -> bytes:
+        octets = self._build(answer, now, close)
+        if len(self._ready) < _MAX_WIRED:
+            self._ready[answer.etag, close] = octets
         return octets
 
     def _head(self, answer: Answer, now: int, close: bool) -> bytes:

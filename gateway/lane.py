@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 _SHARE: Final = 0.06
-"""Of the time that others take, what the lane may take. Look-ups, reads and writes come on top: one and a half times as much."""
+"""Of the time that others take, what the lane may take. Look-ups, reads and writes come on top, one and a half times
+as much."""
 _IDLE: Final = 0.0001
 """Seconds: who takes less between two turns of the loop has nothing to do."""
 _TURN: Final = 0.0005

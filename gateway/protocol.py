@@ -150,7 +150,8 @@ class OcspProtocol(Connection):
 
     def _recognise(self, data: bytes) -> bytes:
         """Answer requests whose heads were parsed before, one by one; return what is left for the parser."""
-        known, most = self.door.heads.find, self.door.limits.max_pipelined
+        door = self.door
+        known = door.heads.find
         while not (self._ended or self._exchanges or self.flow.write_paused):
             end = data.find(b"\r\n\r\n") + 4
             head = known(data[:end]) if end > 3 else None
@@ -162,10 +163,10 @@ class OcspProtocol(Connection):
             self._conditions = head.conditions
             self._answer(head.der or data[end:behind])
             self._rearm()
+            if behind == len(data):
+                return b""
             data = data[behind:]
-            if not data:
-                break
-            if len(self._corked) >= most:
+            if len(self._corked) >= door.limits.max_pipelined:
                 self.uncork()
         return data
 
@@ -270,7 +271,7 @@ class OcspProtocol(Connection):
             door.counters.overloaded += 1
             answer = door.try_later
         if answer is not None and not self._exchanges and not self.flow.write_paused:
-            self._send(Outgoing(answer, self._keep_alive, self._conditions))
+            self._send((answer, self._keep_alive, self._conditions))
             return
         exchange = Exchange(self._keep_alive, self._conditions)
         exchange.answer = answer
@@ -307,7 +308,7 @@ class OcspProtocol(Connection):
                 self.close()
             elif exchange.answer is not None:
                 self._exchanges.popleft()
-                self._send(Outgoing(exchange.answer, exchange.keep_alive, exchange.conditions))
+                self._send((exchange.answer, exchange.keep_alive, exchange.conditions))
             else:
                 break
         self._proceed()

@@ -45,6 +45,7 @@ from gateway.validity import ValidityPolicies
 
 _logger = structlog.get_logger(__name__)
 
+_HOT = ANSWERS["hot"]
 _NONCE_HEADERS = {size: bytes((0x04, size)) for size in NONCE_SIZES}
 
 
@@ -105,7 +106,7 @@ class Responder:
             return None
         if not isinstance(ready.answer, Answer):
             return None  # somebody has cut a request off where the nonce begins
-        ANSWERS["hot"].inc()
+        _HOT.count += 1
         return ready.answer
 
     def _with_nonce(self, request_der: bytes, *, quick: bool) -> Answer | None:

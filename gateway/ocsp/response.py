@@ -299,6 +299,7 @@ def _extensions(encoded: bytes) -> bytes:
     return tlv(EXPLICIT[1], tlv(SEQUENCE, encoded)) if encoded else b""
 
 
+@lru_cache(maxsize=256)
 def encode_time(seconds: int) -> bytes:
     """Return the DER of a GeneralizedTime for seconds since 1970."""
     return _time(datetime.fromtimestamp(seconds, UTC))
