@@ -72,8 +72,13 @@ def running_on(to: Sequence[int]) -> Iterator[None]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process and its descendants have used, in seconds. 0 is this process alone."""
-    return sum(_cpu_seconds(member) for member in (family(pid) if pid else [os.getpid()]))
+    """The CPU time that a process and its descendants have used, in seconds.
+
+    0 is this process, with those that it has started and waited for: wrk.
+    """
+    if not pid:
+        return sum(os.times()[:4])
+    return sum(_cpu_seconds(member) for member in family(pid))
 
 
 def _cpu_seconds(pid: int) -> float:

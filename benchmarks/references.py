@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.cores import first_core, running_on
-from benchmarks.load import CONNECTIONS
+from benchmarks.load import CONNECTIONS, Load
 from benchmarks.processes import BenchmarkError, command_output
 
 WRK_INSTALL = "apt-get install wrk"
@@ -35,10 +37,31 @@ def have_wrk() -> bool:
     return shutil.which("wrk") is not None
 
 
-def wrk(url: str, seconds: float) -> float:
-    """Answers per second that wrk, with one thread on this process's core, gets from a server."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", url]
-    return rate_in(command_output(command))
+def write_list(folder: Path, paths: Sequence[str]) -> Path:
+    """A script that has wrk ask for these paths, one after the other, round and round. Requests are made beforehand."""
+    (folder / "paths.txt").write_text("\n".join(paths) + "\n")
+    script = folder / "list.lua"
+    script.write_text(_LIST % (folder / "paths.txt"))
+    return script
+
+
+_LIST = """\
+local requests, at = {}, 0
+function init(args)
+  for path in io.lines("%s") do requests[#requests + 1] = wrk.format("GET", path) end
+end
+function request()
+  at = at %% #requests + 1
+  return requests[at]
+end
+"""
+
+
+def wrk(address: str, script: Path, seconds: float) -> Load:
+    """What wrk, with one thread on this process's core, gets from a server. Raises BenchmarkError."""
+    whole = max(1, round(seconds))
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{whole}s", "-s", str(script), f"http://{address}"]
+    return Load(round(rate_in(command_output(command)) * whole), whole)
 
 
 def rate_in(output: str) -> float:
