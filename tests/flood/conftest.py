@@ -9,7 +9,7 @@ import pytest
 
 from tests.flood.flooding import flood
 from tests.flood.place import Place
-from tests.flood.questions import KINDS
+from tests.flood.questions import KINDS, PATHS
 
 CACHE_ENTRIES = 100
 MAX_PENDING = 128
@@ -38,8 +38,8 @@ def flooded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flooded]:
         serials = place.issue(HOT + 10 * CACHE_ENTRIES + 3)
         hot, others, spare = serials[:HOT], serials[HOT:-3], serials[-3:]
         place.ask_hot(hot, 0.2)
-        # Allocators take what they need in the beginning; then memory can be compared.
-        for each in [flood(place, kind, others, 2.0, 2000) for kind in KINDS]:
+        # Allocators and bounded memories take what they need in the beginning; then memory can be compared.
+        for each in [flood(place, PATHS, hot, 1.5, 7000), *(flood(place, kind, others, 2.0, 1500) for kind in KINDS)]:
             each.end()
         yield Flooded(place, hot, others, spare)
     finally:

@@ -16,6 +16,8 @@ SERIALS, SPELLINGS, CYCLING = KINDS = ("serials", "spellings", "cycling")
 """Random serial numbers; random encodings of one CertID; one real serial number after the other."""
 HOT = "hot"
 """What everybody asks: a few real serial numbers, always in the same octets."""
+PATHS = "paths"
+"""The same by GET, hardly ever in the same octets: what needs no more than a look at the path."""
 
 _HASHES = {
     "sha1": "06052b0e03021a",
@@ -106,7 +108,7 @@ def _random_serials(issuer: IssuerNames, _: Sequence[int], chance: random.Random
     while True:
         # Positive, and sixteen octets in the shortest form.
         der = before + bytes((chance.randrange(1, 128),)) + chance.randbytes(15)
-        yield get(b"/" + base64.b64encode(der)) if chance.random() < 0.25 else post(der)
+        yield get(b"/" + base64.b64encode(der)) if chance.random() < 0.1 else post(der)
 
 
 def _spellings(issuer: IssuerNames, serials: Sequence[int], chance: random.Random) -> Iterator[bytes]:
@@ -122,7 +124,20 @@ def _spellings(issuer: IssuerNames, serials: Sequence[int], chance: random.Rando
     ]
     while True:
         der = request(chance.choice(cert_ids), *chance.choice(makers)(chance))
-        yield get(_path(der, chance)) if chance.random() < 0.4 else post(der)
+        yield get(_path(der, chance)) if chance.random() < 0.1 else post(der)
+
+
+def _paths(issuer: IssuerNames, serials: Sequence[int], chance: random.Random) -> Iterator[bytes]:
+    ders = cycle([request(issuer.cert_id(serial)) for serial in serials])
+    while True:
+        # Lower case or upper case for each octet: twice to the power of more than a hundred.
+        yield get(
+            b"/"
+            + b"".join(
+                b"%%%02x" % octet if chance.random() < 0.5 else b"%%%02X" % octet
+                for octet in base64.b64encode(next(ders))
+            )
+        )
 
 
 def _requestor(chance: random.Random) -> bytes:
@@ -156,4 +171,4 @@ def _path(der: bytes, chance: random.Random) -> bytes:
     return b"/" * chance.randrange(1, 4) + written.encode()
 
 
-_MAKERS = {SERIALS: _random_serials, SPELLINGS: _spellings, CYCLING: _plain, HOT: _plain}
+_MAKERS = {SERIALS: _random_serials, SPELLINGS: _spellings, CYCLING: _plain, HOT: _plain, PATHS: _paths}

@@ -20,9 +20,11 @@ from tests.flood.place import TAU
 from tests.flood.questions import CYCLING, KINDS, SPELLINGS
 from tests.waiting import wait_until
 
+MAX_GROWTH = 16 << 20
+"""Octets, for the allocators of a whole process."""
 RATE = 4500.0
 """Questions per second, far more than are answered."""
-STRETCHES = (0.4, 0.8, 0.8, 0.8)
+STRETCHES = (0.4, 0.7, 0.7, 0.7, 0.7)
 """Seconds; the first one warms up."""
 LEAST_KEPT = 0.4
 LEAST_BESIDE = 2.0
@@ -42,8 +44,10 @@ def test_memory_and_queues_are_bounded(flooded: Flooded, kind: str) -> None:
     with Watch(place) as watch:
         noted = memory(place, kind, target(kind, flooded), STRETCHES, RATE)
     highest = watch.highest
-    assert not noted.follows_answers(noted.gateway), noted
-    assert not noted.follows_answers(noted.status), noted
+    assert not noted.follows_answers(noted.blocks, each=0.5, anyway=500), noted
+    for octets in (noted.gateway, noted.status):
+        assert not noted.follows_answers(octets, each=200, anyway=256 << 10), noted
+        assert octets[-1] - octets[0] < MAX_GROWTH, noted
     assert watch.looks
     assert highest["goodstanding_http_pending"] <= place.max_pending
     assert highest["goodstanding_cache_entries"] <= place.cache_entries
