@@ -20,7 +20,6 @@ from tests.flood.place import Asking, Place, resident
 CONNECTIONS = 64
 DEPTH = 16
 """Questions behind each other on a connection of a flood: 1,024 may wait, many more than are let in."""
-_LOOK_EVERY = 0.05
 _BEFORE = 0.2
 """Seconds from the beginning of a flood to where it counts."""
 
@@ -28,8 +27,10 @@ _BEFORE = 0.2
 class Watch:
     """Looks at the operators' page again and again within the block, and keeps the highest of each number."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, every: float = 0.05) -> None:
+        """`every`: seconds between two looks, each of which takes the gateway some milliseconds."""
         self._place = place
+        self._every = every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.highest: dict[str, float] = {}
@@ -50,7 +51,7 @@ class Watch:
         return self.after[name] - self.before[name]
 
     def _look(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY):
+        while not self._stop.wait(self._every):
             found = self._place.metrics()
             self.looks += 1
             self.highest = {name: max(value, self.highest.get(name, value)) for name, value in found.items()}

@@ -48,7 +48,7 @@ def _flooded(place: Place, kind: str, hot: Sequence[int], target: Sequence[int],
     progress(f"{kind}: warming up")
     flood(place, kind, target, min(_WARM_UP, size.seconds / 4), size.rate).end()
     measured = Measured()
-    with Watch(place) as watch:
+    with Watch(place, every=0.5) as watch:
         measured.memory.note(place)
         for number in range(_ROUNDS):
             progress(f"{kind}: {number + 1} of {_ROUNDS}")

@@ -65,10 +65,10 @@ def test_memory_and_queues_are_bounded(flooded: Flooded, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hot_answers_do_not_starve(flooded: Flooded, kind: str) -> None:
-    """In the best of some tries, hot answers keep two fifths of their rate, or are many more than the flood gets.
+    """In the best of some tries, hot answers keep two fifths of their rate, or are twice as many as the flood gets.
 
-    The latter is what is left of the promise where other work takes so much of the machine that those who ask for what
-    is hot seldom come to it. Without a preference for it, neither would hold in any try.
+    The latter is for a machine that other work takes so much of that those who ask for what is hot seldom come to it.
+    Where hot answers have to wait behind the flood's questions, neither holds in any try.
     """
     found = []
     for _ in range(TRIES):
