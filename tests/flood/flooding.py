@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
 
-from benchmarks.cores import cpu_seconds
+from benchmarks import cores
+from benchmarks.measure import Busy
 from tests.flood.asker import Counts
 from tests.flood.place import Asking, Place, resident
 
@@ -120,20 +121,14 @@ class Kept:
 
     alone: Counts
     flooded: Counts
-    alone_cpu: float
-    """Seconds that the gateway has worked."""
-    flooded_cpu: float
+    busy: Busy
+    """Beside the flood. The server is the gateway; the first core is its own in the long form only."""
     flood: Counts
 
     @property
     def ratio(self) -> float:
         """Of their rate."""
         return self._rate(self.flooded) / self._rate(self.alone)
-
-    @property
-    def work(self) -> float:
-        """The share of its time that the gateway has worked beside the flood."""
-        return self.flooded_cpu / self.flooded.seconds
 
     @property
     def beside_flood(self) -> float:
@@ -150,12 +145,9 @@ def kept(
 ) -> Kept:
     """Ask for what is hot, first alone, then beside a flood; for so many seconds each."""
     (gateway,) = place.gateway.pids()
-    begun = cpu_seconds(gateway)
     alone = place.ask_hot(hot, seconds[0])
-    alone_cpu = cpu_seconds(gateway) - begun
     flooding = flood(place, kind, serials, 0.0, rate, seed=time.monotonic_ns())
     time.sleep(_BEFORE)
-    begun = cpu_seconds(gateway)
+    watch = cores.Watch(gateway)
     flooded = place.ask_hot(hot, seconds[1])
-    flooded_cpu = cpu_seconds(gateway) - begun
-    return Kept(alone, flooded, alone_cpu, flooded_cpu, flooding.end())
+    return Kept(alone, flooded, watch.busy(), flooding.end())

@@ -14,6 +14,9 @@ GOAL = 0.8
 FLAT = 8 << 20
 """Octets that the memory of a process may grow by from the first round of a flood to its last."""
 _MIB = 1 << 20
+_NOTE = """\
+Hot, answered and tryLater are per second. Others: how much of the gateway's core somebody else used; where that is not
+near zero, the machine was not quiet. The last columns: memory after the first round, and what it grew by since."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Row:
     def rate(self, of: Callable[[Kept], tuple[int, float]]) -> float:
         """So many in so many seconds, in the median of the rounds."""
         return median(count / seconds for count, seconds in map(of, self.kept))
+
+    @property
+    def others(self) -> float:
+        """How much of the gateway's core somebody else used, in the median of the rounds."""
+        return median(max(0.0, each.busy.first - each.busy.server) for each in self.kept)
 
     def grown(self, of: Sequence[int]) -> int:
         """Memory, from the end of the first round to that of the last, in octets."""
@@ -65,7 +73,8 @@ class Row:
             "flood_try_later": round(self.rate(_put_off)),
             "questions": sum(each.flood.answered for each in self.kept),
             "not_asked": sum(each.flood.not_asked for each in self.kept),
-            "gateway_busy": round(median(each.work for each in self.kept), 2),
+            "gateway_busy": round(median(each.busy.server for each in self.kept), 2),
+            "others_on_its_core": round(self.others, 2),
             "gateway_memory": self.memory.gateway,
             "status_memory": self.memory.status,
             "highest_pending": self.highest["goodstanding_http_pending"],
@@ -96,13 +105,13 @@ def table(rows: Sequence[Row]) -> str:
     """For readers."""
     heads = (
         "flood", "hot alone", "hot beside it", "kept", f"goal {GOAL:.0%}", "answered", "tryLater", "pending",
-        "gateway", "status service",
+        "others", "gateway", "status service",
     )  # fmt: skip
     lines = [heads, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     broken = [f"{row.kind}: {what}" for row in rows for what in row.broken]
-    return "\n".join([*text, "", *broken, "Hot, answered and tryLater are per second; memory grew from, by."])
+    return "\n".join([*text, "", *broken, _NOTE])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -116,6 +125,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.rate(_answered):,.0f}",
         f"{row.rate(_put_off):,.0f}",
         f"{row.highest['goodstanding_http_pending']:.0f} of {row.max_pending}",
+        f"{row.others:.0%}",
         _memory(row, row.memory.gateway),
         _memory(row, row.memory.status),
     )
