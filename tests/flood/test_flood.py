@@ -26,10 +26,9 @@ RATE = 4500.0
 """Questions per second, far more than are answered."""
 STRETCHES = (0.4, 0.7, 0.7, 0.7, 0.7)
 """Seconds; the first one warms up."""
-LEAST_KEPT = 0.4
 LEAST_BESIDE = 2.0
 """Hot answers for each answer of the flood."""
-TRIES = 6
+TRIES = 5
 
 
 def target(kind: str, flooded: Flooded) -> list[int]:
@@ -65,17 +64,17 @@ def test_memory_and_queues_are_bounded(flooded: Flooded, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hot_answers_do_not_starve(flooded: Flooded, kind: str) -> None:
-    """In the best of some tries, hot answers keep two fifths of their rate, or are twice as many as the flood gets.
+    """In the best of some tries, there are at least twice as many hot answers as the flood gets in the same time.
 
-    The latter is for a machine that other work takes so much of that those who ask for what is hot seldom come to it.
-    Where hot answers have to wait behind the flood's questions, neither holds in any try.
+    Both come from the same process in the same moments, so other work on the machine takes from both. Where hot answers
+    have to wait in one line with the flood's questions, there is about one for each of those.
     """
     found = []
     for _ in range(TRIES):
-        found.append(kept(flooded.place, kind, flooded.hot, target(kind, flooded), (0.4, 0.6), RATE))
-        if found[-1].ratio >= LEAST_KEPT or found[-1].beside_flood >= LEAST_BESIDE:
+        found.append(kept(flooded.place, kind, flooded.hot, target(kind, flooded), (0.2, 0.6), RATE))
+        if found[-1].beside_flood >= LEAST_BESIDE:
             return
-    pytest.fail(f"{found}")
+    pytest.fail(f"{[each.beside_flood for each in found]} for one of the flood: {found}")
 
 
 def test_answers_are_right_meanwhile(flooded: Flooded) -> None:
