@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
 CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock freshness conformance bench bench-peers bench-page clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood conformance bench bench-peers bench-page clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -30,14 +30,17 @@ up: setup ## set up .venv if needed, then: goodstanding up --data data
 
 test: setup ## set up .venv if needed, then run every test
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/pytest -q -n auto --dist worksteal --ignore tests/freshness
-	$(BIN)/pytest -q tests/freshness
+	$(BIN)/pytest -q -n auto --dist worksteal --ignore tests/freshness --ignore tests/flood
+	$(BIN)/pytest -q tests/freshness tests/flood
 else
 	$(BIN)/pytest -q -n auto --dist worksteal $(ARGS)
 endif
 
 freshness: setup ## revoke under load while one thing after the other fails, for longer than `make test` has time for
 	FRESHNESS_SECONDS=$${FRESHNESS_SECONDS:-8} $(BIN)/pytest -q -n 2 --dist worksteal tests/freshness $(ARGS)
+
+flood: setup ## an hour's worth of random questions in minutes: what hot answers keep of their rate (FLOOD_SECONDS)
+	$(BIN)/python -m tests.flood $(ARGS)
 
 check: setup generated-up-to-date ## formatting, lint, types, contracts, generated code, imports
 	$(BIN)/ruff format --check $(CODE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge
@@ -28,6 +29,8 @@ _CACHED = Gauge("goodstanding_cache_entries", "Certificates whose status is held
 _CACHED_BYTES = Gauge("goodstanding_cache_bytes", "Memory for statuses and ready answers, estimated")
 _REVISION = Gauge("goodstanding_revision", "The revision up to which every change is known")
 _EVIDENCE_AGE = Gauge("goodstanding_evidence_age_seconds", "Seconds since the latest answered ping was sent")
+_BLOCKS = Gauge("goodstanding_memory_blocks", "Blocks of memory that Python objects hold; bounded, whatever is asked")
+_BLOCKS.set_function(sys.getallocatedblocks)
 SIGNER_EXPIRY_NAME = "goodstanding_signer_not_after_seconds"
 SIGNER_EXPIRY = Gauge(SIGNER_EXPIRY_NAME, "When the responder certificate ends", ["issuer"])
 
