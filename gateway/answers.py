@@ -6,8 +6,9 @@ algorithms, issuers or signers (G4): a ready answer is found by the exact bytes 
 us, or by the exact bytes of the CertID and the signer's place.
 
 Eviction is S3-FIFO: new entries wait in a short queue, and only those asked for again get into the long one. Whoever
-cycles through a million serial numbers flushes the short queue, and not what is hot. `unknown` is never held, so a
-stranger cannot fill the cache with serial numbers of his own making.
+cycles through a million serial numbers flushes the short queue, and not what is hot. Of those that leave it their names
+are remembered for a while: who is asked for again so soon was not given the time to show it. `unknown` is never held,
+so a stranger cannot fill the cache with serial numbers of his own making.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ class AnswerCache:
         self._by_request: dict[bytes, Ready] = {}
         self._short: OrderedDict[CertificateKey, None] = OrderedDict()
         self._long: OrderedDict[CertificateKey, None] = OrderedDict()
+        self._ghosts: OrderedDict[CertificateKey, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -154,7 +156,11 @@ class AnswerCache:
         self.disprove(status.key)
         entry = Entry(status, looked_up_at, read_revision, covered=True)
         self._entries[status.key] = entry
-        self._short[status.key] = None
+        queue = self._short
+        if status.key in self._ghosts:
+            del self._ghosts[status.key]
+            queue = self._long
+        queue[status.key] = None
         self._bytes += entry.size
         self._evict(status.key)
         return entry
@@ -238,5 +244,13 @@ class AnswerCache:
             if entry.touched or key == spare:
                 entry.touched = 0
                 self._long[key] = None
-            else:
-                self.drop(key)
+                continue
+            self.drop(key)
+            if is_short_due:
+                self._remember(key)
+
+    def _remember(self, ghost: CertificateKey) -> None:
+        """Keep the name of one that is gone: a tenth of what it took, for as many as there are entries."""
+        self._ghosts[ghost] = None
+        while len(self._ghosts) > len(self._entries):
+            self._ghosts.popitem(last=False)
