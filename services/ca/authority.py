@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 
+from services.ca.bulk import BulkRevoking
 from services.ca.find import Finding, ListQuery, Page
 from services.ca.issue import IssueCommand, IssueResult, Issuing
 from services.ca.issuers import IssuerDirectory
@@ -43,6 +44,7 @@ class CertificateAuthority:
         self.directory = IssuerDirectory(db, keys, settings.public_url)
         self._issuing = Issuing(db, writer, self.directory, profiles, settings, clock)
         self._revoking = Revoking(db, writer, self.directory, settings, clock)
+        self.bulk = BulkRevoking(db, writer, self.directory, self._revoking, clock)
         self._finding = Finding(db, self.directory, clock)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:

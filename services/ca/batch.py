@@ -96,6 +96,9 @@ class Plan(Generic[T]):
     certificate: PendingCertificate | None = None
     change: PendingChange | None = None
     memory: Memory | None = None
+    changes: Sequence[PendingChange] = ()
+    """Of a work that changes several, in their order."""
+    memories: Sequence[Memory] = ()
 
 
 class Work(Protocol[T]):
@@ -119,12 +122,13 @@ class Work(Protocol[T]):
 class Batch:
     """One transaction in the making.
 
-    `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; works may
-    then use no more than those.
+    `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; when works
+    use more than those, more are taken at the end.
     """
 
     def __init__(self, conn: Connection, *, keys: Iterable[IdempotencyKey] = (), reserve: int = 0) -> None:
         self.conn = conn
+        self._reserve = reserve
         self._reserved = position.advance(conn, reserve) if reserve else None
         wanted = list(dict.fromkeys(keys))
         self._remembered = idempotency.find_outcomes(conn, wanted) if wanted else {}
@@ -140,6 +144,12 @@ class Batch:
         if key is None:
             return None
         return self._remembered.get(key) or self._memories.get(key)
+
+    def recall(self, keys: Iterable[IdempotencyKey]) -> None:
+        """Look for calls with more keys than those that the batch began with."""
+        wanted = [key for key in dict.fromkeys(keys) if key not in self._remembered and key not in self._memories]
+        if wanted:
+            self._remembered |= idempotency.find_outcomes(self.conn, wanted)
 
     def latest_change(self, issuer_id: int, serial: bytes) -> PendingChange | None:
         """The last change that an earlier work of this batch makes to that certificate."""
@@ -162,11 +172,11 @@ class Batch:
             new = plan.certificate.new
             if new.profile == OCSP_RESPONDER:
                 self._delegates[new.actor.identity, new.issuer_id].append(new.not_after)
-        if plan.change:
-            self._changes.append(plan.change)
-            self._latest[plan.change.change.issuer_id, plan.change.change.serial] = plan.change
-        if plan.memory:
-            self._memories[plan.memory.key] = plan.memory
+        for change in (plan.change, *plan.changes) if plan.change else plan.changes:
+            self._changes.append(change)
+            self._latest[change.change.issuer_id, change.change.serial] = change
+        for memory in (plan.memory, *plan.memories) if plan.memory else plan.memories:
+            self._memories[memory.key] = memory
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
@@ -174,7 +184,7 @@ class Batch:
         ids = certificates.insert_certificates(self.conn, rows) if rows else []
         count = len(rows) + len(self._changes)
         if count:
-            self._number(ids, self._reserved or position.advance(self.conn, count))
+            self._number(ids, self._revisions(count))
         if rows:
             status.insert_statuses(self.conn, rows, ids, self._certificates[0].revision)
         if self._changes:
@@ -184,6 +194,15 @@ class Batch:
                 self._tell_issuers(pending)
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
+
+    def _revisions(self, count: int) -> int:
+        """The first of so many revisions."""
+        if self._reserved is None:
+            return position.advance(self.conn, count)
+        if count > self._reserve:
+            # The lock is held since the reserve was taken: these follow it without a gap.
+            position.advance(self.conn, count - self._reserve)
+        return self._reserved
 
     def _tell_issuers(self, pending: PendingChange) -> None:
         if pending.ca_certificate is None:

@@ -48,6 +48,16 @@ class RevokeCommand:
     reason: int = Reason.UNSPECIFIED
     invalidity_at: datetime | None = None
     validate_only: bool = False
+    all_with_same_key: bool = False
+    """For the memory of the call alone: `services.ca.bulk` revokes the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to become of a certificate. `revocation` holds from then on; None after a release."""
+
+    action: ChangeAction
+    revocation: RevocationRecord | None
 
 
 class Revoking:
@@ -64,7 +74,7 @@ class Revoking:
 
     def begin(self, command: RevokeCommand, actor: Actor) -> Future[CertificateRecord]:
         """Queue the change; the future resolves once it is durable. Raises DomainError, as the future does."""
-        _require_past(command, self._clock())
+        require_past(command.reason, command.invalidity_at, self._clock())
         work = _Revocation(self, command, actor, None if command.validate_only else retry_key(actor, METHOD))
         if command.validate_only:
             return self._validate(work)
@@ -80,20 +90,26 @@ class Revoking:
         """The certificate that is meant. Raises DomainError."""
         return target.find(conn, self._issuers)
 
-    def change(self, current: RevocationRecord | None, command: RevokeCommand, now: datetime) -> _Decision | None:
-        """What the command does to a certificate that is revoked like this; None: nothing. Raises DomainError."""
-        action = decide(current.reason if current else None, command.reason, self._settings.reasons)
+    def change(
+        self, current: RevocationRecord | None, reason: int, invalidity_at: datetime | None, now: datetime
+    ) -> Decision | None:
+        """What becomes of a certificate that is revoked like this; None: nothing. Raises DomainError."""
+        action = decide(current.reason if current else None, reason, self._settings.reasons)
         match action:
             case Action.NOTHING:
                 return None
             case Action.RELEASE:
-                return _Decision(ChangeAction.RELEASE, None)
+                return Decision(ChangeAction.RELEASE, None)
         revocation = RevocationRecord(
             revoked_at=current.revoked_at if current else now,
-            reason=command.reason,
-            invalidity_at=command.invalidity_at or (current.invalidity_at if current else None),
+            reason=reason,
+            invalidity_at=invalidity_at or (current.invalidity_at if current else None),
         )
-        return _Decision(ChangeAction.HOLD if action is Action.HOLD else ChangeAction.REVOKE, revocation)
+        return Decision(ChangeAction.HOLD if action is Action.HOLD else ChangeAction.REVOKE, revocation)
+
+    def require_allowed(self, reason: int) -> None:
+        """Raises InvalidArgument (REASON_NOT_ALLOWED) for a reason that no certificate is revoked for here."""
+        decide(Reason.CERTIFICATE_HOLD, reason, self._settings.reasons)  # from a hold every way is open
 
     def now(self) -> datetime:
         """The time at which a change is decided."""
@@ -102,12 +118,6 @@ class Revoking:
     def issuer_changed(self) -> None:
         """A CA certificate of an issuer was revoked or released, durably."""
         self._issuers.forget()
-
-
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    action: ChangeAction
-    revocation: RevocationRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +139,17 @@ class _Revocation:
             require_same(earlier, payload)
             return _replay(batch, earlier)
         record = self.revoking.find(batch.conn, self.command.target)
-        ca_certificate = _ca_certificate(batch, record)
-        _require_reason(self.command, is_ca=record.profile == CA_PROFILE or ca_certificate is not None)
+        certificate = ca_certificate(batch, record)
+        require_reason(self.command.reason, record, certificate)
         before = batch.latest_change(record.issuer_id, record.serial)
         current = before.change.revocation if before else record.revocation
         now = self.revoking.now()
-        decision = self.revoking.change(current, self.command, now)
+        decision = self.revoking.change(current, self.command.reason, self.command.invalidity_at, now)
         result: PendingChange | RecordedChange
         if decision is None:
             result, change, after = before or RecordedChange(record.revision), None, current
         else:
-            result = change = PendingChange(self._status_change(record, decision, now), ca_certificate)
+            result = change = PendingChange(status_change(record, decision, now, self.actor), certificate)
             after = decision.revocation
         memory = Memory(self.key, payload, result, now) if self.key else None
 
@@ -150,15 +160,17 @@ class _Revocation:
 
         return Plan(answer, change=change, memory=memory)
 
-    def _status_change(self, record: CertificateRecord, decision: _Decision, now: datetime) -> StatusChange:
-        return StatusChange(
-            issuer_id=record.issuer_id,
-            serial=record.serial,
-            action=decision.action,
-            revocation=decision.revocation,
-            changed_at=now,
-            actor=self.actor,
-        )
+
+def status_change(record: CertificateRecord, decision: Decision, now: datetime, actor: Actor) -> StatusChange:
+    """The decision, to be recorded."""
+    return StatusChange(
+        issuer_id=record.issuer_id,
+        serial=record.serial,
+        action=decision.action,
+        revocation=decision.revocation,
+        changed_at=now,
+        actor=actor,
+    )
 
 
 def _replay(batch: Batch, earlier: IdempotencyRecord | Memory) -> Plan[CertificateRecord]:
@@ -185,24 +197,25 @@ def _recorded(conn: Connection, change: StatusChange) -> CertificateRecord:
     return record
 
 
-def _ca_certificate(batch: Batch, record: CertificateRecord) -> bytes | None:
+def ca_certificate(batch: Batch, record: CertificateRecord) -> bytes | None:
     """The certificate itself, where it is one of an issuer's own."""
     owned = (der for issuer in batch.issuers().values() for der in issuer.certificates_der)
     return next((der for der in owned if der == record.der), None)
 
 
-def _require_reason(command: RevokeCommand, *, is_ca: bool) -> None:
-    """R48: an answer about a revoked CA certificate says why."""
-    if is_ca and command.reason == Reason.UNSPECIFIED:
+def require_reason(reason: int, record: CertificateRecord, ca_certificate: bytes | None) -> None:
+    """R48: an answer about a revoked CA certificate says why. Raises InvalidArgument (REASON_REQUIRED)."""
+    if reason == Reason.UNSPECIFIED and (record.profile == CA_PROFILE or ca_certificate is not None):
         raise InvalidArgument("REASON_REQUIRED", "a CA certificate is not revoked without a reason", field="reason")
 
 
-def _require_past(command: RevokeCommand, now: datetime) -> None:
-    if command.invalidity_at is None:
+def require_past(reason: int, invalidity_at: datetime | None, now: datetime) -> None:
+    """Raises InvalidArgument (INVALIDITY_TIME_INVALID) for a time in the future, or with a release."""
+    if invalidity_at is None:
         return
-    if command.reason == Reason.REMOVE_FROM_CRL:
+    if reason == Reason.REMOVE_FROM_CRL:
         raise InvalidArgument("INVALIDITY_TIME_INVALID", "a release has no invalidity time", field="invalidity_time")
-    if command.invalidity_at > now:
+    if invalidity_at > now:
         raise InvalidArgument(
             "INVALIDITY_TIME_INVALID", "the invalidity time is in the future", field="invalidity_time"
         )
@@ -214,4 +227,6 @@ def _payload(command: RevokeCommand) -> bytes:
         if isinstance(command.target, BySerial)
         else {"certificate": command.target.der}
     )
-    return payload_sha256(target | {"reason": command.reason, "invalidity_time": command.invalidity_at})
+    wish: dict[str, Value] = {"reason": command.reason, "invalidity_time": command.invalidity_at}
+    # Left out where it is not asked for: calls from before it existed have the same hash.
+    return payload_sha256(target | wish | ({"all_with_same_key": 1} if command.all_with_same_key else {}))

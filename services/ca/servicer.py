@@ -7,21 +7,23 @@ that the event loop stays free. No thread waits for a commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
 import grpc
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from services.ca import bulk_calls
 from services.ca.authority import CertificateAuthority
 from services.ca.bridge import Bridge
+from services.ca.bulk import BulkRun
 from services.ca.find import ListQuery
 from services.ca.issue import IssueCommand, IssueResult
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, from_epoch, to_epoch, utc_now
-from services.db.records import CertificateCursor
+from services.db.records import Actor, CertificateCursor
 from services.errors import InvalidArgument
 from services.pki.names import SubjectAlternativeNames
 from services.rpc import messages, paging, requests
@@ -64,8 +66,26 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         """Revoke, put on hold or release a certificate."""
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _revoke_command(request)
+        same_key = await self._read(lambda: self._same_key(command, actor)) if command.all_with_same_key else None
         record = await self._bridge.run(lambda: self._authority.begin_revoke(command, actor))
-        return ca_pb2.RevokeCertificateResponse(certificate=messages.certificate_message(record, self._clock()))
+        return ca_pb2.RevokeCertificateResponse(
+            certificate=messages.certificate_message(record, self._clock()),
+            others_with_same_key_count=(
+                await bulk_calls.count(same_key, self._bridge, self._readers) - 1 if same_key else 0
+            ),
+        )
+
+    async def RevokeCertificates(
+        self,
+        request: ca_pb2.RevokeCertificatesRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.RevokeCertificatesRequest, ca_pb2.RevokeCertificatesResponse],
+    ) -> AsyncIterator[ca_pb2.RevokeCertificatesResponse]:
+        """Revoke many certificates, and tell of each."""
+        actor = current_caller().actor(requests.read_request_id(request.request_id))
+        command = bulk_calls.read_command(request)
+        run = self._authority.bulk.start(command, actor)
+        async for results in bulk_calls.carry_out(run, self._bridge, self._readers):
+            yield bulk_calls.response(results, self._clock)
 
     async def GetCertificate(
         self,
@@ -109,6 +129,15 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
+    def _same_key(self, command: RevokeCommand, actor: Actor) -> BulkRun:
+        return self._authority.bulk.start_same_key(
+            command.target,
+            actor,
+            reason=command.reason,
+            invalidity_at=command.invalidity_at,
+            validate_only=command.validate_only,
+        )
+
     def _issue_response(self, result: IssueResult) -> ca_pb2.IssueCertificateResponse:
         der = result.certificate.der
         return ca_pb2.IssueCertificateResponse(
@@ -150,6 +179,7 @@ def _revoke_command(request: ca_pb2.RevokeCertificateRequest) -> RevokeCommand:
         reason=requests.read_reason(request.reason),
         invalidity_at=requests.read_optional_time(request, "invalidity_time"),
         validate_only=request.validate_only,
+        all_with_same_key=request.all_with_same_key,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -33,6 +34,17 @@ class BySerial:
             found = [certificates.get_certificate(conn, issuer.id, self.serial)]
         else:
             found = list(certificates.find_by_serial(conn, self.serial))
+        return self.only(found)
+
+    def find_among(self, found: Sequence[CertificateRecord], issuers: IssuerDirectory) -> CertificateRecord:
+        """The certificate among those with its serial number. Raises as `find`."""
+        if not self.issuer:
+            return self.only(found)
+        issuer = issuers.named(self.issuer, "issuer_and_serial_number.issuer")
+        return self.only([record for record in found if record.issuer_id == issuer.id])
+
+    def only(self, found: Sequence[CertificateRecord | None]) -> CertificateRecord:
+        """The one certificate that was found. Raises as `find` for none, and for several."""
         match found:
             case [CertificateRecord() as record]:
                 return record

@@ -108,6 +108,8 @@ certificates = Table(
     # Keyset paging: latest first.
     Index("ix_certificates_issued_at_id", "issued_at", "id"),
     Index("ix_certificates_not_after_id", "not_after", "id"),
+    # Finds what a leaked key touched.
+    Index("ix_certificates_public_key_sha256_id", "public_key_sha256", "id"),
     # Finds the live delegated responder certificates of one caller (few rows).
     Index(
         "ix_certificates_delegates",

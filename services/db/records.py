@@ -200,6 +200,29 @@ class CertificateCursor:
     id: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateSelection:
+    """Which certificates to change: those that fit all that is given, and were recorded up to `last_id`."""
+
+    last_id: int
+    public_key_sha256: bytes | None = None
+    issuer_id: int | None = None
+    profile: str | None = None
+    not_profile: str | None = None
+    """Of any profile but this one."""
+    name: str | None = None
+    """A whole common name or subject alternative name, in any case."""
+    actor_identity: str | None = None
+    """Who asked for it."""
+    state: CertificateState | None = None
+    issued_from: datetime | None = None
+    """Inclusive, as `not_after_from`."""
+    issued_until: datetime | None = None
+    """Exclusive, as `not_after_until`."""
+    not_after_from: datetime | None = None
+    not_after_until: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:
     """One certificate with its description and status."""

@@ -50,17 +50,13 @@ def apply_changes(conn: Connection, changes: Sequence[StatusChange], first_revis
 
 def get_change(conn: Connection, revision: int) -> StatusChange | None:
     """The change with that revision (the outcome of an earlier call)."""
-    row = conn.execute(select(status_changes).where(status_changes.c.revision == revision)).one_or_none()
-    if row is None:
-        return None
-    return StatusChange(
-        issuer_id=row.issuer_id,
-        serial=row.serial,
-        action=ChangeAction(row.action),
-        revocation=read_revocation(row.revoked_at, row.reason, row.invalidity_at),
-        changed_at=from_epoch(row.changed_at),
-        actor=read_actor(row),
-    )
+    return get_changes(conn, [revision]).get(revision)
+
+
+def get_changes(conn: Connection, revisions: Sequence[int]) -> dict[int, StatusChange]:
+    """The changes with those revisions; others are not in the answer."""
+    rows = conn.execute(_by_revisions, {"revisions": list(revisions)})
+    return {row.revision: _status_change(row) for row in rows}
 
 
 def changes_between(conn: Connection, after: int, through: int, limit: int) -> ChangedStatuses:
@@ -116,6 +112,17 @@ def _change_values(change: StatusChange, revision: int) -> dict[str, Any]:
     }
 
 
+def _status_change(row: Row[Any]) -> StatusChange:
+    return StatusChange(
+        issuer_id=row.issuer_id,
+        serial=row.serial,
+        action=ChangeAction(row.action),
+        revocation=read_revocation(row.revoked_at, row.reason, row.invalidity_at),
+        changed_at=from_epoch(row.changed_at),
+        actor=read_actor(row),
+    )
+
+
 def _status_record(row: Row[Any]) -> StatusRecord:
     issuer_id, serial, certificate_id, not_after, revoked_at, reason, invalidity_at, changed_at, revision = tuple(row)
     return StatusRecord(
@@ -141,6 +148,8 @@ _by_serials = select(
     certificate_status.c.issuer_id == bindparam("issuer"),
     certificate_status.c.serial.in_(bindparam("serials", expanding=True)),
 )
+
+_by_revisions = select(status_changes).where(status_changes.c.revision.in_(bindparam("revisions", expanding=True)))
 
 _issuers_of_serial = (
     select(certificate_status.c.issuer_id)

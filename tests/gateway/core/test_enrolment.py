@@ -68,6 +68,9 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     async def RevokeCertificate(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    def RevokeCertificates(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     async def GetCertificate(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 

@@ -14,6 +14,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,6 +25,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RevocationOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RevocationOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RevocationOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REVOCATION_OUTCOME_UNSPECIFIED: _RevocationOutcome.ValueType  # 0
+    """Never sent."""
+    REVOCATION_OUTCOME_REVOKED: _RevocationOutcome.ValueType  # 1
+    """Revoked, or its reason was changed."""
+    REVOCATION_OUTCOME_HELD: _RevocationOutcome.ValueType  # 2
+    """On hold."""
+    REVOCATION_OUTCOME_RELEASED: _RevocationOutcome.ValueType  # 3
+    """Released from hold."""
+    REVOCATION_OUTCOME_UNCHANGED: _RevocationOutcome.ValueType  # 4
+    """Nothing: it was so already."""
+    REVOCATION_OUTCOME_REFUSED: _RevocationOutcome.ValueType  # 5
+    """Nothing: the change is not allowed, or there is no such certificate."""
+
+class RevocationOutcome(_RevocationOutcome, metaclass=_RevocationOutcomeEnumTypeWrapper):
+    """What RevokeCertificates does to a certificate."""
+
+REVOCATION_OUTCOME_UNSPECIFIED: RevocationOutcome.ValueType  # 0
+"""Never sent."""
+REVOCATION_OUTCOME_REVOKED: RevocationOutcome.ValueType  # 1
+"""Revoked, or its reason was changed."""
+REVOCATION_OUTCOME_HELD: RevocationOutcome.ValueType  # 2
+"""On hold."""
+REVOCATION_OUTCOME_RELEASED: RevocationOutcome.ValueType  # 3
+"""Released from hold."""
+REVOCATION_OUTCOME_UNCHANGED: RevocationOutcome.ValueType  # 4
+"""Nothing: it was so already."""
+REVOCATION_OUTCOME_REFUSED: RevocationOutcome.ValueType  # 5
+"""Nothing: the change is not allowed, or there is no such certificate."""
+Global___RevocationOutcome: _TypeAlias = RevocationOutcome  # noqa: Y015
 
 @_typing.final
 class SubjectAlternativeNames(_message.Message):
@@ -189,6 +226,7 @@ class RevokeCertificateRequest(_message.Message):
     INVALIDITY_TIME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ALL_WITH_SAME_KEY_FIELD_NUMBER: _builtins.int
     certificate_der: _builtins.bytes
     """By itself, in DER. It is compared with the one that was issued."""
     certificate_pem: _builtins.str
@@ -199,6 +237,11 @@ class RevokeCertificateRequest(_message.Message):
     """Optional. Makes retries safe, as in IssueCertificateRequest."""
     validate_only: _builtins.bool
     """Optional. Check everything, and record nothing."""
+    all_with_same_key: _builtins.bool
+    """Optional. Revoke every other certificate with the same public key, too, before the call succeeds; with reason
+    KEY_COMPROMISE only. When the call fails on the way, the same call again goes on. RevokeCertificates does it for keys
+    of very many certificates, and tells of each.
+    """
     @_builtins.property
     def issuer_and_serial_number(self) -> _types_pb2.IssuerAndSerialNumber:
         """By its issuer and serial number."""
@@ -217,10 +260,11 @@ class RevokeCertificateRequest(_message.Message):
         invalidity_time: _timestamp_pb2.Timestamp | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        all_with_same_key: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "certificate_pem", b"certificate_pem", "invalidity_time", b"invalidity_time", "issuer_and_serial_number", b"issuer_and_serial_number", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "certificate_pem", b"certificate_pem", "invalidity_time", b"invalidity_time", "issuer_and_serial_number", b"issuer_and_serial_number", "reason", b"reason", "request_id", b"request_id", "target", b"target", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_with_same_key", b"all_with_same_key", "certificate_der", b"certificate_der", "certificate_pem", b"certificate_pem", "invalidity_time", b"invalidity_time", "issuer_and_serial_number", b"issuer_and_serial_number", "reason", b"reason", "request_id", b"request_id", "target", b"target", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["issuer_and_serial_number", "certificate_der", "certificate_pem"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -235,6 +279,9 @@ class RevokeCertificateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    OTHERS_WITH_SAME_KEY_COUNT_FIELD_NUMBER: _builtins.int
+    others_with_same_key_count: _builtins.int
+    """Output only. Where all_with_same_key was set: how many other certificates have its public key. All are revoked."""
     @_builtins.property
     def certificate(self) -> _types_pb2.Certificate:
         """Output only. The certificate, as recorded after the call."""
@@ -243,14 +290,334 @@ class RevokeCertificateResponse(_message.Message):
         self,
         *,
         certificate: _types_pb2.Certificate | None = ...,
+        others_with_same_key_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "others_with_same_key_count", b"others_with_same_key_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeCertificateResponse: _TypeAlias = RevokeCertificateResponse  # noqa: Y015
+
+@_typing.final
+class RevokeCertificatesRequest(_message.Message):
+    """The request of RevokeCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INVALIDITY_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    reason: _types_pb2.RevocationReason.ValueType
+    """Optional, except for a CA certificate. Why. REMOVE_FROM_CRL releases holds."""
+    request_id: _builtins.str
+    """Optional. Makes retries safe for each certificate: with the same caller, request_id and payload it gets the same
+    result, for seven days at least. 1 to 128 printable ASCII characters.
+    """
+    validate_only: _builtins.bool
+    """Optional. Tell what would become of each certificate, and record nothing."""
+    @_builtins.property
+    def certificates(self) -> Global___ListedCertificates:
+        """These."""
+
+    @_builtins.property
+    def public_key(self) -> Global___PublicKeySelection:
+        """All with this public key."""
+
+    @_builtins.property
+    def filter(self) -> Global___CertificateFilter:
+        """All that fit."""
+
+    @_builtins.property
+    def invalidity_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Since when the certificates have to be distrusted. Not in the future."""
+
+    def __init__(
+        self,
+        *,
+        certificates: Global___ListedCertificates | None = ...,
+        public_key: Global___PublicKeySelection | None = ...,
+        filter: Global___CertificateFilter | None = ...,
+        reason: _types_pb2.RevocationReason.ValueType = ...,
+        invalidity_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "filter", b"filter", "invalidity_time", b"invalidity_time", "public_key", b"public_key", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates", "filter", b"filter", "invalidity_time", b"invalidity_time", "public_key", b"public_key", "reason", b"reason", "request_id", b"request_id", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["certificates", "public_key", "filter"]  # noqa: Y015
+    _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selection) -> _WhichOneofReturnType_selection | None: ...
+
+Global___RevokeCertificatesRequest: _TypeAlias = RevokeCertificatesRequest  # noqa: Y015
+
+@_typing.final
+class ListedCertificates(_message.Message):
+    """Certificates that are named one by one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListedCertificate]:
+        """Required. 1 to 1000 of them. With a request_id, one that is named twice has the same result twice."""
+
+    def __init__(
+        self,
+        *,
+        certificates: _abc.Iterable[Global___ListedCertificate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates", b"certificates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListedCertificates: _TypeAlias = ListedCertificates  # noqa: Y015
+
+@_typing.final
+class ListedCertificate(_message.Message):
+    """One certificate of a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_AND_SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    certificate_der: _builtins.bytes
+    """By itself, in DER. It is compared with the one that was issued."""
+    reason: _types_pb2.RevocationReason.ValueType
+    """Optional. Why this one; the request's reason otherwise."""
+    @_builtins.property
+    def issuer_and_serial_number(self) -> _types_pb2.IssuerAndSerialNumber:
+        """By its issuer and serial number."""
+
+    def __init__(
+        self,
+        *,
+        issuer_and_serial_number: _types_pb2.IssuerAndSerialNumber | None = ...,
+        certificate_der: _builtins.bytes = ...,
+        reason: _types_pb2.RevocationReason.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "certificate_der", b"certificate_der", "issuer_and_serial_number", b"issuer_and_serial_number", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "certificate_der", b"certificate_der", "issuer_and_serial_number", b"issuer_and_serial_number", "reason", b"reason", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["issuer_and_serial_number", "certificate_der"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ListedCertificate: _TypeAlias = ListedCertificate  # noqa: Y015
+
+@_typing.final
+class PublicKeySelection(_message.Message):
+    """A public key, given in one of several ways. CA certificates with that key are selected as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_SHA256_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_DER_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
+    CSR_DER_FIELD_NUMBER: _builtins.int
+    public_key_sha256: _builtins.bytes
+    """The SHA-256 of its SubjectPublicKeyInfo in DER."""
+    public_key_der: _builtins.bytes
+    """Its SubjectPublicKeyInfo in DER."""
+    certificate_der: _builtins.bytes
+    """The key in this certificate, in DER."""
+    csr_der: _builtins.bytes
+    """The key in this certificate request (PKCS #10), in DER. Nobody has to prove possession of it."""
+    def __init__(
+        self,
+        *,
+        public_key_sha256: _builtins.bytes = ...,
+        public_key_der: _builtins.bytes = ...,
+        certificate_der: _builtins.bytes = ...,
+        csr_der: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "csr_der", b"csr_der", "key", b"key", "public_key_der", b"public_key_der", "public_key_sha256", b"public_key_sha256"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_der", b"certificate_der", "csr_der", b"csr_der", "key", b"key", "public_key_der", b"public_key_der", "public_key_sha256", b"public_key_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["public_key_sha256", "public_key_der", "certificate_der", "csr_der"]  # noqa: Y015
+    _WhichOneofArgType_key: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_key) -> _WhichOneofReturnType_key | None: ...
+
+Global___PublicKeySelection: _TypeAlias = PublicKeySelection  # noqa: Y015
+
+@_typing.final
+class CertificateFilter(_message.Message):
+    """A certificate is selected when it fits all that is given. At least one has to be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ISSUED_BY_FIELD_NUMBER: _builtins.int
+    ISSUE_FROM_TIME_FIELD_NUMBER: _builtins.int
+    ISSUE_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FROM_TIME_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Optional. The name of the issuer."""
+    profile: _builtins.str
+    """Optional. The profile."""
+    name: _builtins.str
+    """Optional. A common name or subject alternative name, whole, in any case."""
+    issued_by: _builtins.str
+    """Optional. The identity (URI) of who asked for it."""
+    state: _types_pb2.CertificateState.ValueType
+    """Optional. In this state when its turn comes."""
+    @_builtins.property
+    def issue_from_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Issued at this time or later."""
+
+    @_builtins.property
+    def issue_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Issued before this time."""
+
+    @_builtins.property
+    def not_after_from_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Expires at this time or later."""
+
+    @_builtins.property
+    def not_after_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Expires before this time."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        name: _builtins.str = ...,
+        issued_by: _builtins.str = ...,
+        issue_from_time: _timestamp_pb2.Timestamp | None = ...,
+        issue_until_time: _timestamp_pb2.Timestamp | None = ...,
+        not_after_from_time: _timestamp_pb2.Timestamp | None = ...,
+        not_after_until_time: _timestamp_pb2.Timestamp | None = ...,
+        state: _types_pb2.CertificateState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issue_from_time", b"issue_from_time", "issue_until_time", b"issue_until_time", "not_after_from_time", b"not_after_from_time", "not_after_until_time", b"not_after_until_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issue_from_time", b"issue_from_time", "issue_until_time", b"issue_until_time", "issued_by", b"issued_by", "issuer", b"issuer", "name", b"name", "not_after_from_time", b"not_after_from_time", "not_after_until_time", b"not_after_until_time", "profile", b"profile", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateFilter: _TypeAlias = CertificateFilter  # noqa: Y015
+
+@_typing.final
+class RevokeCertificatesResponse(_message.Message):
+    """One of the responses of RevokeCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevocationResult]:
+        """Output only. What became of the next certificates. None: the call goes on, and has nothing to tell yet."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___RevocationResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeCertificatesResponse: _TypeAlias = RevokeCertificatesResponse  # noqa: Y015
+
+@_typing.final
+class RevocationResult(_message.Message):
+    """What became of one certificate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    EARLIER_REVOCATION_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Output only. Its place in the list of the request, or in the order of results, from 0 on."""
+    outcome: Global___RevocationOutcome.ValueType
+    """Output only. What was done, or would be."""
+    @_builtins.property
+    def certificate(self) -> _types_pb2.Certificate:
+        """Output only. The certificate as recorded from now on, or as it would be, without its DER; unchanged where it was
+        refused. Absent where no such certificate was issued.
+        """
+
+    @_builtins.property
+    def earlier_revocation(self) -> _types_pb2.Revocation:
+        """Output only. The revocation that it had before. Absent where it had none, and where the result is that of a retry."""
+
+    @_builtins.property
+    def error(self) -> Global___RevocationError:
+        """Output only. Why it was refused. Absent with every other outcome."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        certificate: _types_pb2.Certificate | None = ...,
+        earlier_revocation: _types_pb2.Revocation | None = ...,
+        outcome: Global___RevocationOutcome.ValueType = ...,
+        error: Global___RevocationError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "earlier_revocation", b"earlier_revocation", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "earlier_revocation", b"earlier_revocation", "error", b"error", "index", b"index", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevocationResult: _TypeAlias = RevocationResult  # noqa: Y015
+
+@_typing.final
+class RevocationError(_message.Message):
+    """Why a certificate was refused: what RevokeCertificate would have failed with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """Output only. The number of the gRPC status code."""
+    reason: _builtins.str
+    """Output only. The stable reason in UPPER_SNAKE_CASE."""
+    message: _builtins.str
+    """Output only. A text for people."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevocationError: _TypeAlias = RevocationError  # noqa: Y015
 
 @_typing.final
 class GetCertificateRequest(_message.Message):

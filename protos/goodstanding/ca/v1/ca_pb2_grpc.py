@@ -45,6 +45,11 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateResponse.FromString,
                 _registered_method=True)
+        self.RevokeCertificates = channel.unary_stream(
+                '/goodstanding.ca.v1.CertificateAuthorityService/RevokeCertificates',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificatesRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificatesResponse.FromString,
+                _registered_method=True)
         self.GetCertificate = channel.unary_unary(
                 '/goodstanding.ca.v1.CertificateAuthorityService/GetCertificate',
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.GetCertificateRequest.SerializeToString,
@@ -102,6 +107,24 @@ class CertificateAuthorityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeCertificates(self, request, context):
+        """Revokes many certificates, puts them on hold or releases them: those that are listed, or all with a public key, or all
+        that fit a filter. Each is decided as RevokeCertificate would, and one that is refused does not stop the others.
+
+        Roles: admin, revoker.
+        What is selected is found and changed in small steps. The results of a step are sent once it is durable, and seen by
+        every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
+        The same call again goes on: what is so already has the outcome UNCHANGED.
+        Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
+        their profile.
+
+        Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
+        single certificate is in its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCertificate(self, request, context):
         """Returns one certificate with its state.
 
@@ -141,6 +164,11 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     servicer.RevokeCertificate,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateResponse.SerializeToString,
+            ),
+            'RevokeCertificates': grpc.unary_stream_rpc_method_handler(
+                    servicer.RevokeCertificates,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificatesRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificatesResponse.SerializeToString,
             ),
             'GetCertificate': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCertificate,
@@ -213,6 +241,33 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/RevokeCertificate',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/RevokeCertificates',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificatesRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

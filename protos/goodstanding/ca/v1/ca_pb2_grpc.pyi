@@ -65,6 +65,20 @@ class CertificateAuthorityServiceStub:
     unknown issuer; FAILED_PRECONDITION when it is revoked for another reason, not on hold, or when the given
     certificate is not the one that was issued; ALREADY_EXISTS when request_id was used with another payload.
     """
+    RevokeCertificates: _grpc.UnaryStreamMultiCallable[_ca_pb2.RevokeCertificatesRequest, _ca_pb2.RevokeCertificatesResponse]
+    """Revokes many certificates, puts them on hold or releases them: those that are listed, or all with a public key, or all
+    that fit a filter. Each is decided as RevokeCertificate would, and one that is refused does not stop the others.
+
+    Roles: admin, revoker.
+    What is selected is found and changed in small steps. The results of a step are sent once it is durable, and seen by
+    every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
+    The same call again goes on: what is so already has the outcome UNCHANGED.
+    Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
+    their profile.
+
+    Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
+    single certificate is in its result.
+    """
     GetCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.GetCertificateRequest, _ca_pb2.GetCertificateResponse]
     """Returns one certificate with its state.
 
@@ -113,6 +127,20 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for a certificate that was never issued here, or an
     unknown issuer; FAILED_PRECONDITION when it is revoked for another reason, not on hold, or when the given
     certificate is not the one that was issued; ALREADY_EXISTS when request_id was used with another payload.
+    """
+    RevokeCertificates: _aio.UnaryStreamMultiCallable[_ca_pb2.RevokeCertificatesRequest, _ca_pb2.RevokeCertificatesResponse]  # type: ignore[assignment]
+    """Revokes many certificates, puts them on hold or releases them: those that are listed, or all with a public key, or all
+    that fit a filter. Each is decided as RevokeCertificate would, and one that is refused does not stop the others.
+
+    Roles: admin, revoker.
+    What is selected is found and changed in small steps. The results of a step are sent once it is durable, and seen by
+    every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
+    The same call again goes on: what is so already has the outcome UNCHANGED.
+    Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
+    their profile.
+
+    Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
+    single certificate is in its result.
     """
     GetCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.GetCertificateRequest, _ca_pb2.GetCertificateResponse]  # type: ignore[assignment]
     """Returns one certificate with its state.
@@ -171,6 +199,26 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for a certificate that was never issued here, or an
         unknown issuer; FAILED_PRECONDITION when it is revoked for another reason, not on hold, or when the given
         certificate is not the one that was issued; ALREADY_EXISTS when request_id was used with another payload.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeCertificates(
+        self,
+        request: _ca_pb2.RevokeCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ca_pb2.RevokeCertificatesResponse], _abc.AsyncIterator[_ca_pb2.RevokeCertificatesResponse]]:
+        """Revokes many certificates, puts them on hold or releases them: those that are listed, or all with a public key, or all
+        that fit a filter. Each is decided as RevokeCertificate would, and one that is refused does not stop the others.
+
+        Roles: admin, revoker.
+        What is selected is found and changed in small steps. The results of a step are sent once it is durable, and seen by
+        every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
+        The same call again goes on: what is so already has the outcome UNCHANGED.
+        Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
+        their profile.
+
+        Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
+        single certificate is in its result.
         """
 
     @_abc_1.abstractmethod

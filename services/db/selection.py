@@ -1,0 +1,95 @@
+"""Finding the certificates that a bulk change is about: by public key, by filter, by serial numbers; a page at a time.
+
+A page costs the same wherever it is: it begins behind the last certificate of the one before, in an index's order.
+Nothing here locks. What is found may have changed when its turn comes, so whoever changes it looks at its status again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
+
+from services.clock import to_epoch
+from services.db.certificates import conditions_of_state, described_certificates, read_described, search_name
+from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection
+
+
+def highest_id(conn: Connection) -> int:
+    """The id of the certificate that was recorded last; 0 without any."""
+    found: int = conn.execute(_highest_id).scalar_one()
+    return found
+
+
+def public_key_of(conn: Connection, certificate_id: int) -> bytes | None:
+    """The SHA-256 of the SubjectPublicKeyInfo; None where only a status is recorded."""
+    return conn.execute(_public_key_of, {"certificate": certificate_id}).scalar_one_or_none()
+
+
+def select_certificates(
+    conn: Connection,
+    selection: CertificateSelection,
+    *,
+    now: int,
+    limit: int,
+    after: CertificateCursor | None = None,
+) -> list[CertificateRecord]:
+    """The next `limit` certificates that are selected, without DER. `now` (seconds) tells expired from valid."""
+    # Few have the same key or name: these are read in the order of their own index. The others are by time.
+    by_id = selection.public_key_sha256 is not None or selection.name is not None
+    order: tuple[ColumnElement[int], ...] = (certificates.c.id,)
+    if not by_id:
+        order = (certificates.c.issued_at, certificates.c.id)
+    query = described_certificates.where(*_conditions(selection, now)).order_by(*order).limit(limit)
+    if after is not None and by_id:
+        query = query.where(certificates.c.id > after.id)
+    elif after is not None:
+        query = query.where(tuple_(*order) > (to_epoch(after.issued_at), after.id))
+    return [read_described(row, None) for row in conn.execute(query)]
+
+
+def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, list[CertificateRecord]]:
+    """The certificates of all issuers with those serial numbers, without DER; those never issued are not in it."""
+    found: dict[bytes, list[CertificateRecord]] = {}
+    for row in conn.execute(_by_serials, {"serials": list(serials)}):
+        found.setdefault(row.serial, []).append(read_described(row, None))
+    return found
+
+
+def _conditions(selection: CertificateSelection, now: int) -> list[ColumnElement[bool]]:
+    column = certificates.c
+    wanted: list[tuple[object, ColumnElement[bool]]] = [
+        (selection.public_key_sha256, column.public_key_sha256 == selection.public_key_sha256),
+        # "+ 0" keeps SQLite from reading by another index, and sorting that.
+        (selection.issuer_id, column.issuer_id + 0 == selection.issuer_id),
+        (selection.profile, column.profile == selection.profile),
+        (selection.not_profile, column.profile != selection.not_profile),
+        (selection.actor_identity, column.actor_identity == selection.actor_identity),
+    ]
+    found = [condition for value, condition in wanted if value is not None]
+    for start, end, moment in (
+        (selection.issued_from, selection.issued_until, column.issued_at),
+        (selection.not_after_from, selection.not_after_until, column.not_after),
+    ):
+        found += [moment >= to_epoch(start)] if start else []
+        found += [moment < to_epoch(end)] if end else []
+    if selection.name is not None:
+        named = select(certificate_names.c.certificate_id).where(
+            certificate_names.c.name == search_name(selection.name)
+        )
+        found.append(column.id.in_(named))
+    return [*found, column.id + 0 <= selection.last_id, *conditions_of_state(selection.state, now)]
+
+
+_highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
+_public_key_of = select(certificates.c.public_key_sha256).where(certificates.c.id == bindparam("certificate"))
+# One look-up per issuer: there is no index by serial number alone.
+_by_serials = described_certificates.where(
+    certificates.c.id.in_(
+        select(certificate_status.c.certificate_id).where(
+            certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+            certificate_status.c.serial.in_(bindparam("serials", expanding=True)),
+        )
+    )
+).order_by(certificates.c.id)
