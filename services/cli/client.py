@@ -5,6 +5,7 @@ The limit is for the whole command, however many calls it makes, with the time t
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,23 @@ class Method(Protocol[Request, Response]):
         """Call it. Raises grpc.RpcError."""
 
 
+class Responses(Protocol[Response]):
+    """A call with many responses."""
+
+    def __next__(self) -> Response:
+        """The next one. Raises grpc.RpcError, and StopIteration at the end."""
+
+    def cancel(self) -> object:
+        """End it."""
+
+
+class StreamMethod(Protocol[Request, Response]):
+    """A method of a stub with many responses."""
+
+    def __call__(self, request: Request, /) -> Responses[Response]:
+        """Call it."""
+
+
 @dataclass(frozen=True)
 class Material:
     """Everything needed to call one service."""
@@ -59,6 +77,36 @@ class Client:
             return method(request, timeout=max(0.1, self.deadline - time.monotonic()))
         except grpc.RpcError as error:
             raise Failed(self._explain(error, retry)) from error
+
+    def stream(
+        self, method: StreamMethod[Request, Response], request: Request, *, retry: str = ""
+    ) -> Iterator[Response]:
+        """The responses as they come, for as long as one comes every `TIME_LIMIT` seconds; `retry` as in `call`."""
+        call = method(request)
+        out_of_patience = threading.Event()
+
+        def give_up() -> None:
+            out_of_patience.set()
+            call.cancel()
+
+        try:
+            while True:
+                timer = threading.Timer(TIME_LIMIT - RESERVE, give_up)
+                timer.daemon = True
+                timer.start()
+                try:
+                    response = next(call)
+                finally:
+                    timer.cancel()
+                yield response
+        except StopIteration:
+            return
+        except grpc.RpcError as error:
+            if out_of_patience.is_set():
+                raise Failed(f"no answer in time from {self.material.address}; {retry}") from error
+            raise Failed(self._explain(error, retry)) from error
+        finally:
+            call.cancel()
 
     def _explain(self, error: grpc.RpcError, retry: str) -> str:
         material = self.material

@@ -37,6 +37,12 @@ def emit(value: Any) -> None:
     click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
+def emit_line(value: Any) -> None:
+    """Print JSON on one line: one of many, for programs that read them one by one."""
+    text = json.dumps(value, ensure_ascii=False)
+    click.echo("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text))
+
+
 def note(text: str) -> None:
     """Tell a person something that is not the result."""
     click.echo(plain(text), err=True)
