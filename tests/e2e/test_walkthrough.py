@@ -14,21 +14,35 @@ def walk_through(system: System) -> str:
     """The shell blocks of the walk-through, with the addresses of `system`."""
     text = README.read_text()
     part = text[text.index("<!-- walk-through") : text.index("<!-- end of the walk-through")]
-    script = "\n".join(re.findall(r"^```bash\n(.*?)^```", part, re.MULTILINE | re.DOTALL))
+    for printed in ("127.0.0.1:2560", "127.0.0.1:50051", "127.0.0.1:50052"):
+        assert printed in part
+    return script_of(part, system)
+
+
+def script_of(text: str, system: System) -> str:
+    """The shell blocks of a document, with the addresses of `system`."""
+    script = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     for printed, actual in (
         ("127.0.0.1:2560", system.http),
         ("127.0.0.1:50051", system.ca),
         ("127.0.0.1:50052", system.status),
     ):
-        assert printed in script
         script = script.replace(printed, actual)
     return script
+
+
+def assert_in_order(text: str, patterns: list[str]) -> None:
+    """Each pattern is found behind the one before it."""
+    position = 0
+    for pattern in patterns:
+        found = re.compile(pattern).search(text, position)
+        assert found, f"{pattern!r} is missing after:\n{text[:position]}\n----\n{text[position:]}"
+        position = found.end()
 
 
 def test_the_walk_through_works_as_printed(system: System) -> None:
     """Issue, good, revoke, revoked, unknown; the same over grpcurl; and the rest of the command."""
     done = system.run("bash", "-euo", "pipefail", "-c", walk_through(system) + "\necho the end")
-    output = done.stdout + done.stderr
     expected = [
         rf"OCSP - URI:http://{system.http}",
         r"CA Issuers - URI:http",
@@ -50,10 +64,6 @@ def test_the_walk_through_works_as_printed(system: System) -> None:
         r"revoked",
         r"the end",
     ]
-    position = 0
-    for pattern in expected:
-        found = re.compile(pattern).search(done.stdout, position)
-        assert found, f"{pattern!r} is missing after:\n{done.stdout[:position]}\n----\n{output[position:]}"
-        position = found.end()
+    assert_in_order(done.stdout, expected)
     assert done.stderr.count("Response verify OK") == 3
     assert "WARNING" not in done.stderr
