@@ -218,12 +218,10 @@ class _Decisions:
         record = selected.record
         if record is None:
             return _constant(ItemResult(selected.index, Outcome.REFUSED, None, error=selected.refused))
-        now_recorded = self._statuses[record.issuer_id, record.serial]
-        record = as_of(record, now_recorded.revocation, now_recorded.revision)
-        before = self.changes.get((record.issuer_id, record.serial)) or self._batch.latest_change(
-            record.issuer_id, record.serial
-        )
-        current = before.change.revocation if before else record.revocation
+        place = record.issuer_id, record.serial
+        recorded = self._statuses[place]
+        before = self.changes.get(place) or self._batch.latest_change(*place) or RecordedChange(recorded.revision)
+        current = before.change.revocation if isinstance(before, PendingChange) else recorded.revocation
         try:
             return self._replay(selected, record) or self._change(selected, record, before, current)
         except Unavailable:
@@ -233,7 +231,7 @@ class _Decisions:
         return lambda: ItemResult(
             selected.index,
             Outcome.REFUSED,
-            as_of(record, current, (before.revision if before else 0) or record.revision),
+            as_of(record, current, before.revision or recorded.revision),
             current,
             refusal,
         )
@@ -242,7 +240,7 @@ class _Decisions:
         self,
         selected: Selected,
         record: CertificateRecord,
-        before: PendingChange | None,
+        before: PendingChange | RecordedChange,
         current: RevocationRecord | None,
     ) -> Callable[[], ItemResult]:
         reason = self._reason(selected)
@@ -252,7 +250,7 @@ class _Decisions:
         decision = self._step.revoking.change(current, reason, self._step.command.invalidity_at, self._now)
         result: PendingChange | RecordedChange
         if decision is None:
-            outcome, after, result = Outcome.UNCHANGED, current, before or RecordedChange(record.revision)
+            outcome, after, result = Outcome.UNCHANGED, current, before
         else:
             outcome, after = _OUTCOMES[decision.action], decision.revocation
             result = PendingChange(status_change(record, decision, self._now, self._step.actor), certificate)

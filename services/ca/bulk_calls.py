@@ -7,7 +7,7 @@ alive.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from hashlib import sha256
@@ -18,10 +18,10 @@ from cryptography import x509
 from goodstanding.ca.v1 import ca_pb2
 from services.ca.bridge import Bridge
 from services.ca.bulk import BulkCommand, BulkRun, ItemResult, Outcome
-from services.ca.selection import ByFilter, ByKey, Listed, ListedTarget, Selection
+from services.ca.selection import ByFilter, ByKey, Listed, ListedTarget, Selected, Selection
 from services.ca.target import ByCertificate, BySerial
 from services.clock import Clock
-from services.errors import DomainError, InvalidArgument
+from services.errors import DomainError, InvalidArgument, ResourceExhausted
 from services.pki import der
 from services.rpc import messages, requests
 from services.rpc.errors import code_of
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 MAX_LISTED = 1000
 SIGN_OF_LIFE_SECONDS = 3.0
+QUEUE_FULL_SECONDS = 0.2
 
 _OUTCOMES = {
     Outcome.REVOKED: ca_pb2.REVOCATION_OUTCOME_REVOKED,
@@ -41,7 +42,7 @@ _OUTCOMES = {
 }
 
 
-async def carry_out(run: BulkRun, bridge: Bridge, readers: Executor) -> AsyncIterator[list[ItemResult]]:
+async def carry_out(run: BulkRun, bridge: Bridge, readers: Executor) -> AsyncGenerator[list[ItemResult]]:
     """The results of one step after the other, each once it is durable; empty ones while nothing can be told."""
     loop = asyncio.get_running_loop()
     while True:
@@ -51,7 +52,18 @@ async def carry_out(run: BulkRun, bridge: Bridge, readers: Executor) -> AsyncIte
         step = finding.result()
         if not step:
             return
-        yield await bridge.run(partial(run.carry_out, step))
+        while (results := await _written(run, step, bridge)) is None:
+            yield []
+        yield results
+
+
+async def _written(run: BulkRun, step: list[Selected], bridge: Bridge) -> list[ItemResult] | None:
+    """The results; None after a moment where the writer's queue is full: those who want one thing go first."""
+    try:
+        return await bridge.run(partial(run.carry_out, step))
+    except ResourceExhausted:
+        await asyncio.sleep(QUEUE_FULL_SECONDS)
+        return None
 
 
 async def count(run: BulkRun, bridge: Bridge, readers: Executor) -> int:

@@ -69,12 +69,20 @@ def describe(result: ca_pb2.RevocationResult, names: list[str]) -> output.Json:
 
 
 def show(results: Iterable[output.Json], *, as_json: bool, dry_run: bool, total: int | None) -> Counter[str]:
-    """Print them, and return how many of each outcome there were. The sum is up to `summarise`."""
+    """Print them, and return how many of each outcome there were. The sum is up to `summarise`.
+
+    What ends it early is raised, once it was told how far it came.
+    """
     tally: Counter[str] = Counter()
-    with _shower(as_json=as_json, dry_run=dry_run, total=total) as show_one:
-        for result in results:
-            tally[result["outcome"]] += 1
-            show_one(result)
+    try:
+        with _shower(as_json=as_json, dry_run=dry_run, total=total) as show_one:
+            for result in results:
+                tally[result["outcome"]] += 1
+                show_one(result)
+    except BaseException:
+        if tally:
+            output.note(f"It ended early, after: {summarise(tally, dry_run=dry_run)}")
+        raise
     return tally
 
 

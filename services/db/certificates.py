@@ -208,7 +208,6 @@ _without_der: Select[Any] = select(
 # For `services.db.selection`, which finds certificates in other ways.
 described_certificates = _without_der
 read_described = _record
-conditions_of_state = _state_conditions
 
 _whole = _without_der.add_columns(certificates.c.der)
 _by_id = _whole.where(certificates.c.id == bindparam("certificate"))

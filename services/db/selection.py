@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
 
 from services.clock import to_epoch
-from services.db.certificates import conditions_of_state, described_certificates, read_described, search_name
+from services.db.certificates import described_certificates, read_described, search_name
 from services.db.models import certificate_names, certificate_status, certificates, issuers
-from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection
+from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
 
 
 def highest_id(conn: Connection) -> int:
@@ -38,14 +38,15 @@ def select_certificates(
     """The next `limit` certificates that are selected, without DER. `now` (seconds) tells expired from valid."""
     # Few have the same key or name: these are read in the order of their own index. The others are by time.
     by_id = selection.public_key_sha256 is not None or selection.name is not None
-    order: tuple[ColumnElement[int], ...] = (certificates.c.id,)
-    if not by_id:
-        order = (certificates.c.issued_at, certificates.c.id)
-    query = described_certificates.where(*_conditions(selection, now)).order_by(*order).limit(limit)
+    order = (certificates.c.id,) if by_id else (certificates.c.issued_at, certificates.c.id)
+    # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
+    page = select(certificates.c.id).where(*_conditions(selection, now)).order_by(*order).limit(limit)
     if after is not None and by_id:
-        query = query.where(certificates.c.id > after.id)
+        page = page.where(certificates.c.id > after.id)
     elif after is not None:
-        query = query.where(tuple_(*order) > (to_epoch(after.issued_at), after.id))
+        page = page.where(tuple_(*order) > (to_epoch(after.issued_at), after.id))
+    found = page.subquery("page")
+    query = described_certificates.join(found, found.c.id == certificates.c.id).order_by(*order)
     return [read_described(row, None) for row in conn.execute(query)]
 
 
@@ -79,9 +80,30 @@ def _conditions(selection: CertificateSelection, now: int) -> list[ColumnElement
             certificate_names.c.name == search_name(selection.name)
         )
         found.append(column.id.in_(named))
-    return [*found, column.id + 0 <= selection.last_id, *conditions_of_state(selection.state, now)]
+    return [*found, column.id + 0 <= selection.last_id, *_state_conditions(selection.state, now)]
 
 
+def _state_conditions(state: CertificateState | None, now: int) -> list[ColumnElement[bool]]:
+    match state:
+        case None:
+            return []
+        case CertificateState.REVOKED:
+            return [_is_revoked]
+        case CertificateState.VALID:
+            return [~_is_revoked, certificates.c.not_after >= now]
+        case CertificateState.EXPIRED:
+            return [~_is_revoked, certificates.c.not_after < now]
+
+
+_is_revoked = (
+    select(certificate_status.c.serial)
+    .where(
+        certificate_status.c.issuer_id == certificates.c.issuer_id,
+        certificate_status.c.serial == certificates.c.serial,
+        certificate_status.c.revoked_at.is_not(None),
+    )
+    .exists()
+)
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _public_key_of = select(certificates.c.public_key_sha256).where(certificates.c.id == bindparam("certificate"))
 # One look-up per issuer: there is no index by serial number alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -14,6 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from goodstanding.ca.v1 import ca_pb2
 from goodstanding.types.v1 import types_pb2
+from services.ca import bulk_calls, selection
+from services.ca.bridge import Bridge
+from services.ca.bulk import BulkCommand
+from services.ca.bulk_calls import carry_out
+from services.ca.selection import ByFilter
 from services.ca.servicer import CertificateAuthorityServicer
 from services.errors import DomainError, InvalidArgument
 from services.rpc.identity import Caller, set_caller
@@ -96,6 +102,41 @@ def test_results(ca: Ca) -> None:
     assert results[2].error.code == 9
     assert results[2].certificate == results[0].certificate
     assert not results[3].HasField("certificate")
+
+
+def test_a_caller_who_leaves(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than one step is done beyond what was told; the same call again does the rest."""
+    monkeypatch.setattr(selection, "STEP", 2)
+    issue(ca, 8)
+    run = ca.authority.bulk.start(BulkCommand(selection=ByFilter(profile="server")), make_actor("revoker"))
+
+    async def leave() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            async with aclosing(carry_out(run, Bridge(pool), pool)) as steps:
+                return len(await anext(steps))
+
+    assert asyncio.run(leave()) == 2
+    assert ca.count("status_changes") == 2
+    again = revoke(ca, ca_pb2.RevokeCertificatesRequest(filter=ca_pb2.CertificateFilter(profile="server")))
+    assert [each.outcome for each in again] == [4] * 2 + [1] * 6
+
+
+def test_a_full_queue(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bulk revocation waits until there is room again, and tells that it is alive."""
+    monkeypatch.setattr(bulk_calls, "QUEUE_FULL_SECONDS", 0.01)
+    issue(ca, 2)
+    run = ca.authority.bulk.start(BulkCommand(selection=ByFilter(profile="server")), make_actor("revoker"))
+
+    async def wait() -> list[int]:
+        found = []
+        with ThreadPoolExecutor(1) as pool, monkeypatch.context() as full:
+            full.setattr(ca.writer, "_max_queue", 0)
+            async for results in carry_out(run, Bridge(pool), pool):
+                found.append(len(results))
+                full.undo()
+        return found
+
+    assert asyncio.run(wait()) == [0, 2]
 
 
 LISTED = ca_pb2.ListedCertificate(issuer_and_serial_number=types_pb2.IssuerAndSerialNumber(serial_number="0a"))

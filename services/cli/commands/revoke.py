@@ -60,8 +60,11 @@ def command(
     It is durable, and every OCSP answer says so within a second, once the command has succeeded. Where it was
     interrupted, the same command again goes on. With several certificates --json prints one line for each, and the sum.
     """
-    wish = Wish(output.REASONS[reason], invalidity_time, request_id or secrets.token_hex(16), dry_run)
     target = selection.single()
+    if target is not None:
+        request_id = request_id or secrets.token_hex(16)
+    # For many none is made up: repeated, the command goes on anyway, and memory for each certificate has its price.
+    wish = Wish(output.REASONS[reason], invalidity_time, request_id, dry_run)
     if same_key and (target is None or reason != "keyCompromise"):
         raise click.UsageError("--same-key goes with one certificate and --reason keyCompromise; see --key, too.")
     if target is not None:
@@ -116,7 +119,7 @@ def _revoke_many(connection: Connection, selection: Selection, wish: Wish, *, as
         tally = bulk.show(results, as_json=as_json, dry_run=wish.dry_run, total=total)
     if as_json:
         output.emit_line(
-            {"summary": bulk.as_counts(tally), "request_id": wish.request_id, "validate_only": wish.dry_run}
+            {"summary": bulk.as_counts(tally), "request_id": wish.request_id or None, "validate_only": wish.dry_run}
         )
     else:
         click.echo(bulk.summarise(tally, dry_run=wish.dry_run))
