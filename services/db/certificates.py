@@ -1,7 +1,7 @@
 """Certificates with their descriptions: recording, finding, listing.
 
 Listing costs the same at ten thousand and at ten million certificates: pages follow an index by time and id, and never
-count or skip.
+count or skip. Only where filters are combined does an index for one of them lead, past what the others leave out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Row,
     Select,
+    Table,
     bindparam,
     func,
     insert,
@@ -78,16 +80,20 @@ def list_certificates(
     limit: int,
     after: CertificateCursor | None = None,
 ) -> list[CertificateRecord]:
-    """The next `limit` certificates that fit, latest issued first, without DER. `now` tells expired from valid."""
-    # Revoked certificates are few: their own index leads. The columns are equal in both tables.
-    if filters.state is CertificateState.REVOKED:
-        order = (certificate_status.c.issued_at, certificate_status.c.certificate_id)
-    else:
-        order = (certificates.c.issued_at, certificates.c.id)
-    query = _without_der.where(*_conditions(filters, now)).order_by(*(column.desc() for column in order)).limit(limit)
+    """The next `limit` certificates that fit, without DER. `now` tells expired from valid.
+
+    Latest issued first; but where the filters are about expiry (a bound of not_after, or the state EXPIRED), latest to
+    expire first. Either way an index leads to the next page.
+    """
+    page = _page(filters, now).limit(limit)
     if after is not None:
-        query = query.where(tuple_(*order) < (to_epoch(after.issued_at), after.id))
-    return [_record(row, None) for row in conn.execute(query)]
+        moment = to_epoch(after.issued_at)
+        if _by_expiry(filters):
+            moment = conn.execute(_expiry, {"certificate": after.id}).scalar_one_or_none() or 0
+        page = page.where(tuple_(*_order(filters)) < (moment, after.id))
+    found = page.subquery("page")
+    rows = conn.execute(_without_der.join(found, found.c.id == certificates.c.id).add_columns(found.c.moment))
+    return [_record(row, None) for row in sorted(rows, key=lambda row: (row.moment, row.id), reverse=True)]
 
 
 def count_live_delegates(conn: Connection, identity: str, issuer_id: int, now: datetime) -> int:
@@ -139,34 +145,56 @@ def _search_names(row: NewCertificate) -> set[str]:
     return names
 
 
-def _conditions(filters: CertificateFilters, now: datetime) -> list[ColumnElement[bool]]:
+def _by_expiry(filters: CertificateFilters) -> bool:
+    bounds = (filters.not_after_from, filters.not_after_until)
+    return filters.state is CertificateState.EXPIRED or any(bound is not None for bound in bounds)
+
+
+def _order(filters: CertificateFilters) -> tuple[Column[Any], Column[Any]]:
+    """A time and the id. The columns are equal in both tables; revoked certificates are few: their indexes lead."""
+    time = "not_after" if _by_expiry(filters) else "issued_at"
+    if filters.state is CertificateState.REVOKED:
+        return certificate_status.c[time], certificate_status.c.certificate_id
+    return certificates.c[time], certificates.c.id
+
+
+def _page(filters: CertificateFilters, now: datetime) -> Select[Any]:
+    """The ids of what fits, in order, from one table.
+
+    Joined to the other one first, PostgreSQL expects next to nothing to be left, and reads and sorts everything.
+    """
+    time, id_ = _order(filters)
+    lead = certificate_status if filters.state is CertificateState.REVOKED else certificates
+    query = select(time.label("moment"), id_.label("id")).where(*_conditions(filters, lead))
+    match filters.state:
+        case CertificateState.REVOKED:
+            query = query.where(certificate_status.c.revoked_at.is_not(None))
+        case CertificateState.VALID:
+            query = query.where(certificates.c.not_after >= to_epoch(now), ~_revoked)
+        case CertificateState.EXPIRED:
+            query = query.where(certificates.c.not_after < to_epoch(now), ~_revoked)
+    return query.order_by(time.desc(), id_.desc())
+
+
+def _conditions(filters: CertificateFilters, lead: Table) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
+    issuer_id: ColumnElement[int] = lead.c.issuer_id
+    profile: ColumnElement[str] = certificates.c.profile if lead is certificates else _profile_of_status
+    if lead is certificate_status or filters.name is not None or _by_expiry(filters):
+        # Another index leads. Expressions keep SQLite from reading all of an issuer or a profile, and sorting that.
+        issuer_id, profile = issuer_id + 0, profile.concat("")
     if filters.issuer_id is not None:
-        # "+ 0" keeps SQLite from reading all of an issuer by its key, and sorting that.
-        found.append(certificates.c.issuer_id + 0 == filters.issuer_id)
+        found.append(issuer_id == filters.issuer_id)
     if filters.profile is not None:
-        found.append(certificates.c.profile == filters.profile)
+        found.append(profile == filters.profile)
     if filters.not_after_from is not None:
-        found.append(certificates.c.not_after >= to_epoch(filters.not_after_from))
+        found.append(lead.c.not_after >= to_epoch(filters.not_after_from))
     if filters.not_after_until is not None:
-        found.append(certificates.c.not_after < to_epoch(filters.not_after_until))
+        found.append(lead.c.not_after < to_epoch(filters.not_after_until))
     if filters.name is not None:
         named = select(certificate_names.c.certificate_id).where(certificate_names.c.name == search_name(filters.name))
-        found.append(certificates.c.id.in_(named))
-    return found + _state_conditions(filters.state, to_epoch(now))
-
-
-def _state_conditions(state: CertificateState | None, now: int) -> list[ColumnElement[bool]]:
-    revoked = certificate_status.c.revoked_at.is_not(None)
-    match state:
-        case None:
-            return []
-        case CertificateState.REVOKED:
-            return [revoked]
-        case CertificateState.VALID:
-            return [~revoked, certificates.c.not_after >= now]
-        case CertificateState.EXPIRED:
-            return [~revoked, certificates.c.not_after < now]
+        found.append(_order(filters)[1].in_(named))
+    return found
 
 
 def _record(row: Row[Any], der: bytes | None) -> CertificateRecord:
@@ -208,6 +236,23 @@ _without_der: Select[Any] = select(
 # For `services.db.selection`, which finds certificates in other ways.
 described_certificates = _without_der
 read_described = _record
+# Asked of the index of the revoked, which is small, and not of the key of all.
+_revoked = (
+    select(certificate_status.c.certificate_id)
+    .where(
+        certificate_status.c.issued_at == certificates.c.issued_at,
+        certificate_status.c.certificate_id == certificates.c.id,
+        certificate_status.c.revoked_at.is_not(None),
+    )
+    .correlate(certificates)
+    .exists()
+)
+_profile_of_status = (
+    select(certificates.c.profile)
+    .where(certificates.c.id == certificate_status.c.certificate_id)
+    .correlate(certificate_status)
+    .scalar_subquery()
+)
 
 _whole = _without_der.add_columns(certificates.c.der)
 _by_id = _whole.where(certificates.c.id == bindparam("certificate"))
@@ -239,5 +284,6 @@ _live_delegates = (
         certificates.c.not_after >= bindparam("now"),
     )
 )
+_expiry = select(certificates.c.not_after).where(certificates.c.id == bindparam("certificate"))
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _next_ids = text("SELECT nextval('certificates_id_seq') FROM generate_series(1, :count)")

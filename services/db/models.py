@@ -110,6 +110,9 @@ certificates = Table(
     Index("ix_certificates_not_after_id", "not_after", "id"),
     # Finds what a leaked key touched.
     Index("ix_certificates_public_key_sha256_id", "public_key_sha256", "id"),
+    # The same within a profile and an issuer: without, the few of a rare one are found by a walk past all others.
+    Index("ix_certificates_profile_issued_at_id", "profile", "issued_at", "id"),
+    Index("ix_certificates_issuer_id_issued_at_id", "issuer_id", "issued_at", "id"),
     # Finds the live delegated responder certificates of one caller (few rows).
     Index(
         "ix_certificates_delegates",
@@ -148,6 +151,14 @@ certificate_status = Table(
     Index(
         "ix_certificate_status_revoked",
         "issued_at",
+        "certificate_id",
+        sqlite_where=text("revoked_at IS NOT NULL"),
+        postgresql_where=text("revoked_at IS NOT NULL"),
+    ),
+    # The same, latest to expire first.
+    Index(
+        "ix_certificate_status_revoked_not_after",
+        "not_after",
         "certificate_id",
         sqlite_where=text("revoked_at IS NOT NULL"),
         postgresql_where=text("revoked_at IS NOT NULL"),

@@ -37,7 +37,7 @@ def command(
     as_json: bool,
     connection: Connection,
 ) -> None:
-    """List certificates, the latest issued first."""
+    """List certificates, the latest issued first; those asked for by their expiry, the latest to expire first."""
     request = ca_pb2.ListCertificatesRequest(
         issuer=issuer,
         state=types_pb2.CertificateState.ValueType(output.STATES[state] if state else 0),

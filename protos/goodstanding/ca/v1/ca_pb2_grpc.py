@@ -135,7 +135,8 @@ class CertificateAuthorityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCertificates(self, request, context):
-        """Lists certificates, the latest issued first.
+        """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
+        first.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
         """

@@ -85,7 +85,8 @@ class CertificateAuthorityServiceStub:
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
     ListCertificates: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListCertificatesRequest, _ca_pb2.ListCertificatesResponse]
-    """Lists certificates, the latest issued first.
+    """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
+    first.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
     """
@@ -148,7 +149,8 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
     ListCertificates: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListCertificatesRequest, _ca_pb2.ListCertificatesResponse]  # type: ignore[assignment]
-    """Lists certificates, the latest issued first.
+    """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
+    first.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
     """
@@ -238,7 +240,8 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ca_pb2.ListCertificatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ca_pb2.ListCertificatesResponse, _abc.Awaitable[_ca_pb2.ListCertificatesResponse]]:
-        """Lists certificates, the latest issued first.
+        """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
+        first.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
         """
