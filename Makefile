@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
 CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood conformance bench bench-peers bench-page clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood conformance bench bench-peers bench-page bench-scale clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -87,8 +87,11 @@ bench: setup ## measure OCSP answers, revoking and issuing beside nginx and open
 bench-peers: setup ## measure beside cfssl and django-ca, which it installs for the time being
 	$(BIN)/python -m benchmarks.peers $(ARGS)
 
+bench-scale: setup ## compare ten million certificates with ten thousand; takes long, and 20 GB (ARGS="--count 100000": a minute)
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
 # `make bench ARGS="--json docs/performance.json"` measures; this types.
-bench-page: .venv/.bench ## put docs/performance.json and docs/peers.json into the pages and the picture
+bench-page: .venv/.bench ## put docs/performance.json, peers.json and scale.json into the pages and the picture
 	$(BIN)/python -m benchmarks.page $(ARGS)
 
 .venv/.bench: .venv/.installed requirements/bench.txt

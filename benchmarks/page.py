@@ -1,7 +1,7 @@
 """`python -m benchmarks.page`: puts the numbers of a run into docs/performance.md, README.md, and a picture.
 
-Nothing that was measured is typed by hand: it comes from docs/performance.json and docs/peers.json, which
-`python -m benchmarks --json` and `python -m benchmarks.peers --json` write, and goes between markers.
+Nothing that was measured is typed by hand: it comes from docs/performance.json, docs/peers.json and docs/scale.json,
+which `--json` of `python -m benchmarks`, `benchmarks.peers` and `benchmarks.scale` writes, and goes between markers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plot
+from benchmarks import plot, scale_report
 from benchmarks.measure import Row, met, peer_of, ratio
 from benchmarks.report import HEADINGS, cells, goal, number, rows_of
 
 ROOT = Path(__file__).parent.parent
 PICTURE = "![Answers a second beside nginx and openssl](docs/performance.png)"
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 README_ROWS = (
     ("hot_post", "cached answers on one core, over connections that stay open"),
     ("nonce", "answers with a fresh nonce on one core, each signed"),
@@ -31,24 +32,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Put numbers into the pages.")
     parser.add_argument("--results", type=Path, default=ROOT / "docs/performance.json", metavar="FILE")
     parser.add_argument("--peers", type=Path, default=ROOT / "docs/peers.json", metavar="FILE")
+    parser.add_argument("--scale", type=Path, default=ROOT / "docs/scale.json", metavar="FILE")
     options = parser.parse_args()
     if not plot.can_draw():
         parser.error("needs Pillow: make bench-page installs it")
-    results = json.loads(options.results.read_text())
-    peers = json.loads(options.peers.read_text()) if options.peers.exists() else None
-    for file, text in pages(ROOT, results, peers).items():
+    results, peers, scale = map(known, (options.results, options.peers, options.scale))
+    for file, text in pages(ROOT, results, peers, scale).items():
         file.write_text(text)
-    plot.draw(rows_of(results), ROOT / "docs/performance.png")
+    if results is not None:
+        plot.draw(rows_of(results), ROOT / "docs/performance.png")
     return 0
 
 
-def pages(root: Path, results: Mapping[str, Any], peers: Mapping[str, Any] | None) -> dict[Path, str]:
-    """The pages as they should be. Raises ValueError where a marker is missing."""
+def known(file: Path) -> Mapping[str, Any] | None:
+    """The results in a file, if there is one."""
+    found: Mapping[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+    return found
+
+
+def pages(
+    root: Path,
+    results: Mapping[str, Any] | None,
+    peers: Mapping[str, Any] | None,
+    scale: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[Path, str]:
+    """The pages as they should be, as far as there are results. Raises ValueError where a marker is missing."""
     performance, readme = root / "docs/performance.md", root / "README.md"
-    page = between("measured", measured(results), performance.read_text())
+    page, front = performance.read_text(), readme.read_text()
+    if results is not None:
+        page, front = between("measured", measured(results), page), between("numbers", numbers(results), front)
     if peers is not None:
         page = between("peers", table_of(peers), page)
-    return {performance: page, readme: between("numbers", numbers(results), readme.read_text())}
+    if scale is not None:
+        page = between("scale", scaled(scale), page)
+    return {performance: page, readme: front}
 
 
 def between(name: str, new: str, text: str) -> str:
@@ -70,6 +87,20 @@ def measured(results: Mapping[str, Any]) -> str:
         "\n".join(f"- {'met' if yes else '**missed**'}: {goal(row, rows)}" for row, yes in reached if yes is not None)
     )
     parts += [f"Left out: {what}." for what in results.get("left_out", ())]
+    return "\n\n".join(parts)
+
+
+def scaled(scale: Mapping[str, Mapping[str, Any]]) -> str:
+    """For each kind of database how long filling took, and p50 with few and with many certificates."""
+    parts = []
+    for kind, results in scale.items():
+        filled = [f"- {name}: {told}" for name, told in results["filled"].items()]
+        parts += [
+            f"### {NAMES[kind]}",
+            when(results),
+            "\n".join(filled),
+            markdown(scale_report.lines(rows_of(results))),
+        ]
     return "\n\n".join(parts)
 
 

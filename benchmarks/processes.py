@@ -19,7 +19,7 @@ from typing import IO
 
 _START_WITHIN = 60.0
 _STOP_WITHIN = 20.0
-_COMMAND = str(Path(sys.executable).with_name("goodstanding"))
+COMMAND = str(Path(sys.executable).with_name("goodstanding"))
 
 
 class BenchmarkError(Exception):
@@ -58,7 +58,7 @@ def free_addresses(*names: str) -> dict[str, str]:
 @contextlib.contextmanager
 def launched(folder: Path, addresses: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """`goodstanding up` with its data in `folder`, at addresses for ca, status, http, ops; perhaps not ready yet."""
-    command = [_COMMAND, "up", "--data", str(folder)]
+    command = [COMMAND, "up", "--data", str(folder)]
     for name, address in addresses.items():
         command += [f"--{name}", address]
     with (
@@ -95,7 +95,7 @@ def gateway(system: System, name: str, *arguments: str, **settings: object) -> I
     told = {"ca": system.ca, "status": system.status, **at, **settings}
     told |= {"certificate": str(folder / f"{name}.pem"), "key": str(folder / f"{name}.key")}
     variables = {f"GOODSTANDING_GATEWAY__{key.upper()}": _as_variable(value) for key, value in told.items()}
-    command = [_COMMAND, "serve", "gateway", *arguments, "--config", str(system.data / "config.toml")]
+    command = [COMMAND, "serve", "gateway", *arguments, "--config", str(system.data / "config.toml")]
     said = system.data / f"{name}.log"
     with (
         said.open("w") as output,
@@ -114,7 +114,7 @@ def _as_variable(value: object) -> str:
 
 def make_credential(system: System, name: str) -> None:
     """A client credential with the role responder. Raises BenchmarkError."""
-    command = [_COMMAND, "credential", "new", "--name", name, "--role", "responder", "--data", str(system.data)]
+    command = [COMMAND, "credential", "new", "--name", name, "--role", "responder", "--data", str(system.data)]
     done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchmarkError(f"no credential for {name}:\n{done.stderr[-2000:]}")
@@ -122,7 +122,7 @@ def make_credential(system: System, name: str) -> None:
 
 def serve_takes(option: str) -> bool:
     """Whether `goodstanding serve` knows an option."""
-    return option in subprocess.run([_COMMAND, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+    return option in subprocess.run([COMMAND, "serve", "--help"], capture_output=True, text=True, check=True).stdout
 
 
 def clean_environment() -> dict[str, str]:
