@@ -23,6 +23,7 @@ from benchmarks.__main__ import RESULTS
 from benchmarks.machine import machine, versions
 from benchmarks.measure import Row
 from benchmarks.processes import BenchmarkError
+from benchmarks.scale_load import warm
 from benchmarks.scale_tasks import Asker
 from benchmarks.scale_worlds import DATABASES, databases, make_world, running
 from benchmarks.sizes import Progress
@@ -70,6 +71,8 @@ def run(kind: str, counts: tuple[int, int], rounds: int, progress: Progress) -> 
         askers = [Asker(*pair) for pair in zip(worlds, stack.enter_context(running(worlds)), strict=True)]
         for asker in askers:
             stack.callback(asker.close)
+        for world in worlds:
+            warm(world.url)
         rows = measure(kind, askers, rounds, progress)
     told = [f"{name}: " + "; ".join(f"{key} {value}" for key, value in group.items()) for name, group in facts]
     print("\n".join([kind, *told, "", *report.table(scale_report.lines(rows)), ""]), flush=True)

@@ -28,6 +28,10 @@ Part = tuple[str, Sequence[str], Iterator[Row]]
 _BLOCK = 2_000
 _STEP = 1_000_000
 _CACHE_KIB = 262_144
+_READ = (
+    "SELECT max(length(serial)), max(revision) FROM certificate_status WHERE issuer_id > 0",
+    "SELECT max(length(name)) FROM certificate_names WHERE name > ''",
+)
 _INDEXES = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE indrelid = 'certificates'::regclass AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)
@@ -52,6 +56,22 @@ def size_on_disk(url: str) -> int:
         row = conn.execute("SELECT pg_database_size(current_database())").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def warm(url: str) -> None:
+    """Read the tables with random keys once: on a server that runs for a while, the system has them in memory."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        with closing(sqlite3.connect(Path(parsed.database or ""))) as conn:
+            for query in _READ:
+                conn.execute(query).fetchall()
+        return
+    with psycopg.connect(url) as conn:
+        for path in ("seqscan", "indexscan"):
+            conn.execute(f"SET LOCAL enable_{path} = off")
+            for query in _READ:
+                conn.execute(query)
+            conn.execute(f"SET LOCAL enable_{path} = on")
 
 
 def _parts(population: Population) -> list[Part]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page, plot, report
+from benchmarks import page, plot, report, scale_report
 from benchmarks.measure import Busy, Goal, Row
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,18 @@ def test_pages_get_the_numbers_of_a_run(tmp_path: Path) -> None:
     assert "- **21.4 ms** from" in readme.read_text()
 
 
+def test_sizes_of_databases_are_compared_in_a_table() -> None:
+    """One for each kind of database, with how long filling it took."""
+    rows = scale_report.pair("sqlite_list", "list, first page", 10, 1_000)
+    for row, value in zip(rows, (2.0, 2.2), strict=True):
+        row.add(value)
+    facts = [(name, dict(results()[name])) for name in ("machine", "versions")]
+    told = page.scaled({"sqlite": report.document("2026-01-02", [*facts, ("filled", {"10": "in 1 s"})], rows)})
+    assert told.startswith("### SQLite\n\n2026-01-02, some")
+    assert "- 10: in 1 s\n\n| p50 in ms | 10 certificates |" in told
+    assert told.endswith("| list, first page | 2.00 | 2.20 | 1.10 (1.10 – 1.10) | met |")
+
+
 def test_a_page_without_markers_is_left_alone() -> None:
     """Rather than written to some place."""
     with pytest.raises(ValueError, match="no markers <!-- measured -->"):
@@ -64,7 +76,7 @@ def test_a_page_without_markers_is_left_alone() -> None:
 
 def test_our_pages_have_their_markers() -> None:
     """So that a run can be put into them."""
-    assert len(page.pages(ROOT, results(), results())) == 2
+    assert len(page.pages(ROOT, results(), results(), {})) == 2
 
 
 def test_bars_are_as_long_as_they_should_be() -> None:
