@@ -24,7 +24,7 @@ BY_TIME = "ix_certificates_issued_at_id"
         pytest.param({"public_key_sha256": KEY}, "ix_certificates_public_key_sha256_id", id="key"),
         pytest.param({"name": "a.example.com"}, "certificate_names USING PRIMARY KEY", id="name"),
         pytest.param({"issuer_id": 1}, BY_TIME, id="issuer"),
-        pytest.param({"profile": "server"}, BY_TIME, id="profile"),
+        pytest.param({"profile": "server"}, "ix_certificates_profile_issued_at_id", id="profile"),
         pytest.param({"state": CertificateState.VALID}, BY_TIME, id="valid"),
     ],
 )
