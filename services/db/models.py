@@ -167,6 +167,8 @@ status_changes = Table(
     Column("invalidity_at", BigInteger, nullable=True),
     Column("changed_at", BigInteger, nullable=False),
     *_actor_columns(),
+    # The changes of one certificate: its status as of a past time.
+    Index("ix_status_changes_issuer_id_serial_revision", "issuer_id", "serial", "revision"),
 )
 
 # Makes retries safe (G6). `outcome` names the row that holds the result: a certificate id for IssueCertificate, a
@@ -205,4 +207,47 @@ credentials = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("denied_at", BigInteger, nullable=True),
     Column("denied_because", Text, nullable=False),
+)
+
+# What was decided, by whom, with what result (`chain`). Entries are only ever added: triggers refuse anything else.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("sequence", RowId, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    *_actor_columns(),
+    Column("method", String(64), nullable=False),
+    Column("result", String(64), nullable=False),
+    Column("issuer", String(64), nullable=False),
+    Column("serial", LargeBinary(20), nullable=True),
+    Column("certificate_id", RowId, nullable=True),
+    Column("details", Text, nullable=False),
+    Column("previous_hash", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    # All that issuing adds to these two comes at their end: cheap at any size. The other two hold refusals only.
+    Index("ix_audit_entries_time_sequence", "time", "sequence"),
+    Index("ix_audit_entries_certificate_id_sequence", "certificate_id", "sequence"),
+    Index(
+        "ix_audit_entries_refused",
+        "time",
+        "sequence",
+        sqlite_where=text("result <> 'OK'"),
+        postgresql_where=text("result <> 'OK'"),
+    ),
+    Index(
+        "ix_audit_entries_unrecorded",
+        "serial",
+        "sequence",
+        sqlite_where=text("certificate_id IS NULL AND serial IS NOT NULL"),
+        postgresql_where=text("certificate_id IS NULL AND serial IS NOT NULL"),
+    ),
+)
+
+# One row (id 1): the last entry. A writer moves it in its transaction, so that no two entries follow the same one.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
 )
