@@ -16,6 +16,7 @@ from typing import Any
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.ca.authority import CertificateAuthority
 from services.ca.keystore import HeldKeys, load_keys
+from services.ca.refusals import RefusalLog
 from services.ca.servicer import CertificateAuthorityServicer
 from services.ca.settings import AuthoritySettings
 from services.ca.upkeep import HealthReport, keep_pruning
@@ -49,6 +50,8 @@ async def serve(
         keys = _load_keys(db, settings)
         writer = Writer(db)
         stack.callback(writer.close)
+        refusals = RefusalLog(writer, clock)
+        stack.callback(refusals.close)
         authority = CertificateAuthority(db, writer, keys, _authority_settings(settings), clock=clock)
         workers = _executor(stack, SIGNING_THREADS, "ca-sign")
         readers = _executor(stack, READING_THREADS, "ca-read")
@@ -56,11 +59,20 @@ async def serve(
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
-        server = make_server(settings, "ca", SERVICE, add, deny_list=deny_list, metrics=metrics, clock=clock)
+        server = make_server(
+            settings,
+            "ca",
+            SERVICE,
+            add,
+            deny_list=deny_list,
+            metrics=metrics,
+            clock=clock,
+            on_refusal=refusals.note,
+        )
         _begin_history(db)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE))
         await health.update()
-        _in_background(stack, health.keep(), keep_pruning(db, clock, readers))
+        _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep())
         await serve_until_signal(server, ready=partial(ready, server) if ready else None)
 
 

@@ -7,7 +7,9 @@ that the event loop stays free. No thread waits for a commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -22,12 +24,16 @@ from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, from_epoch, to_epoch, utc_now
 from services.db.records import CertificateCursor
-from services.errors import InvalidArgument
+from services.errors import DomainError, InvalidArgument
 from services.pki.names import SubjectAlternativeNames
+from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
+from services.rpc.refusals import CallObject, describe_call
 
 T = TypeVar("T")
+
+REASON_NAMES: Mapping[int, str] = {int(reason): name for reason, name in NAMES.items()}
 
 
 class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServicer):
@@ -51,6 +57,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.IssueCertificateRequest, ca_pb2.IssueCertificateResponse],
     ) -> ca_pb2.IssueCertificateResponse:
         """Issue a certificate."""
+        describe_call(lambda: _issue_object(request))
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _issue_command(request)
         result = await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
@@ -62,6 +69,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.RevokeCertificateRequest, ca_pb2.RevokeCertificateResponse],
     ) -> ca_pb2.RevokeCertificateResponse:
         """Revoke, put on hold or release a certificate."""
+        describe_call(lambda: _revoke_object(request))
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _revoke_command(request)
         record = await self._bridge.run(lambda: self._authority.begin_revoke(command, actor))
@@ -117,6 +125,40 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
             certificate_pem=messages.pem(der) if der else "",
             chain_pem=messages.pem_chain(result.chain_der),
         )
+
+
+def _issue_object(request: ca_pb2.IssueCertificateRequest) -> CallObject:
+    """What the audit log says of a request to issue that was refused."""
+    csr = request.csr_der or request.csr_pem.encode()
+    asked = {
+        "csr_sha256": hashlib.sha256(csr).hexdigest(),
+        "names": _names(request.subject_alternative_names).labelled()[:10],
+        "profile": request.profile,
+    }
+    return CallObject(
+        request_id=request.request_id[:128],
+        issuer=request.issuer,
+        details={name: value for name, value in asked.items() if value},
+        dry_run=request.validate_only,
+    )
+
+
+def _revoke_object(request: ca_pb2.RevokeCertificateRequest) -> CallObject:
+    """What the audit log says of a revocation that was refused."""
+    asked = {"reason": REASON_NAMES[request.reason]} if request.reason in REASON_NAMES else {}
+    serial = b""
+    with contextlib.suppress(DomainError):
+        target = _target(requests.read_revoke_target(request))
+        serial = target.serial
+        if isinstance(target, ByCertificate):
+            asked["certificate_sha256"] = hashlib.sha256(target.der).hexdigest()
+    return CallObject(
+        request_id=request.request_id[:128],
+        issuer=request.issuer_and_serial_number.issuer,
+        serial=serial,
+        details=asked,
+        dry_run=request.validate_only,
+    )
 
 
 def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:

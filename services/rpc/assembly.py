@@ -16,6 +16,7 @@ from services.db.engine import Database
 from services.rpc.deny_list import DenyList
 from services.rpc.identity import Authenticator
 from services.rpc.metrics import RpcMetrics, serve_metrics
+from services.rpc.refusals import Refusal
 from services.rpc.server import RpcServer, TlsFiles, build_server
 
 
@@ -49,6 +50,7 @@ def make_server(
     deny_list: DenyList,
     metrics: RpcMetrics,
     clock: Clock,
+    on_refusal: Callable[[Refusal], None] | None = None,
 ) -> RpcServer:
     """A server for one service: `service` is its full name, and `add` adds its servicer. Raises ConfigError."""
     files = settings.tls.credential(section)
@@ -59,4 +61,5 @@ def make_server(
         authenticator=Authenticator(trust_domain=settings.tls.trust_domain, is_denied=deny_list.is_denied, clock=clock),
         deny_list=deny_list,
         metrics=metrics,
+        on_refusal=on_refusal,
     )
