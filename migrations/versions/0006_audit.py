@@ -1,4 +1,4 @@
-"""The audit log, which only ever grows; the changes of one certificate."""
+"""The audit log, which only ever grows; the changes of one certificate; counts of certificates."""
 
 from __future__ import annotations
 
@@ -61,10 +61,32 @@ def upgrade() -> None:
     op.create_index(
         "ix_status_changes_issuer_id_serial_revision", "status_changes", ["issuer_id", "serial", "revision"]
     )
+    _counts()
 
 
 def downgrade() -> None:
     raise NotImplementedError("restore a backup instead: going back would lose what was recorded")
+
+
+def _counts() -> None:
+    op.create_table(
+        "certificate_counts",
+        sa.Column("issuer_id", sa.Integer, nullable=False),
+        sa.Column("profile", sa.String(64), nullable=False),
+        sa.Column("expiry_hour", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("issued", sa.BigInteger, nullable=False),
+        sa.Column("revoked", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("issuer_id", "profile", "expiry_hour", name="pk_certificate_counts"),
+        sa.ForeignKeyConstraint(["issuer_id"], ["issuers.id"], name="fk_certificate_counts_issuer_id_issuers"),
+        sqlite_with_rowid=False,
+    )
+    # Reads all certificates, once.
+    op.execute(
+        "INSERT INTO certificate_counts (issuer_id, profile, expiry_hour, issued, revoked)"
+        " SELECT c.issuer_id, c.profile, c.not_after / 3600, count(*), count(s.revoked_at)"
+        " FROM certificates c JOIN certificate_status s ON s.issuer_id = c.issuer_id AND s.serial = c.serial"
+        " GROUP BY c.issuer_id, c.profile, c.not_after / 3600"
+    )
 
 
 def _guard_sqlite() -> None:

@@ -13,7 +13,9 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2, ca_pb2_grpc
+from services.ca.audit_reading import AuditReading
+from services.ca.audit_servicer import AuditServicer
 from services.ca.authority import CertificateAuthority
 from services.ca.keystore import HeldKeys, load_keys
 from services.ca.refusals import RefusalLog
@@ -31,6 +33,7 @@ from services.rpc.lifecycle import serve_until_signal
 from services.rpc.server import RpcServer
 
 SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full_name
+AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 
 SIGNING_THREADS = 2
 READING_THREADS = 4
@@ -57,6 +60,7 @@ async def serve(
         readers = _executor(stack, READING_THREADS, "ca-read")
         deny_list = start_deny_list(stack, db)
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
+        auditing = AuditServicer(AuditReading(db, authority.directory), readers=readers, clock=clock)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
         server = make_server(
@@ -68,9 +72,10 @@ async def serve(
             metrics=metrics,
             clock=clock,
             on_refusal=refusals.note,
+            also={AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing)},
         )
         _begin_history(db)
-        health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE))
+        health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE, AUDIT_SERVICE))
         await health.update()
         _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep())
         await serve_until_signal(server, ready=partial(ready, server) if ready else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -18,13 +18,12 @@ import grpc
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.ca.authority import CertificateAuthority
 from services.ca.bridge import Bridge
-from services.ca.find import ListQuery
 from services.ca.issue import IssueCommand, IssueResult
+from services.ca.list_requests import read_list_query
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
-from services.clock import Clock, from_epoch, to_epoch, utc_now
-from services.db.records import CertificateCursor
-from services.errors import DomainError, InvalidArgument
+from services.clock import Clock, to_epoch, utc_now
+from services.errors import DomainError
 from services.pki.names import SubjectAlternativeNames
 from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
@@ -96,13 +95,35 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.ListCertificatesRequest, ca_pb2.ListCertificatesResponse],
     ) -> ca_pb2.ListCertificatesResponse:
         """Return one page of certificates."""
-        query, filters = _list_query(request)
+        query, filters = read_list_query(request)
         page = await self._read(lambda: self._authority.list(query))
         now = self._clock()
-        cursor = (to_epoch(page.next.issued_at), page.next.id) if page.next else None
+        cursor = (to_epoch(page.next.at), page.next.id) if page.next else None
         return ca_pb2.ListCertificatesResponse(
             certificates=[messages.certificate_message(record, now, with_der=False) for record in page.certificates],
             next_page_token=paging.encode_token(cursor, filters) if cursor else "",
+        )
+
+    async def CountCertificates(
+        self,
+        request: ca_pb2.CountCertificatesRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.CountCertificatesRequest, ca_pb2.CountCertificatesResponse],
+    ) -> ca_pb2.CountCertificatesResponse:
+        """Count certificates."""
+        now, issuer = self._clock(), request.issuer
+        counts = await self._read(lambda: self._authority.count(issuer))
+        return ca_pb2.CountCertificatesResponse(
+            counts=[
+                ca_pb2.CertificateCount(
+                    issuer=each.issuer_name,
+                    profile=each.profile,
+                    valid=each.valid,
+                    revoked=each.revoked,
+                    expired=each.expired,
+                )
+                for each in counts
+            ],
+            as_of_time=messages.timestamp(now),
         )
 
     async def ListIssuers(
@@ -203,42 +224,3 @@ def _target(given: requests.CertificateTarget) -> Target:
 
 def _by_serial(given: requests.CertificateTarget) -> BySerial:
     return BySerial.parse(given.serial_number or "", given.issuer or "")
-
-
-def _list_query(request: ca_pb2.ListCertificatesRequest) -> tuple[ListQuery, Sequence[str]]:
-    """The query, and the filters that its page tokens are bound to."""
-    for field, value in (("profile", request.profile), ("name", request.name)):
-        if "\0" in value:  # PostgreSQL cannot even be asked for it
-            raise InvalidArgument("NAME_INVALID", "no name holds a NUL", field=field)
-    state = requests.read_state(request.state)
-    not_after_from = requests.read_optional_time(request, "not_after_from_time")
-    not_after_until = requests.read_optional_time(request, "not_after_until_time")
-    filters = (
-        request.issuer,
-        state or "",
-        request.profile,
-        request.name.lower(),
-        str(not_after_from or ""),
-        str(not_after_until or ""),
-    )
-    cursor = paging.decode_token(request.page_token, filters)
-    query = ListQuery(
-        page_size=paging.page_size(request.page_size),
-        after=_cursor(cursor) if cursor else None,
-        issuer=request.issuer,
-        state=state,
-        profile=request.profile,
-        name=request.name,
-        not_after_from=not_after_from,
-        not_after_until=not_after_until,
-    )
-    return query, filters
-
-
-def _cursor(values: Sequence[int]) -> CertificateCursor:
-    try:
-        return CertificateCursor(from_epoch(values[0]), values[1])
-    except (ValueError, OverflowError, OSError):
-        raise InvalidArgument(
-            "PAGE_TOKEN_INVALID", "page_token is not a next_page_token of this service", field="page_token"
-        ) from None

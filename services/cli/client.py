@@ -5,12 +5,13 @@ The limit is for the whole command, however many calls it makes, with the time t
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
@@ -33,6 +34,13 @@ class Method(Protocol[Request, Response]):
 
     def __call__(self, request: Request, /, timeout: float | None = None) -> Response:
         """Call it. Raises grpc.RpcError."""
+
+
+class Streaming(Protocol[Request, Response]):
+    """A method of a stub that is answered with a stream."""
+
+    def __call__(self, request: Request, /) -> Any:
+        """Call it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,24 @@ class Client:
         except grpc.RpcError as error:
             raise Failed(self._explain(error, retry)) from error
 
+    def renewed(self) -> Client:
+        """The same with all its time before it: for the next page of a long list, which may take long as a whole."""
+        return replace(self, deadline=time.monotonic() + TIME_LIMIT - RESERVE)
+
+    def stream(self, method: Streaming[Request, Response], request: Request) -> Iterator[Response]:
+        """Call a method that sends many messages; gives up when none comes for as long as a command may take."""
+        call = method(request)
+        patience = _Patience(call)
+        try:
+            for message in call:
+                patience.renew()
+                yield message
+        except grpc.RpcError as error:
+            raise Failed(self._explain(error, "") if not patience.lost else "no answer in time; try again") from error
+        finally:
+            call.cancel()
+            patience.end()
+
     def _explain(self, error: grpc.RpcError, retry: str) -> str:
         material = self.material
         text = explain(
@@ -72,6 +98,32 @@ class Client:
         code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
         unsure = code is not None and code() in RETRYABLE and not never_sent(error)
         return f"{text}; {retry}" if retry and unsure else text
+
+
+class _Patience:
+    """Cancels a stream on which nothing comes."""
+
+    def __init__(self, call: Any) -> None:
+        self.lost = False
+        self._call = call
+        self._ended = threading.Event()
+        self.renew()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def renew(self) -> None:
+        """Something came."""
+        self._deadline = time.monotonic() + TIME_LIMIT - RESERVE
+
+    def end(self) -> None:
+        """Nothing more is waited for."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            if time.monotonic() >= self._deadline:
+                self.lost = True
+                self._call.cancel()
+                return
 
 
 @contextmanager

@@ -1,8 +1,4 @@
-"""Certificates with their descriptions: recording, finding, listing.
-
-Listing costs the same at ten thousand and at ten million certificates: pages follow an index by time and id, and never
-count or skip.
-"""
+"""Certificates with their descriptions: recording and finding. Listing is in `listing`."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     Select,
@@ -22,18 +17,11 @@ from sqlalchemy import (
     insert,
     select,
     text,
-    tuple_,
 )
 
 from services.clock import from_epoch, to_epoch
 from services.db.models import certificate_names, certificate_status, certificates, issuers
-from services.db.records import (
-    CertificateCursor,
-    CertificateFilters,
-    CertificateRecord,
-    CertificateState,
-    NewCertificate,
-)
+from services.db.records import CertificateRecord, NewCertificate
 from services.db.rows import actor_values, read_actor, read_revocation
 
 _NAME_LENGTH = 255
@@ -56,38 +44,18 @@ def insert_certificates(conn: Connection, rows: Sequence[NewCertificate]) -> lis
 def get_certificate(conn: Connection, issuer_id: int, serial: bytes) -> CertificateRecord | None:
     """The certificate of that issuer and serial number."""
     row = conn.execute(_by_issuer_and_serial, {"issuer": issuer_id, "serial_number": serial}).one_or_none()
-    return None if row is None else _record(row, row.der)
+    return None if row is None else read_record(row, row.der)
 
 
 def get_certificate_by_id(conn: Connection, certificate_id: int) -> CertificateRecord | None:
     """The certificate of that id (the outcome of an earlier call)."""
     row = conn.execute(_by_id, {"certificate": certificate_id}).one_or_none()
-    return None if row is None else _record(row, row.der)
+    return None if row is None else read_record(row, row.der)
 
 
 def find_by_serial(conn: Connection, serial: bytes) -> list[CertificateRecord]:
     """The certificates of all issuers with that serial number."""
-    return [_record(row, row.der) for row in conn.execute(_by_serial, {"serial_number": serial})]
-
-
-def list_certificates(
-    conn: Connection,
-    filters: CertificateFilters,
-    *,
-    now: datetime,
-    limit: int,
-    after: CertificateCursor | None = None,
-) -> list[CertificateRecord]:
-    """The next `limit` certificates that fit, latest issued first, without DER. `now` tells expired from valid."""
-    # Revoked certificates are few: their own index leads. The columns are equal in both tables.
-    if filters.state is CertificateState.REVOKED:
-        order = (certificate_status.c.issued_at, certificate_status.c.certificate_id)
-    else:
-        order = (certificates.c.issued_at, certificates.c.id)
-    query = _without_der.where(*_conditions(filters, now)).order_by(*(column.desc() for column in order)).limit(limit)
-    if after is not None:
-        query = query.where(tuple_(*order) < (to_epoch(after.issued_at), after.id))
-    return [_record(row, None) for row in conn.execute(query)]
+    return [read_record(row, row.der) for row in conn.execute(_by_serial, {"serial_number": serial})]
 
 
 def count_live_delegates(conn: Connection, identity: str, issuer_id: int, now: datetime) -> int:
@@ -98,6 +66,13 @@ def count_live_delegates(conn: Connection, identity: str, issuer_id: int, now: d
     values = {"identity": identity, "issuer": issuer_id, "now": to_epoch(now)}
     count: int = conn.execute(_live_delegates, values).scalar_one()
     return count
+
+
+def first_delegate_expiry(conn: Connection, identity: str, issuer_id: int, now: datetime) -> datetime | None:
+    """When the first of those that `count_live_delegates` counts expires."""
+    values = {"identity": identity, "issuer": issuer_id, "now": to_epoch(now)}
+    first: int | None = conn.execute(_first_delegate_expiry, values).scalar_one()
+    return None if first is None else from_epoch(first)
 
 
 def search_name(name: str) -> str:
@@ -139,37 +114,8 @@ def _search_names(row: NewCertificate) -> set[str]:
     return names
 
 
-def _conditions(filters: CertificateFilters, now: datetime) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if filters.issuer_id is not None:
-        # "+ 0" keeps SQLite from reading all of an issuer by its key, and sorting that.
-        found.append(certificates.c.issuer_id + 0 == filters.issuer_id)
-    if filters.profile is not None:
-        found.append(certificates.c.profile == filters.profile)
-    if filters.not_after_from is not None:
-        found.append(certificates.c.not_after >= to_epoch(filters.not_after_from))
-    if filters.not_after_until is not None:
-        found.append(certificates.c.not_after < to_epoch(filters.not_after_until))
-    if filters.name is not None:
-        named = select(certificate_names.c.certificate_id).where(certificate_names.c.name == search_name(filters.name))
-        found.append(certificates.c.id.in_(named))
-    return found + _state_conditions(filters.state, to_epoch(now))
-
-
-def _state_conditions(state: CertificateState | None, now: int) -> list[ColumnElement[bool]]:
-    revoked = certificate_status.c.revoked_at.is_not(None)
-    match state:
-        case None:
-            return []
-        case CertificateState.REVOKED:
-            return [revoked]
-        case CertificateState.VALID:
-            return [~revoked, certificates.c.not_after >= now]
-        case CertificateState.EXPIRED:
-            return [~revoked, certificates.c.not_after < now]
-
-
-def _record(row: Row[Any], der: bytes | None) -> CertificateRecord:
+def read_record(row: Row[Any], der: bytes | None) -> CertificateRecord:
+    """A certificate, from a row of `without_der`."""
     return CertificateRecord(
         id=row.id,
         issuer_id=row.issuer_id,
@@ -196,7 +142,8 @@ _described = certificates.join(
     & (certificate_status.c.certificate_id == certificates.c.id),
 ).join(issuers, issuers.c.id == certificates.c.issuer_id)
 
-_without_der: Select[Any] = select(
+# What a listing reads.
+without_der: Select[Any] = select(
     *(column for column in certificates.c if column.name not in ("der", "public_key_sha256")),
     issuers.c.name.label("issuer_name"),
     certificate_status.c.revoked_at,
@@ -205,7 +152,7 @@ _without_der: Select[Any] = select(
     certificate_status.c.revision,
 ).select_from(_described)
 
-_whole = _without_der.add_columns(certificates.c.der)
+_whole = without_der.add_columns(certificates.c.der)
 _by_id = _whole.where(certificates.c.id == bindparam("certificate"))
 _by_issuer_and_serial = _whole.where(
     certificates.c.id
@@ -225,15 +172,13 @@ _by_serial = _whole.where(
     )
 ).order_by(certificates.c.id)
 
-_live_delegates = (
-    select(func.count())
-    .select_from(certificates)
-    .where(
-        certificates.c.profile == text(f"'{_DELEGATE_PROFILE}'"),  # spelled out, so that the partial index fits
-        certificates.c.actor_identity == bindparam("identity"),
-        certificates.c.issuer_id == bindparam("issuer"),
-        certificates.c.not_after >= bindparam("now"),
-    )
+_are_live_delegates = (
+    certificates.c.profile == text(f"'{_DELEGATE_PROFILE}'"),  # spelled out, so that the partial index fits
+    certificates.c.actor_identity == bindparam("identity"),
+    certificates.c.issuer_id == bindparam("issuer"),
+    certificates.c.not_after >= bindparam("now"),
 )
+_live_delegates = select(func.count()).select_from(certificates).where(*_are_live_delegates)
+_first_delegate_expiry = select(func.min(certificates.c.not_after)).where(*_are_live_delegates)
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _next_ids = text("SELECT nextval('certificates_id_seq') FROM generate_series(1, :count)")

@@ -133,8 +133,8 @@ class Flaw:
 class ChainVerifier:
     """Takes lines in the order of a chain, and finds what was changed, removed or moved.
 
-    `anchors`: heads that were kept elsewhere. The chain has to hold each of them; and where its beginning was moved to
-    an archive, the entry before its first has to be one of them.
+    `anchors`: heads that were kept, by the database beside the entries or by somebody elsewhere. The chain has to hold
+    each of them; and where its beginning was moved to an archive, the entry before its first has to be one of them.
     """
 
     def __init__(self, anchors: Iterable[Head] = ()) -> None:
@@ -177,16 +177,13 @@ class ChainVerifier:
             return [(sequence, f"entry {sequence} does not follow entry {sequence - 1}: one of them was replaced")]
         return []
 
-    def end(self, head: Head | None = None) -> list[Flaw]:
-        """What is wrong with the end of the chain. `head`: what the database says its last entry is."""
-        flaws: list[Flaw] = []
-        known = max([*self._unseen, head.sequence if head else 0])
-        if known > self.head.sequence:
-            first = self.head.sequence + 1
-            flaws.append(Flaw(first, f"the chain ends with entry {self.head.sequence}, and once had {known}"))
-        elif head is not None and head != self.head:
-            flaws.append(Flaw(head.sequence, f"the database's record of the last entry ({head}) is of another chain"))
-        return flaws
+    def end(self) -> list[Flaw]:
+        """What is wrong with the end of the chain."""
+        known = max(self._unseen, default=0)
+        if known <= self.head.sequence:
+            return []
+        text = f"the chain ends with entry {self.head.sequence}, and once had {known}"
+        return [Flaw(self.head.sequence + 1, text)]
 
 
 def _read(text: str) -> tuple[int, bytes, bytes, bytes]:

@@ -153,6 +153,18 @@ certificate_status = Table(
     sqlite_with_rowid=False,
 )
 
+# How many certificates there are, without counting them (`counts`): by issuer, profile and hour of expiry.
+certificate_counts = Table(
+    "certificate_counts",
+    metadata,
+    Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
+    Column("profile", String(64), primary_key=True),
+    Column("expiry_hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("issued", BigInteger, nullable=False),
+    Column("revoked", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Every change of a status after issuing, in the order of commits: what watchers are told, and who did it. The
 # columns after `action` are the status from then on; all of them are NULL after a release.
 status_changes = Table(

@@ -55,10 +55,10 @@ def audit_entries(db: Database) -> list[AuditEntry]:
 
 def chain_flaws(db: Database, *anchors: Head) -> list[Flaw]:
     """What is wrong with the audit log's chain."""
-    verifier = ChainVerifier(anchors)
-    found = [flaw for entry in audit_entries(db) for flaw in verifier.take(line(entry))]
     with db.read() as conn:
-        return found + verifier.end(audit.read_head(conn))
+        verifier = ChainVerifier([audit.read_head(conn), *anchors])
+    found = [flaw for entry in audit_entries(db) for flaw in verifier.take(line(entry))]
+    return found + verifier.end()
 
 
 @dataclass(frozen=True)

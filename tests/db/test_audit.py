@@ -44,12 +44,11 @@ def append(database: Database, *events: AuditEvent, known: KnownHead | None = No
 
 def verify(database: Database, *anchors: Head) -> list[int]:
     """Where the chain in the database is found to be wrong."""
-    verifier = ChainVerifier(anchors)
     with database.read() as conn:
-        found = [
-            flaw for entry in audit.read_entries(conn, after=0, limit=100_000) for flaw in verifier.take(line(entry))
-        ]
-        return [flaw.sequence for flaw in found + verifier.end(audit.read_head(conn))]
+        verifier = ChainVerifier([audit.read_head(conn), *anchors])
+        entries = audit.read_entries(conn, after=0, limit=100_000)
+    found = [flaw for entry in entries for flaw in verifier.take(line(entry))]
+    return [flaw.sequence for flaw in found + verifier.end()]
 
 
 def test_what_was_recorded_is_read(database: Database, make: Make, actor: Actor) -> None:
@@ -185,8 +184,8 @@ def test_a_beginning_that_was_archived(make: Make) -> None:
         entries.append(link(make(), head))
         head = Head(entries[-1].sequence, entries[-1].hash)
     for anchors, flaws in (([], 1), ([Head(2, entries[1].hash)], 0), ([Head(2, bytes(32))], 1)):
-        verifier = ChainVerifier(anchors)
-        found = [flaw for entry in entries[2:] for flaw in verifier.take(line(entry))] + verifier.end(head)
+        verifier = ChainVerifier([head, *anchors])
+        found = [flaw for entry in entries[2:] for flaw in verifier.take(line(entry))] + verifier.end()
         assert len(found) == flaws
 
 

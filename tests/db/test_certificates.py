@@ -12,9 +12,11 @@ from sqlalchemy import event, text
 
 from services.db import certificates, issuers, position, status
 from services.db.engine import Database
+from services.db.listing import list_certificates
 from services.db.records import (
     CertificateCursor,
     CertificateFilters,
+    CertificateRecord,
     CertificateState,
     NewCertificate,
     NewIssuer,
@@ -71,14 +73,15 @@ def test_pages_follow_each_other(
     """Pages hold each certificate once, the latest first, also where many were issued in one second."""
     rows = [new_certificate(issued_at=now + timedelta(seconds=n // 4)) for n in range(22)]
     record(*rows)
-    found, after = [], None
+    found: list[CertificateRecord] = []
+    after = None
     with database.read() as conn:
         while True:
-            page = certificates.list_certificates(conn, CertificateFilters(), now=now, limit=5, after=after)
-            found += page
-            if len(page) < 5:
+            page = list_certificates(conn, CertificateFilters(), now=now, limit=5, after=after)
+            found += page.certificates
+            after = page.next
+            if after is None:
                 break
-            after = CertificateCursor(page[-1].issued_at, page[-1].id)
     assert [item.serial for item in found] == [row.serial for row in reversed(rows)]
     assert {item.der for item in found} == {None}
 
@@ -130,10 +133,14 @@ def test_filters(
         name: now + timedelta(days=value) if name.startswith("not_after") else value for name, value in filters.items()
     }
     with database.read() as conn:
-        found, after = [], None
-        while page := certificates.list_certificates(conn, CertificateFilters(**given), now=now, limit=1, after=after):
-            found += page
-            after = CertificateCursor(page[-1].issued_at, page[-1].id)
+        found: list[CertificateRecord] = []
+        after = None
+        while True:
+            page = list_certificates(conn, CertificateFilters(**given), now=now, limit=1, after=after)
+            found += page.certificates
+            after = page.next
+            if after is None:
+                break
     by_serial = {row.serial: key for key, row in rows.items()}
     assert "".join(sorted(by_serial[item.serial] for item in found)) == expected
     assert found == sorted(found, key=lambda item: item.id, reverse=True)
@@ -186,7 +193,7 @@ def test_listing_follows_an_index(
     after = CertificateCursor(now, 10)
     plan = explain(
         database,
-        lambda conn: certificates.list_certificates(conn, CertificateFilters(**filters), now=now, limit=5, after=after),
+        lambda conn: list_certificates(conn, CertificateFilters(**filters), now=now, limit=5, after=after),
     )
     assert index in plan
     assert "TEMP B-TREE" not in plan
@@ -202,7 +209,7 @@ def test_lookups_use_an_index(database: Database, issuer_id: int, now: datetime)
         "certificate": lambda conn: certificates.get_certificate(conn, issuer_id, b"\x01"),
         "serial": lambda conn: certificates.find_by_serial(conn, b"\x01"),
         "changes": lambda conn: status.changes_between(conn, 1, 2, 3),
-        "name": lambda conn: certificates.list_certificates(conn, CertificateFilters(name="x"), now=now, limit=5),
+        "name": lambda conn: list_certificates(conn, CertificateFilters(name="x"), now=now, limit=5),
     }
     for name, lookup in lookups.items():
         plan = explain(database, lookup)

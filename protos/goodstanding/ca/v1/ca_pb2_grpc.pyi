@@ -75,6 +75,11 @@ class CertificateAuthorityServiceStub:
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
     """
+    CountCertificates: _grpc.UnaryUnaryMultiCallable[_ca_pb2.CountCertificatesRequest, _ca_pb2.CountCertificatesResponse]
+    """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+    Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
+    """
     ListIssuers: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListIssuersRequest, _ca_pb2.ListIssuersResponse]
     """Lists the issuers.
 
@@ -123,6 +128,11 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     """Lists certificates, the latest issued first.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    CountCertificates: _aio.UnaryUnaryMultiCallable[_ca_pb2.CountCertificatesRequest, _ca_pb2.CountCertificatesResponse]  # type: ignore[assignment]
+    """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+    Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
     """
     ListIssuers: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListIssuersRequest, _ca_pb2.ListIssuersResponse]  # type: ignore[assignment]
     """Lists the issuers.
@@ -193,6 +203,17 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists certificates, the latest issued first.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+
+    @_abc_1.abstractmethod
+    def CountCertificates(
+        self,
+        request: _ca_pb2.CountCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.CountCertificatesResponse, _abc.Awaitable[_ca_pb2.CountCertificatesResponse]]:
+        """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+        Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
         """
 
     @_abc_1.abstractmethod
