@@ -21,7 +21,7 @@ from services.ca.keystore import HeldKeys, load_keys
 from services.ca.refusals import RefusalLog
 from services.ca.servicer import CertificateAuthorityServicer
 from services.ca.settings import AuthoritySettings
-from services.ca.upkeep import HealthReport, keep_pruning
+from services.ca.upkeep import HealthReport, keep_pruning, keep_telling_head
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
 from services.config import CaSettings, Settings
@@ -60,7 +60,8 @@ async def serve(
         readers = _executor(stack, READING_THREADS, "ca-read")
         deny_list = start_deny_list(stack, db)
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
-        auditing = AuditServicer(AuditReading(db, authority.directory), readers=readers, clock=clock)
+        reading = AuditReading(db, authority.directory)
+        auditing = AuditServicer(reading, readers=readers, clock=clock)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
         server = make_server(
@@ -77,7 +78,8 @@ async def serve(
         _begin_history(db)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE, AUDIT_SERVICE))
         await health.update()
-        _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep())
+        telling = keep_telling_head(reading.head, readers)
+        _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep(), telling)
         await serve_until_signal(server, ready=partial(ready, server) if ready else None)
 
 
