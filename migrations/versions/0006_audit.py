@@ -17,6 +17,14 @@ NEVER = "audit entries are never changed or removed"
 UNRECORDED = "certificate_id IS NULL AND serial IS NOT NULL"
 REFUSED = "result <> 'OK'"
 
+# Reads all certificates, once.
+FILL_COUNTS = """
+INSERT INTO certificate_counts (issuer_id, profile, expiry_hour, issued, revoked)
+SELECT c.issuer_id, c.profile, c.not_after / 3600, count(*), count(s.revoked_at)
+FROM certificates c JOIN certificate_status s ON s.issuer_id = c.issuer_id AND s.serial = c.serial
+GROUP BY c.issuer_id, c.profile, c.not_after / 3600
+"""
+
 
 def upgrade() -> None:
     op.create_table(
@@ -80,13 +88,7 @@ def _counts() -> None:
         sa.ForeignKeyConstraint(["issuer_id"], ["issuers.id"], name="fk_certificate_counts_issuer_id_issuers"),
         sqlite_with_rowid=False,
     )
-    # Reads all certificates, once.
-    op.execute(
-        "INSERT INTO certificate_counts (issuer_id, profile, expiry_hour, issued, revoked)"
-        " SELECT c.issuer_id, c.profile, c.not_after / 3600, count(*), count(s.revoked_at)"
-        " FROM certificates c JOIN certificate_status s ON s.issuer_id = c.issuer_id AND s.serial = c.serial"
-        " GROUP BY c.issuer_id, c.profile, c.not_after / 3600"
-    )
+    op.execute(FILL_COUNTS)
 
 
 def _guard_sqlite() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import runpy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
-from services.db import certificates, counts, issuers, listing, position, status
+from services.db import certificates, counts, issuers, listing, position, schema, status
 from services.db.engine import Connection, Database
 from services.db.listing import list_certificates
 from services.db.records import (
@@ -202,6 +204,18 @@ def test_counts_are_those_of_the_lists(database: Database, population: Populatio
         assert {key: value for key, value in told.items() if value} == dict(expected)
         assert of_one == [each for each in found if each.issuer_name == population.names[population.rows[0].issuer_id]]
         assert found == sorted(found, key=lambda each: (each.issuer_name, each.profile))
+
+
+def test_a_database_of_before_is_counted_once(database: Database, population: Population) -> None:
+    """What an upgrade counts is what would have been counted all along."""
+    fill = runpy.run_path(str(schema.migrations_folder() / "versions" / "0006_audit.py"))["FILL_COUNTS"]
+    with database.read() as conn:
+        before = counts.count_certificates(conn, population.now)
+    with database.write() as conn:
+        conn.execute(text("DELETE FROM certificate_counts"))
+        conn.execute(text(fill))
+    with database.read() as conn:
+        assert counts.count_certificates(conn, population.now) == before
 
 
 def test_counts_follow_every_change(
