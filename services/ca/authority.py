@@ -5,11 +5,11 @@ Everything it records is durable when a call returns. It may be called from many
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 from services.ca.bulk import BulkRevoking
-from services.ca.find import Finding, ListQuery, Page
+from services.ca.find import Finding, ListQuery
 from services.ca.issue import IssueCommand, IssueResult, Issuing
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore
@@ -19,7 +19,7 @@ from services.ca.target import BySerial
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
 from services.db.engine import Database
-from services.db.records import Actor, CertificateRecord, IssuerRecord
+from services.db.records import Actor, CertificateCount, CertificatePage, CertificateRecord, IssuerRecord
 from services.pki.profiles import BUILTIN, Profile
 
 
@@ -67,9 +67,13 @@ class CertificateAuthority:
         """Find one certificate."""
         return self._finding.get(target)
 
-    def list(self, query: ListQuery) -> Page:
-        """List certificates, the latest issued first."""
+    def list(self, query: ListQuery) -> CertificatePage:
+        """List certificates."""
         return self._finding.list(query)
+
+    def count(self, issuer: str = "") -> Sequence[CertificateCount]:
+        """Count certificates, of one issuer or of all."""
+        return self._finding.count(issuer)
 
     def issuers(self) -> tuple[IssuerRecord, ...]:
         """List the issuers."""

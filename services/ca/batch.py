@@ -5,7 +5,8 @@ the end, in an order that keeps the lock on the position short:
 
 1. the descriptions of new certificates (wide rows, no lock that others wait for),
 2. the position (from here on other writers wait),
-3. statuses, changes, what these mean for issuers, and the memory of request ids.
+3. statuses, changes, what these mean for issuers, and the memory of request ids,
+4. the entries of the audit log that tell of all that (the lock on its head is the last one that is taken).
 
 A batch with a work that must not be raced by another process takes its revisions before anything is read instead: the
 lock on the position then covers the decisions as well. Revisions that come to nothing leave a gap, which harms nobody.
@@ -19,7 +20,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from services.db import certificates, idempotency, issuers, position, status
+from services.ca.audit import changed, issued
+from services.db import audit, certificates, idempotency, issuers, position, status
+from services.db.audit import KnownHead
+from services.db.chain import AuditEvent
 from services.db.engine import Connection
 from services.db.records import (
     IdempotencyKey,
@@ -54,6 +58,8 @@ class PendingChange:
     change: StatusChange
     ca_certificate: bytes | None = None
     """The certificate, where it is one of an issuer's own: the change then is one of that issuer, too."""
+    certificate_id: int | None = None
+    """The id of the certificate, for the audit log."""
     revision: int = 0
 
     def outcome(self) -> int:
@@ -99,6 +105,8 @@ class Plan(Generic[T]):
     changes: Sequence[PendingChange] = ()
     """Of a work that changes several, in their order."""
     memories: Sequence[Memory] = ()
+    audit: Sequence[AuditEvent] = ()
+    """What the audit log is to tell besides: certificates and changes have their entries without it."""
 
 
 class Work(Protocol[T]):
@@ -123,18 +131,27 @@ class Batch:
     """One transaction in the making.
 
     `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; when works
-    use more than those, more are taken at the end.
+    use more than those, more are taken at the end. `head` is what this process knows of the audit log.
     """
 
-    def __init__(self, conn: Connection, *, keys: Iterable[IdempotencyKey] = (), reserve: int = 0) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        *,
+        keys: Iterable[IdempotencyKey] = (),
+        reserve: int = 0,
+        head: KnownHead | None = None,
+    ) -> None:
         self.conn = conn
         self._reserve = reserve
+        self._head = head
         self._reserved = position.advance(conn, reserve) if reserve else None
         wanted = list(dict.fromkeys(keys))
         self._remembered = idempotency.find_outcomes(conn, wanted) if wanted else {}
         self._memories: dict[IdempotencyKey, Memory] = {}
         self._certificates: list[PendingCertificate] = []
         self._changes: list[PendingChange] = []
+        self._events: list[AuditEvent] = []
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
         self._issuers: dict[int, IssuerRecord] | None = None
@@ -177,6 +194,7 @@ class Batch:
             self._latest[change.change.issuer_id, change.change.serial] = change
         for memory in (plan.memory, *plan.memories) if plan.memory else plan.memories:
             self._memories[memory.key] = memory
+        self._events.extend(plan.audit)
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
@@ -194,6 +212,16 @@ class Batch:
                 self._tell_issuers(pending)
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
+        if events := self._audited():
+            audit.append(self.conn, events, self._head)
+
+    def _audited(self) -> list[AuditEvent]:
+        if not self._certificates and not self._changes:
+            return self._events
+        names = {id_: record.name for id_, record in self.issuers().items()}
+        events = [issued(each.new, each.id, names[each.new.issuer_id]) for each in self._certificates]
+        events += [changed(each.change, each.certificate_id, names[each.change.issuer_id]) for each in self._changes]
+        return events + self._events
 
     def _revisions(self, count: int) -> int:
         """The first of so many revisions."""

@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from services.db import certificates, crls, issuers, position, status
+from services.ca.audit import REGISTER, issued
+from services.db import audit, certificates, crls, issuers, position, status
 from services.db.engine import Database
 from services.db.records import (
     Actor,
@@ -55,7 +56,9 @@ def register_hierarchy(
             first + 1,
         )
         rows = [_certificate(certificate, root_id, now) for certificate in (root, issuing)]
-        status.insert_statuses(conn, rows, certificates.insert_certificates(conn, rows), first + 2)
+        ids = certificates.insert_certificates(conn, rows)
+        status.insert_statuses(conn, rows, ids, first + 2)
+        audit.append(conn, [issued(row, id_, "root", method=REGISTER) for row, id_ in zip(rows, ids, strict=True)])
         crls.add_crl(conn, _crl(root_crl, root_id))
 
 

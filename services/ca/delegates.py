@@ -11,7 +11,7 @@ from datetime import datetime
 from services.clock import rfc3339
 from services.db import certificates
 from services.db.engine import Connection
-from services.db.records import CertificateFilters, CertificateState, NewCertificate
+from services.db.records import NewCertificate
 from services.errors import ResourceExhausted
 from services.pki.profiles import OCSP_RESPONDER
 
@@ -27,7 +27,8 @@ def require_room(
     count = certificates.count_live_delegates(conn, identity, new.issuer_id, now) + len(pending)
     if count < limit:
         return
-    oldest = min([*_expiries(conn, new, now), *pending], default=None)
+    recorded = certificates.first_delegate_expiry(conn, identity, new.issuer_id, now)
+    oldest = min([*([recorded] if recorded else []), *pending], default=None)
     until = f"; the oldest expires at {rfc3339(oldest)}" if oldest else ""
     raise ResourceExhausted(
         "TOO_MANY_DELEGATES",
@@ -36,11 +37,3 @@ def require_room(
         metadata={"limit": str(limit), "config_key": "ca.max_live_delegates"}
         | ({"oldest_expires": rfc3339(oldest)} if oldest else {}),
     )
-
-
-def _expiries(conn: Connection, new: NewCertificate, now: datetime) -> list[datetime]:
-    filters = CertificateFilters(
-        issuer_id=new.issuer_id, profile=OCSP_RESPONDER, state=CertificateState.VALID, not_after_from=now
-    )
-    found = certificates.list_certificates(conn, filters, now=now, limit=1000)
-    return [record.not_after for record in found if record.actor.identity == new.actor.identity]

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.ca.audit import unchanged
 from services.ca.batch import Batch, Memory, PendingChange, Plan, RecordedChange
 from services.ca.bootstrap import CA_PROFILE
 from services.ca.issuers import IssuerDirectory
@@ -24,6 +25,7 @@ from services.ca.target import BySerial, Target
 from services.ca.writer import Writer
 from services.clock import Clock
 from services.db import certificates, status
+from services.db.chain import AuditEvent
 from services.db.engine import Connection, Database
 from services.db.records import (
     Actor,
@@ -146,10 +148,12 @@ class _Revocation:
         now = self.revoking.now()
         decision = self.revoking.change(current, self.command.reason, self.command.invalidity_at, now)
         result: PendingChange | RecordedChange
+        events: list[AuditEvent] = []
         if decision is None:
             result, change, after = before or RecordedChange(record.revision), None, current
+            events = [unchanged(record, self.command.reason, self.actor, now)]
         else:
-            result = change = PendingChange(status_change(record, decision, now, self.actor), certificate)
+            result = change = PendingChange(status_change(record, decision, now, self.actor), certificate, record.id)
             after = decision.revocation
         memory = Memory(self.key, payload, result, now) if self.key else None
 
@@ -158,7 +162,7 @@ class _Revocation:
                 self.revoking.issuer_changed()
             return as_of(record, after, result.revision or record.revision)
 
-        return Plan(answer, change=change, memory=memory)
+        return Plan(answer, change=change, memory=memory, audit=events)
 
 
 def status_change(record: CertificateRecord, decision: Decision, now: datetime, actor: Actor) -> StatusChange:

@@ -13,12 +13,15 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2, ca_pb2_grpc
+from services.ca.audit_reading import AuditReading
+from services.ca.audit_servicer import AuditServicer
 from services.ca.authority import CertificateAuthority
 from services.ca.keystore import HeldKeys, load_keys
+from services.ca.refusals import RefusalLog
 from services.ca.servicer import CertificateAuthorityServicer
 from services.ca.settings import AuthoritySettings
-from services.ca.upkeep import HealthReport, keep_pruning
+from services.ca.upkeep import HealthReport, keep_pruning, keep_telling_head
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
 from services.config import CaSettings, Settings
@@ -30,6 +33,7 @@ from services.rpc.lifecycle import serve_until_signal
 from services.rpc.server import RpcServer
 
 SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full_name
+AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 
 SIGNING_THREADS = 2
 READING_THREADS = 4
@@ -49,18 +53,33 @@ async def serve(
         keys = _load_keys(db, settings)
         writer = Writer(db)
         stack.callback(writer.close)
+        refusals = RefusalLog(writer, clock)
+        stack.callback(refusals.close)
         authority = CertificateAuthority(db, writer, keys, _authority_settings(settings), clock=clock)
         workers = _executor(stack, SIGNING_THREADS, "ca-sign")
         readers = _executor(stack, READING_THREADS, "ca-read")
         deny_list = start_deny_list(stack, db)
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
+        reading = AuditReading(db, authority.directory)
+        auditing = AuditServicer(reading, readers=readers, clock=clock)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
-        server = make_server(settings, "ca", SERVICE, add, deny_list=deny_list, metrics=metrics, clock=clock)
+        server = make_server(
+            settings,
+            "ca",
+            SERVICE,
+            add,
+            deny_list=deny_list,
+            metrics=metrics,
+            clock=clock,
+            on_refusal=refusals.note,
+            also={AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing)},
+        )
         _begin_history(db)
-        health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE))
+        health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE, AUDIT_SERVICE))
         await health.update()
-        _in_background(stack, health.keep(), keep_pruning(db, clock, readers))
+        telling = keep_telling_head(reading.head, readers)
+        _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep(), telling)
         await serve_until_signal(server, ready=partial(ready, server) if ready else None)
 
 

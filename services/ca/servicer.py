@@ -7,7 +7,9 @@ that the event loop stays free. No thread waits for a commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from typing import TypeVar
 
@@ -18,18 +20,22 @@ from services.ca import bulk_calls
 from services.ca.authority import CertificateAuthority
 from services.ca.bridge import Bridge
 from services.ca.bulk import BulkRun
-from services.ca.find import ListQuery
 from services.ca.issue import IssueCommand, IssueResult
+from services.ca.list_requests import read_list_query
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
-from services.clock import Clock, from_epoch, to_epoch, utc_now
-from services.db.records import Actor, CertificateCursor
-from services.errors import InvalidArgument
+from services.clock import Clock, to_epoch, utc_now
+from services.db.records import Actor
+from services.errors import DomainError
 from services.pki.names import SubjectAlternativeNames
+from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
+from services.rpc.refusals import CallObject, describe_call
 
 T = TypeVar("T")
+
+REASON_NAMES: Mapping[int, str] = {int(reason): name for reason, name in NAMES.items()}
 
 
 class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServicer):
@@ -53,6 +59,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.IssueCertificateRequest, ca_pb2.IssueCertificateResponse],
     ) -> ca_pb2.IssueCertificateResponse:
         """Issue a certificate."""
+        describe_call(lambda: _issue_object(request))
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _issue_command(request)
         result = await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
@@ -64,6 +71,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.RevokeCertificateRequest, ca_pb2.RevokeCertificateResponse],
     ) -> ca_pb2.RevokeCertificateResponse:
         """Revoke, put on hold or release a certificate."""
+        describe_call(lambda: _revoke_object(request))
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _revoke_command(request)
         same_key = await self._read(lambda: self._same_key(command, actor)) if command.all_with_same_key else None
@@ -108,13 +116,35 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         context: grpc.aio.ServicerContext[ca_pb2.ListCertificatesRequest, ca_pb2.ListCertificatesResponse],
     ) -> ca_pb2.ListCertificatesResponse:
         """Return one page of certificates."""
-        query, filters = _list_query(request)
+        query, filters = read_list_query(request)
         page = await self._read(lambda: self._authority.list(query))
         now = self._clock()
-        cursor = (to_epoch(page.next.issued_at), page.next.id) if page.next else None
+        cursor = (to_epoch(page.next.at), page.next.id) if page.next else None
         return ca_pb2.ListCertificatesResponse(
             certificates=[messages.certificate_message(record, now, with_der=False) for record in page.certificates],
             next_page_token=paging.encode_token(cursor, filters) if cursor else "",
+        )
+
+    async def CountCertificates(
+        self,
+        request: ca_pb2.CountCertificatesRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.CountCertificatesRequest, ca_pb2.CountCertificatesResponse],
+    ) -> ca_pb2.CountCertificatesResponse:
+        """Count certificates."""
+        now, issuer = self._clock(), request.issuer
+        counts = await self._read(lambda: self._authority.count(issuer))
+        return ca_pb2.CountCertificatesResponse(
+            counts=[
+                ca_pb2.CertificateCount(
+                    issuer=each.issuer_name,
+                    profile=each.profile,
+                    valid=each.valid,
+                    revoked=each.revoked,
+                    expired=each.expired,
+                )
+                for each in counts
+            ],
+            as_of_time=messages.timestamp(now),
         )
 
     async def ListIssuers(
@@ -146,6 +176,40 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
             certificate_pem=messages.pem(der) if der else "",
             chain_pem=messages.pem_chain(result.chain_der),
         )
+
+
+def _issue_object(request: ca_pb2.IssueCertificateRequest) -> CallObject:
+    """What the audit log says of a request to issue that was refused."""
+    csr = request.csr_der or request.csr_pem.encode()
+    asked = {
+        "csr_sha256": hashlib.sha256(csr).hexdigest(),
+        "names": _names(request.subject_alternative_names).labelled()[:10],
+        "profile": request.profile,
+    }
+    return CallObject(
+        request_id=request.request_id[:128],
+        issuer=request.issuer,
+        details={name: value for name, value in asked.items() if value},
+        dry_run=request.validate_only,
+    )
+
+
+def _revoke_object(request: ca_pb2.RevokeCertificateRequest) -> CallObject:
+    """What the audit log says of a revocation that was refused."""
+    asked = {"reason": REASON_NAMES[request.reason]} if request.reason in REASON_NAMES else {}
+    serial = b""
+    with contextlib.suppress(DomainError):
+        target = _target(requests.read_revoke_target(request))
+        serial = target.serial
+        if isinstance(target, ByCertificate):
+            asked["certificate_sha256"] = hashlib.sha256(target.der).hexdigest()
+    return CallObject(
+        request_id=request.request_id[:128],
+        issuer=request.issuer_and_serial_number.issuer,
+        serial=serial,
+        details=asked,
+        dry_run=request.validate_only,
+    )
 
 
 def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:
@@ -191,42 +255,3 @@ def _target(given: requests.CertificateTarget) -> Target:
 
 def _by_serial(given: requests.CertificateTarget) -> BySerial:
     return BySerial.parse(given.serial_number or "", given.issuer or "")
-
-
-def _list_query(request: ca_pb2.ListCertificatesRequest) -> tuple[ListQuery, Sequence[str]]:
-    """The query, and the filters that its page tokens are bound to."""
-    for field, value in (("profile", request.profile), ("name", request.name)):
-        if "\0" in value:  # PostgreSQL cannot even be asked for it
-            raise InvalidArgument("NAME_INVALID", "no name holds a NUL", field=field)
-    state = requests.read_state(request.state)
-    not_after_from = requests.read_optional_time(request, "not_after_from_time")
-    not_after_until = requests.read_optional_time(request, "not_after_until_time")
-    filters = (
-        request.issuer,
-        state or "",
-        request.profile,
-        request.name.lower(),
-        str(not_after_from or ""),
-        str(not_after_until or ""),
-    )
-    cursor = paging.decode_token(request.page_token, filters)
-    query = ListQuery(
-        page_size=paging.page_size(request.page_size),
-        after=_cursor(cursor) if cursor else None,
-        issuer=request.issuer,
-        state=state,
-        profile=request.profile,
-        name=request.name,
-        not_after_from=not_after_from,
-        not_after_until=not_after_until,
-    )
-    return query, filters
-
-
-def _cursor(values: Sequence[int]) -> CertificateCursor:
-    try:
-        return CertificateCursor(from_epoch(values[0]), values[1])
-    except (ValueError, OverflowError, OSError):
-        raise InvalidArgument(
-            "PAGE_TOKEN_INVALID", "page_token is not a next_page_token of this service", field="page_token"
-        ) from None

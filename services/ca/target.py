@@ -64,6 +64,11 @@ class ByCertificate:
 
     der: bytes
 
+    @property
+    def serial(self) -> bytes:
+        """Its serial number. Raises InvalidArgument CERTIFICATE_MALFORMED."""
+        return _serial_of(self.der)
+
     def find(self, conn: Connection, issuers: IssuerDirectory) -> CertificateRecord:  # noqa: ARG002
         """The certificate that is stored with these very bytes.
 

@@ -1,4 +1,6 @@
-"""What the service does on the side: telling health about issuers and the database, and forgetting old request ids."""
+"""What the service does on the side: telling health about issuers and the database, forgetting old request ids, and
+telling the head of the audit log.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import structlog
 from services.ca.issuers import IssuerDirectory
 from services.ca.retries import prune
 from services.clock import Clock
+from services.db.chain import Head
 from services.db.engine import Database
 from services.db.records import IssuerState
 from services.errors import DomainError
@@ -19,6 +22,7 @@ _logger = structlog.get_logger(__name__)
 
 HEALTH_SECONDS = 5.0
 PRUNE_SECONDS = 3600.0
+HEAD_SECONDS = 3600.0
 
 SetServing = Callable[[str, bool], Awaitable[None]]
 
@@ -90,3 +94,14 @@ async def keep_pruning(db: Database, clock: Clock, readers: Executor) -> None:
         except Exception:
             _logger.exception("old request ids could not be forgotten")
         await asyncio.sleep(PRUNE_SECONDS)
+
+
+async def keep_telling_head(read: Callable[[], Head], readers: Executor) -> None:
+    """Log the audit log's head now and every hour, until cancelled: where logs go elsewhere, it is an anchor there."""
+    while True:
+        try:
+            head = await asyncio.get_running_loop().run_in_executor(readers, read)
+            _logger.info("audit head", head=str(head))
+        except Exception:
+            _logger.exception("the audit log's head could not be read")
+        await asyncio.sleep(HEAD_SECONDS)

@@ -26,6 +26,7 @@ from typing import Any, Generic, Self, TypeVar
 import structlog
 
 from services.ca.batch import Batch, Plan, Work
+from services.db.audit import KnownHead
 from services.db.engine import Conflict, Database
 from services.db.records import IdempotencyKey
 from services.errors import DomainError, ResourceExhausted, Unavailable
@@ -61,6 +62,7 @@ class Writer:
         self._wake = threading.Condition()
         self._closing = False
         self._crowd = 1
+        self._head = KnownHead()
         self._thread = threading.Thread(target=self._run, name="ca-writer", daemon=True)
         self._thread.start()
 
@@ -160,7 +162,8 @@ class Writer:
         refused: list[tuple[_Job[Any], Exception]] = []
         accepted: list[tuple[_Job[Any], Plan[Any]]] = []
         with self._db.write() as conn:
-            batch = Batch(conn, keys=_keys(jobs), reserve=len(jobs) if any(job.work.serialise for job in jobs) else 0)
+            reserve = len(jobs) if any(job.work.serialise for job in jobs) else 0
+            batch = Batch(conn, keys=_keys(jobs), reserve=reserve, head=self._head)
             for job in jobs:
                 try:
                     plan = job.work.decide(batch)

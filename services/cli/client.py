@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
@@ -78,35 +78,31 @@ class Client:
         except grpc.RpcError as error:
             raise Failed(self._explain(error, retry)) from error
 
+    def renewed(self) -> Client:
+        """The same with all its time before it: for the next page of a long list, which may take long as a whole."""
+        return replace(self, deadline=time.monotonic() + TIME_LIMIT - RESERVE)
+
     def stream(
         self, method: StreamMethod[Request, Response], request: Request, *, retry: str = ""
     ) -> Iterator[Response]:
         """The responses as they come, for as long as one comes every `TIME_LIMIT` seconds; `retry` as in `call`."""
         call = method(request)
-        out_of_patience = threading.Event()
-
-        def give_up() -> None:
-            out_of_patience.set()
-            call.cancel()
-
+        patience = _Patience(call)
         try:
             while True:
-                timer = threading.Timer(TIME_LIMIT - RESERVE, give_up)
-                timer.daemon = True
-                timer.start()
                 try:
                     response = next(call)
-                finally:
-                    timer.cancel()
+                except StopIteration:
+                    return
+                patience.renew()
                 yield response
-        except StopIteration:
-            return
         except grpc.RpcError as error:
-            if out_of_patience.is_set():
-                raise Failed(f"no answer in time from {self.material.address}; {retry}") from error
+            if patience.lost:
+                raise Failed(f"no answer in time from {self.material.address}; {retry or 'try again'}") from error
             raise Failed(self._explain(error, retry)) from error
         finally:
             call.cancel()
+            patience.end()
 
     def _explain(self, error: grpc.RpcError, retry: str) -> str:
         material = self.material
@@ -120,6 +116,32 @@ class Client:
         code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
         unsure = code is not None and code() in RETRYABLE and not never_sent(error)
         return f"{text}; {retry}" if retry and unsure else text
+
+
+class _Patience:
+    """Cancels a stream on which nothing comes."""
+
+    def __init__(self, call: Responses[Any]) -> None:
+        self.lost = False
+        self._call = call
+        self._ended = threading.Event()
+        self.renew()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def renew(self) -> None:
+        """Something came."""
+        self._deadline = time.monotonic() + TIME_LIMIT - RESERVE
+
+    def end(self) -> None:
+        """Nothing more is waited for."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.5):
+            if time.monotonic() >= self._deadline:
+                self.lost = True
+                self._call.cancel()
+                return
 
 
 @contextmanager

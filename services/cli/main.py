@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("services.cli.commands.status", "Show whether a certificate is in good standing."),
     "get": ("services.cli.commands.get", "Show a certificate with its state and history."),
     "list": ("services.cli.commands.list", "List certificates, the latest issued first."),
+    "count": ("services.cli.commands.count", "Count certificates by issuer, profile and state."),
+    "audit": ("services.cli.commands.audit", "Read, export and verify the audit log."),
     "issuers": ("services.cli.commands.issuers", "List the issuers."),
 }
 

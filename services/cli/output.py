@@ -33,8 +33,14 @@ ISSUER_STATE_NAMES = {1: "active", 2: "offline", 3: "retired"}
 
 def emit(value: Any) -> None:
     """Print JSON, with escapes for what `plain` escapes: a terminal may be what reads it."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+    click.echo(escaped(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def escaped(text: str) -> str:
+    """JSON with JSON's escapes for whatever is not printable."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def emit_line(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Certificates for the gRPC services themselves, and which of them are denied."""
+"""Certificates for the gRPC services themselves, and which of them are denied. The audit log tells of each change."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from services.clock import from_epoch, to_epoch
+from services.clock import from_epoch, rfc3339, to_epoch
+from services.db import audit
+from services.db.chain import AuditEvent, details
 from services.db.models import credentials
-from services.db.records import CredentialRecord
+from services.db.records import Actor, CredentialRecord
 from services.db.rows import optional_from_epoch, optional_to_epoch
 
 _denied = select(credentials.c.fingerprint).where(credentials.c.denied_at.is_not(None))
 
 
-def upsert_credential(conn: Connection, credential: CredentialRecord) -> None:
+def upsert_credential(conn: Connection, credential: CredentialRecord, actor: Actor = audit.LOCAL) -> None:
     """Record a credential. One that is there already is described anew; its denial stays."""
+    said = _described(credential) | {"not_after_time": rfc3339(credential.not_after)}
+    audit.append(conn, [AuditEvent("RecordCredential", actor, credential.created_at, details=details(said))])
     described: dict[str, Any] = {
         "name": credential.name,
         "role": credential.role,
@@ -43,16 +47,31 @@ def get_credential(conn: Connection, fingerprint: str) -> CredentialRecord | Non
     return None if row is None else _record(row)
 
 
-def deny_credential(conn: Connection, fingerprint: str, now: datetime, because: str) -> CredentialRecord | None:
+def deny_credential(
+    conn: Connection, fingerprint: str, now: datetime, because: str, actor: Actor = audit.LOCAL
+) -> CredentialRecord | None:
     """Deny a credential from now on; None if it is not recorded. One that is denied already stays as it is."""
     live = (credentials.c.fingerprint == fingerprint) & credentials.c.denied_at.is_(None)
-    conn.execute(update(credentials).where(live).values(denied_at=to_epoch(now), denied_because=because))
-    return get_credential(conn, fingerprint)
+    denied = conn.execute(update(credentials).where(live).values(denied_at=to_epoch(now), denied_because=because))
+    record = get_credential(conn, fingerprint)
+    if record is not None and denied.rowcount:
+        said = _described(record) | {"because": because}
+        audit.append(conn, [AuditEvent("DenyCredential", actor, now, details=details(said))])
+    return record
 
 
 def denied_fingerprints(conn: Connection) -> frozenset[str]:
     """The fingerprints of all denied credentials."""
     return frozenset(conn.execute(_denied).scalars())
+
+
+def _described(credential: CredentialRecord) -> dict[str, str]:
+    return {
+        "credential_fingerprint": credential.fingerprint,
+        "identity": credential.identity,
+        "name": credential.name,
+        "role": credential.role,
+    }
 
 
 def _record(row: Row[Any]) -> CredentialRecord:

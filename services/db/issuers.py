@@ -6,15 +6,18 @@ tells what becomes of the issuer that it is for. Both point to the same row of `
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
-from services.clock import from_epoch, to_epoch
+from services.clock import from_epoch, to_epoch, utc_now
+from services.db import audit
+from services.db.chain import AuditEvent, details
 from services.db.models import issuer_certificates, issuers, status_changes
-from services.db.records import CompromiseRecord, IssuerRecord, IssuerState, NewIssuer, StatusChange
+from services.db.records import Actor, CompromiseRecord, IssuerRecord, IssuerState, NewIssuer, StatusChange
 from services.db.rows import read_revocation
 from services.errors import AlreadyExists
 
@@ -22,7 +25,7 @@ from services.errors import AlreadyExists
 _MAX_DEPTH = 16
 
 
-def add_issuer(conn: Connection, issuer: NewIssuer, revision: int) -> int:
+def add_issuer(conn: Connection, issuer: NewIssuer, revision: int, actor: Actor = audit.LOCAL) -> int:
     """Record an issuer and return its id. `revision` is from `position.advance`.
 
     Raises AlreadyExists ISSUER_EXISTS for a name, or a subject with public key, that is there already.
@@ -44,6 +47,13 @@ def add_issuer(conn: Connection, issuer: NewIssuer, revision: int) -> int:
     }
     id_: int = conn.execute(insert(issuers).returning(issuers.c.id), values).scalar_one()
     conn.execute(insert(issuer_certificates), _certificate_values(id_, issuer))
+    said = {
+        "certificates_sha256": [hashlib.sha256(each.der).hexdigest() for each in issuer.certificates],
+        "public_key_sha256": hashlib.sha256(issuer.public_key_der).hexdigest(),
+        "state": issuer.state.value,
+    }
+    event = AuditEvent("AddIssuer", actor, issuer.created_at, issuer=issuer.name, details=details(said))
+    audit.append(conn, [event])
     return id_
 
 
@@ -54,9 +64,15 @@ def _compromised_by(conn: Connection, public_key_der: bytes) -> int | None:
     return found
 
 
-def set_issuer_state(conn: Connection, issuer_id: int, state: IssuerState, revision: int) -> None:
+def set_issuer_state(
+    conn: Connection, issuer_id: int, state: IssuerState, revision: int, actor: Actor = audit.LOCAL
+) -> None:
     """Change whether an issuer issues. `revision` is from `position.advance`."""
-    conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(state=state.value, revision=revision))
+    changed = update(issuers).where(issuers.c.id == issuer_id).values(state=state.value, revision=revision)
+    name = conn.execute(changed.returning(issuers.c.name)).scalar_one_or_none()
+    if name is not None:
+        said = details({"state": state.value})
+        audit.append(conn, [AuditEvent("SetIssuerState", actor, utc_now(), issuer=name, details=said)])
 
 
 def follow_certificate(conn: Connection, der: bytes, change: StatusChange, revision: int, *, compromises: bool) -> None:

@@ -166,6 +166,18 @@ certificate_status = Table(
     sqlite_with_rowid=False,
 )
 
+# How many certificates there are, without counting them (`counts`): by issuer, profile and hour of expiry.
+certificate_counts = Table(
+    "certificate_counts",
+    metadata,
+    Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
+    Column("profile", String(64), primary_key=True),
+    Column("expiry_hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("issued", BigInteger, nullable=False),
+    Column("revoked", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Every change of a status after issuing, in the order of commits: what watchers are told, and who did it. The
 # columns after `action` are the status from then on; all of them are NULL after a release.
 status_changes = Table(
@@ -180,6 +192,8 @@ status_changes = Table(
     Column("invalidity_at", BigInteger, nullable=True),
     Column("changed_at", BigInteger, nullable=False),
     *_actor_columns(),
+    # The changes of one certificate: its status as of a past time.
+    Index("ix_status_changes_issuer_id_serial_revision", "issuer_id", "serial", "revision"),
 )
 
 # Makes retries safe (G6). `outcome` names the row that holds the result: a certificate id for IssueCertificate, a
@@ -218,4 +232,47 @@ credentials = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("denied_at", BigInteger, nullable=True),
     Column("denied_because", Text, nullable=False),
+)
+
+# What was decided, by whom, with what result (`chain`). Entries are only ever added: triggers refuse anything else.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("sequence", RowId, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    *_actor_columns(),
+    Column("method", String(64), nullable=False),
+    Column("result", String(64), nullable=False),
+    Column("issuer", String(64), nullable=False),
+    Column("serial", LargeBinary(20), nullable=True),
+    Column("certificate_id", RowId, nullable=True),
+    Column("details", Text, nullable=False),
+    Column("previous_hash", LargeBinary(32), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    # All that issuing adds to these two comes at their end: cheap at any size. The other two hold refusals only.
+    Index("ix_audit_entries_time_sequence", "time", "sequence"),
+    Index("ix_audit_entries_certificate_id_sequence", "certificate_id", "sequence"),
+    Index(
+        "ix_audit_entries_refused",
+        "time",
+        "sequence",
+        sqlite_where=text("result <> 'OK'"),
+        postgresql_where=text("result <> 'OK'"),
+    ),
+    Index(
+        "ix_audit_entries_unrecorded",
+        "serial",
+        "sequence",
+        sqlite_where=text("certificate_id IS NULL AND serial IS NOT NULL"),
+        postgresql_where=text("certificate_id IS NULL AND serial IS NOT NULL"),
+    ),
+)
+
+# One row (id 1): the last entry. A writer moves it in its transaction, so that no two entries follow the same one.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
 )

@@ -29,6 +29,15 @@ class ChangeAction(StrEnum):
     RELEASE = "release"
 
 
+class CertificateOrder(StrEnum):
+    """The order of a listing."""
+
+    ISSUED = "issued"
+    """The latest issued first."""
+    EXPIRING = "expiring"
+    """The first to expire first."""
+
+
 class IssuerState(StrEnum):
     """Whether an issuer issues here."""
 
@@ -190,13 +199,25 @@ class CertificateFilters:
     """Inclusive."""
     not_after_until: datetime | None = None
     """Exclusive."""
+    issued_from: datetime | None = None
+    """Inclusive."""
+    issued_until: datetime | None = None
+    """Exclusive."""
+    reason: int | None = None
+    """Revoked for this one."""
+    serial_prefix: str | None = None
+    """The first hex digits of the serial number: few certificates have them in common, if there are four at least."""
+    public_key_sha256: bytes | None = None
+    identity: str | None = None
+    """Of whoever asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateCursor:
-    """The last certificate of a page."""
+    """A place in a listing: the certificate that was looked at last."""
 
-    issued_at: datetime
+    at: datetime
+    """When it was issued or expires, whatever the listing is ordered by."""
     id: int
 
 
@@ -224,6 +245,14 @@ class CertificateSelection:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificatePage:
+    """One page of a listing. `next` is where to go on; None at the end."""
+
+    certificates: tuple[CertificateRecord, ...]
+    next: CertificateCursor | None
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateRecord:
     """One certificate with its description and status."""
 
@@ -242,6 +271,17 @@ class CertificateRecord:
     actor: Actor
     revocation: RevocationRecord | None
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateCount:
+    """How many certificates of an issuer and profile are in each state."""
+
+    issuer_name: str
+    profile: str
+    valid: int
+    revoked: int
+    expired: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from services.clock import from_epoch, to_epoch
 from services.db.records import Actor, RevocationRecord
 
-_PEER_LENGTH = 128  # the only part of an actor whose length nobody checks before
+PEER_LENGTH = 128  # the only part of an actor whose length nobody checks before
 
 
 def actor_values(actor: Actor) -> dict[str, str]:
@@ -20,7 +20,7 @@ def actor_values(actor: Actor) -> dict[str, str]:
         "actor_name": actor.name,
         "actor_role": actor.role,
         "actor_fingerprint": actor.fingerprint,
-        "peer": actor.peer[:_PEER_LENGTH],
+        "peer": actor.peer[:PEER_LENGTH],
         "request_id": actor.request_id,
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
 
 from services.clock import to_epoch
-from services.db.certificates import described_certificates, read_described, search_name
+from services.db.certificates import read_record, search_name, without_der
 from services.db.models import certificate_names, certificate_status, certificates, issuers
 from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
 
@@ -44,17 +44,17 @@ def select_certificates(
     if after is not None and by_id:
         page = page.where(certificates.c.id > after.id)
     elif after is not None:
-        page = page.where(tuple_(*order) > (to_epoch(after.issued_at), after.id))
+        page = page.where(tuple_(*order) > (to_epoch(after.at), after.id))
     found = page.subquery("page")
-    query = described_certificates.join(found, found.c.id == certificates.c.id).order_by(*order)
-    return [read_described(row, None) for row in conn.execute(query)]
+    query = without_der.join(found, found.c.id == certificates.c.id).order_by(*order)
+    return [read_record(row, None) for row in conn.execute(query)]
 
 
 def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, list[CertificateRecord]]:
     """The certificates of all issuers with those serial numbers, without DER; those never issued are not in it."""
     found: dict[bytes, list[CertificateRecord]] = {}
     for row in conn.execute(_by_serials, {"serials": list(serials)}):
-        found.setdefault(row.serial, []).append(read_described(row, None))
+        found.setdefault(row.serial, []).append(read_record(row, None))
     return found
 
 
@@ -107,7 +107,7 @@ _is_revoked = (
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _public_key_of = select(certificates.c.public_key_sha256).where(certificates.c.id == bindparam("certificate"))
 # One look-up per issuer: there is no index by serial number alone.
-_by_serials = described_certificates.where(
+_by_serials = without_der.where(
     certificates.c.id.in_(
         select(certificate_status.c.certificate_id).where(
             certificate_status.c.issuer_id.in_(select(issuers.c.id)),

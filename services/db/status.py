@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from services.clock import from_epoch, to_epoch
+from services.db import counts
 from services.db.models import certificate_status, issuers, status_changes
 from services.db.records import ChangeAction, ChangedStatuses, NewCertificate, StatusChange, StatusRecord
 from services.db.rows import actor_values, read_actor, read_revocation, revocation_values
@@ -24,6 +26,7 @@ def insert_statuses(
     values = [_new_values(row, id_, revision) for revision, (row, id_) in enumerate(numbered, first_revision)]
     if values:
         conn.execute(insert(certificate_status), values)
+        counts.add_issued(conn, rows)
 
 
 def get_statuses(conn: Connection, issuer_id: int, serials: Sequence[bytes]) -> dict[bytes, StatusRecord]:
@@ -41,6 +44,7 @@ def apply_changes(conn: Connection, changes: Sequence[StatusChange], first_revis
     """Carry out changes, which take `len(changes)` revisions from `first_revision` on. The certificates must exist."""
     if not changes:
         return
+    counts.follow_changes(conn, changes)
     values = [_change_values(change, revision) for revision, change in enumerate(changes, first_revision)]
     result = conn.execute(_set_status, [{**row, "issuer": row["issuer_id"], "number": row["serial"]} for row in values])
     if result.rowcount != len(changes):
@@ -57,6 +61,31 @@ def get_changes(conn: Connection, revisions: Sequence[int]) -> dict[int, StatusC
     """The changes with those revisions; others are not in the answer."""
     rows = conn.execute(_by_revisions, {"revisions": list(revisions)})
     return {row.revision: _status_change(row) for row in rows}
+
+
+def get_status_at(conn: Connection, issuer_id: int, serial: bytes, at: datetime) -> StatusRecord | None:
+    """The status that a certificate had at a past time; None for one that was not issued by then.
+
+    Its revision is 0 where it was that of issuing, and the status has changed since.
+    """
+    row = conn.execute(_issuing, {"issuer": issuer_id, "serial_number": serial}).one_or_none()
+    if row is None or row.issued_at > to_epoch(at):
+        return None
+    values = {"issuer": issuer_id, "serial_number": serial, "at": to_epoch(at)}
+    change = conn.execute(_last_change, values).one_or_none()
+    if change is None:
+        issued_at = from_epoch(row.issued_at)
+        revision = row.revision if row.changed_at == row.issued_at and row.revoked_at is None else 0
+        return StatusRecord(issuer_id, serial, row.certificate_id, from_epoch(row.not_after), None, issued_at, revision)
+    return StatusRecord(
+        issuer_id,
+        serial,
+        row.certificate_id,
+        from_epoch(row.not_after),
+        read_revocation(change.revoked_at, change.reason, change.invalidity_at),
+        from_epoch(change.changed_at),
+        change.revision,
+    )
 
 
 def changes_between(conn: Connection, after: int, through: int, limit: int) -> ChangedStatuses:
@@ -158,6 +187,21 @@ _issuers_of_serial = (
         certificate_status.c.serial == bindparam("serial_number"),
     )
     .order_by(certificate_status.c.issuer_id)
+)
+
+_issuing = select(certificate_status).where(
+    certificate_status.c.issuer_id == bindparam("issuer"), certificate_status.c.serial == bindparam("serial_number")
+)
+
+_last_change = (
+    select(status_changes)
+    .where(
+        status_changes.c.issuer_id == bindparam("issuer"),
+        status_changes.c.serial == bindparam("serial_number"),
+        status_changes.c.changed_at <= bindparam("at"),
+    )
+    .order_by(status_changes.c.revision.desc())
+    .limit(1)
 )
 
 _set_status = (

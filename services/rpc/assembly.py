@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Literal
 
@@ -16,6 +16,7 @@ from services.db.engine import Database
 from services.rpc.deny_list import DenyList
 from services.rpc.identity import Authenticator
 from services.rpc.metrics import RpcMetrics, serve_metrics
+from services.rpc.refusals import Refusal
 from services.rpc.server import RpcServer, TlsFiles, build_server
 
 
@@ -49,14 +50,20 @@ def make_server(
     deny_list: DenyList,
     metrics: RpcMetrics,
     clock: Clock,
+    on_refusal: Callable[[Refusal], None] | None = None,
+    also: Mapping[str, Callable[[grpc.aio.Server], None]] | None = None,
 ) -> RpcServer:
-    """A server for one service: `service` is its full name, and `add` adds its servicer. Raises ConfigError."""
+    """A server for one service: `service` is its full name, and `add` adds its servicer. Raises ConfigError.
+
+    `also`: other services beside it, in the same form.
+    """
     files = settings.tls.credential(section)
     return build_server(
         listen=settings.ca.listen if section == "ca" else settings.status.listen,
         tls=TlsFiles(settings.tls.root, files.certificate, files.key),
-        services={service: add},
+        services={service: add, **(also or {})},
         authenticator=Authenticator(trust_domain=settings.tls.trust_domain, is_denied=deny_list.is_denied, clock=clock),
         deny_list=deny_list,
         metrics=metrics,
+        on_refusal=on_refusal,
     )

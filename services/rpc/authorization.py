@@ -8,6 +8,7 @@ from services.errors import PermissionDenied
 from services.pki.mtls import ROLES
 
 _CA = "/goodstanding.ca.v1.CertificateAuthorityService/"
+_AUDIT = "/goodstanding.ca.v1.AuditService/"
 _STATUS = "/goodstanding.status.v1.CertificateStatusService/"
 
 ANY_ROLE = frozenset(ROLES)
@@ -22,7 +23,13 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _CA + "GetCertificate": _PEOPLE,
     _CA + "ListCertificates": _PEOPLE,
     _CA + "ListIssuers": ANY_ROLE,
+    _CA + "CountCertificates": _PEOPLE,
+    # Who did what from where: nothing that those who issue and revoke need to know of each other.
+    _AUDIT + "ListAuditEntries": frozenset({"admin", "reader"}),
+    _AUDIT + "ExportAuditEntries": frozenset({"admin", "reader"}),
+    _AUDIT + "GetAuditHead": frozenset({"admin", "reader"}),
     _STATUS + "GetCertificateStatus": _LOOK_UP,
+    _STATUS + "GetPastCertificateStatus": _LOOK_UP,
     _STATUS + "BatchGetCertificateStatus": _LOOK_UP,
     _STATUS + "WatchCertificateStatus": frozenset({"admin", "reader", "responder"}),
     _STATUS + "ListIssuers": ANY_ROLE,

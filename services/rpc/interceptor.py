@@ -7,7 +7,8 @@ For each call, in this order:
 3. whether the caller has room for one more call in its share of the server;
 4. the handler, no longer than the limit: unary calls have a cap, and streams end when their caller's certificate
    expires or comes onto the deny list, or the server stops;
-5. what it raised, as a status (`errors`); text that is not meant for callers stays here, in the log;
+5. what it raised, as a status (`errors`); text that is not meant for callers stays here, in the log; what was refused
+   is told to the audit log (`refusals`);
 6. a log line and the metrics.
 
 Not an octet of a request is awaited or parsed before steps 1 to 3: a call that sends none would otherwise take up room
@@ -43,6 +44,7 @@ from services.rpc.deny_list import DenyList
 from services.rpc.errors import internal_status, make_status, to_status
 from services.rpc.identity import Authenticator, Caller, set_caller
 from services.rpc.metrics import RpcMetrics
+from services.rpc.refusals import Refusal, refusal_of
 
 _logger = structlog.get_logger(__name__)
 
@@ -72,8 +74,10 @@ class Guard(grpc.aio.ServerInterceptor):
         clock: Callable[[], float] = time.time,
         deny_list: DenyList | None = None,
         metrics: RpcMetrics | None = None,
+        on_refusal: Callable[[Refusal], None] | None = None,
     ) -> None:
         self._authenticator = authenticator
+        self._on_refusal = on_refusal
         self._unary_seconds = unary_seconds
         self._rpcs_per_identity = rpcs_per_identity
         self._clock = clock
@@ -166,6 +170,7 @@ class Guard(grpc.aio.ServerInterceptor):
             raise
         except Exception as error:  # noqa: BLE001 - the one place where every other failure becomes a status
             status = _status_of(error, call)
+            self._tell(error, call)
             call.code = status.code
         finally:
             self._report(call)
@@ -230,6 +235,16 @@ class Guard(grpc.aio.ServerInterceptor):
         for fingerprint in denied & self._streams.keys():
             for limit in self._streams[fingerprint]:
                 limit.reschedule(self._loop.time())
+
+    def _tell(self, error: Exception, call: _Call) -> None:
+        if self._on_refusal is None or not isinstance(error, DomainError):
+            return
+        try:
+            refusal = refusal_of(error, call.method, call.caller, call.context.peer())
+            if refusal is not None:
+                self._on_refusal(refusal)
+        except Exception:  # the caller's answer does not depend on it
+            _logger.exception("a refusal could not be told", **call.described())
 
     def _report(self, call: _Call) -> None:
         seconds = time.monotonic() - call.started

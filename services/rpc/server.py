@@ -20,6 +20,7 @@ from services.rpc.interceptor import Guard
 from services.rpc.metrics import RpcMetrics
 from services.rpc.reflection import SERVICE_NAME as REFLECTION
 from services.rpc.reflection import enable_reflection
+from services.rpc.refusals import Refusal
 from services.rpc.tls import CertificateReader, TlsFiles
 
 __all__ = ["Limits", "RpcServer", "TlsFiles", "build_server"]
@@ -93,6 +94,7 @@ def build_server(
     deny_list: DenyList | None = None,
     limits: Limits | None = None,
     metrics: RpcMetrics | None = None,
+    on_refusal: Callable[[Refusal], None] | None = None,
 ) -> RpcServer:
     """A bound, not yet started server. Call it inside the running event loop that is to serve.
 
@@ -101,6 +103,7 @@ def build_server(
         lambda server: ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server(servicer, server)}.
     They and "" (the server as a whole) are NOT_SERVING until `set_serving` says otherwise.
     `deny_list`: streams of a certificate are cut when it comes onto the list.
+    `on_refusal` is told of refused calls, in the event loop.
     Raises ConfigError: files that cannot be used, an address that cannot be used.
     """
     limits = limits or Limits()
@@ -111,6 +114,7 @@ def build_server(
         rpcs_per_identity=limits.rpcs_per_identity,
         deny_list=deny_list,
         metrics=metrics,
+        on_refusal=on_refusal,
     )
     server = grpc.aio.server(
         interceptors=[guard], options=_options(limits), maximum_concurrent_rpcs=limits.concurrent_rpcs

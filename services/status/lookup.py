@@ -20,7 +20,7 @@ from services.db.engine import Connection, Database
 from services.db.issuers import issuers_changed_between, list_issuers
 from services.db.position import read_position
 from services.db.records import CrlRecord, IssuerRecord, Position, StatusRecord
-from services.db.status import find_issuers_of_serial, get_statuses
+from services.db.status import find_issuers_of_serial, get_status_at, get_statuses
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import IssuerIndex, build_index
@@ -106,6 +106,24 @@ class StatusReader:
             records = _read_records(conn, keys)
         findings = [_finding(reference, key, index, records) for reference, key in zip(references, keys, strict=True)]
         return Findings(findings, position, as_of)
+
+    def get_at(self, reference: Reference, at: datetime) -> Finding:
+        """The status that one certificate had at a past time: nothing is found for one that was issued later.
+
+        Raises InvalidArgument TIME_INVALID for a time to come, ISSUER_AMBIGUOUS.
+        """
+        if at > self._clock():
+            raise InvalidArgument("TIME_INVALID", "as_of_time is in the future", field="as_of_time")
+        with self._db.read() as conn:
+            index = self._issuers_at(conn, read_position(conn))
+            key = _resolve(conn, index, reference)
+            record = None if key is None else get_status_at(conn, *key, at)
+        if key is None or record is None:
+            return _finding(reference, key, index, {})
+        issuer = index.by_id[key[0]]
+        if issuer.compromise is not None and issuer.compromise.changed_at > at:
+            return Finding(issuer.name, reference.serial, record)
+        return Finding(issuer.name, reference.serial, as_issuer_stands(record, issuer))
 
     def issuers(self) -> tuple[Sequence[IssuerRecord], Position]:
         """All issuers, and the position that they were read at."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from services.errors import InvalidArgument
 from services.rpc.messages import issuer_message, timestamp
+from services.rpc.requests import read_time
 from services.status import messages
 from services.status.hub import PositionHub
 from services.status.lookup import StatusReader
@@ -43,6 +44,17 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
         """Tell the status of one certificate."""
         reference = messages.read_reference(request.certificate, "certificate")
         return messages.get_response(await self._read(lambda: self._reader.get(reference)))
+
+    async def GetPastCertificateStatus(
+        self, request: status_pb2.GetPastCertificateStatusRequest, _context: Any
+    ) -> status_pb2.GetPastCertificateStatusResponse:
+        """Tell the status that one certificate had."""
+        reference = messages.read_reference(request.certificate, "certificate")
+        at = read_time(request.as_of_time, "as_of_time")
+        found = await self._read(lambda: self._reader.get_at(reference, at))
+        return status_pb2.GetPastCertificateStatusResponse(
+            record=messages.finding_message(found), as_of_time=timestamp(at)
+        )
 
     async def BatchGetCertificateStatus(
         self, request: status_pb2.BatchGetCertificateStatusRequest, _context: Any

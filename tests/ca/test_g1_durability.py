@@ -18,7 +18,7 @@ from services.ca.writer import Writer
 from services.db import status
 from services.db.engine import Database
 from services.pki.keys import plain_key
-from tests.ca.world import Ca, Hierarchy, make_actor, make_ca, make_csr, with_id
+from tests.ca.world import Ca, Hierarchy, chain_flaws, make_actor, make_ca, make_csr, with_id
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,14 +86,19 @@ def check_recorded(ca: Ca, serial: bytes) -> None:
 
 
 def check_consistent(ca: Ca) -> None:
-    """Every certificate has one status, one request id (but for the CA's own), and a revision of its own."""
+    """Every certificate has one status, one request id (but for the CA's own), one entry in the audit log, and a
+    revision of its own.
+    """
     with ca.db.read() as conn:
         serials = conn.exec_driver_sql("SELECT serial FROM certificates").scalars().all()
         statuses = conn.exec_driver_sql("SELECT serial FROM certificate_status").scalars().all()
         revisions = conn.exec_driver_sql("SELECT revision FROM certificate_status").scalars().all()
         outcomes = conn.exec_driver_sql("SELECT outcome FROM idempotency_keys").scalars().all()
         last = conn.exec_driver_sql("SELECT value FROM position").scalar_one()
+        audited = conn.exec_driver_sql("SELECT serial FROM audit_entries WHERE serial IS NOT NULL").scalars().all()
     assert max(Counter(map(bytes, serials)).values()) == 1
+    assert Counter(map(bytes, serials)) == Counter(map(bytes, audited))
+    assert chain_flaws(ca.db) == []
     assert Counter(map(bytes, serials)) == Counter(map(bytes, statuses))
     assert len(set(revisions)) == len(revisions) == len(outcomes) + 2
     assert max(revisions) <= last

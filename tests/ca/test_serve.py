@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -27,7 +29,7 @@ from services.errors import FailedPrecondition
 from services.pki import mtls
 from services.pki.keys import encrypt_key, generate_key, plain_key
 from services.rpc.server import RpcServer
-from tests.ca.world import make_csr, make_hierarchy
+from tests.ca.world import audit_entries, chain_flaws, make_csr, make_hierarchy
 
 CONFIG = """
 [database]
@@ -134,6 +136,43 @@ async def test_issue_and_revoke_over_grpc(installation: Installation) -> None:
         assert [await health(channel, name) for name in ("", SERVICE, "issuer/issuing")] == [1, 1, 1]
 
     await installation.run(use)
+
+
+@pytest.mark.asyncio
+async def test_refused_calls_are_in_the_audit_log(installation: Installation) -> None:
+    """What was refused is written at the end at the latest, with the caller and what was asked for; no dry run is."""
+
+    async def use(channel: grpc.aio.Channel) -> None:
+        stub = ca_pb2_grpc.CertificateAuthorityServiceStub(channel)
+        calls: list[Any] = [
+            stub.IssueCertificate(ca_pb2.IssueCertificateRequest(csr_der=b"garbage", request_id="one")),
+            stub.IssueCertificate(ca_pb2.IssueCertificateRequest(csr_der=b"garbage", validate_only=True)),
+            stub.RevokeCertificate(
+                ca_pb2.RevokeCertificateRequest(
+                    issuer_and_serial_number=types_pb2.IssuerAndSerialNumber(serial_number="7f01"),
+                    reason=types_pb2.REVOCATION_REASON_SUPERSEDED,
+                )
+            ),
+            stub.RevokeCertificate(
+                ca_pb2.RevokeCertificateRequest(certificate_pem="x", request_id="not printable \x00")
+            ),
+            stub.GetCertificate(ca_pb2.GetCertificateRequest()),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+
+    await installation.run(use)
+    db = Database.open(installation.url)
+    told = [entry.event for entry in audit_entries(db)[4:]]
+    assert chain_flaws(db) == []
+    db.close()
+    assert {each.actor.identity for each in told} == {"spiffe://goodstanding/admin/test"}
+    assert sorted((each.method, each.result, each.serial, json.loads(each.details)) for each in told) == [
+        ("IssueCertificate", "CSR_MALFORMED", b"", {"csr_sha256": hashlib.sha256(b"garbage").hexdigest()}),
+        ("RevokeCertificate", "CERTIFICATE_UNKNOWN", b"\x7f\x01", {"reason": "superseded"}),
+        ("RevokeCertificate", "REQUEST_ID_INVALID", b"", {"reason": "unspecified"}),
+    ]
 
 
 @pytest.mark.asyncio

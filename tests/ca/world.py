@@ -20,6 +20,8 @@ from services.ca.revoke import RevokeCommand
 from services.ca.settings import AuthoritySettings
 from services.ca.target import BySerial
 from services.ca.writer import Writer
+from services.db import audit
+from services.db.chain import AuditEntry, ChainVerifier, Flaw, Head, line
 from services.db.engine import Database
 from services.db.records import Actor, CertificateRecord
 from services.pki.certificates import Issuer, PrivateKey
@@ -43,6 +45,20 @@ class ManualClock:
     def advance(self, **units: float) -> None:
         """Move on."""
         self.now += timedelta(**units)
+
+
+def audit_entries(db: Database) -> list[AuditEntry]:
+    """The whole audit log."""
+    with db.read() as conn:
+        return audit.read_entries(conn, after=0, limit=1_000_000)
+
+
+def chain_flaws(db: Database, *anchors: Head) -> list[Flaw]:
+    """What is wrong with the audit log's chain."""
+    with db.read() as conn:
+        verifier = ChainVerifier([audit.read_head(conn), *anchors])
+    found = [flaw for entry in audit_entries(db) for flaw in verifier.take(line(entry))]
+    return found + verifier.end()
 
 
 @dataclass(frozen=True)

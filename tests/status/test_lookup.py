@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -13,11 +14,18 @@ from services.db.crls import add_crl
 from services.db.engine import Connection
 from services.db.issuers import list_issuers
 from services.db.position import advance
-from services.db.records import CrlRecord, IssuerRecord, StatusRecord
-from services.db.status import get_statuses
+from services.db.records import (
+    ChangeAction,
+    CrlRecord,
+    IssuerRecord,
+    RevocationRecord,
+    StatusChange,
+    StatusRecord,
+)
+from services.db.status import apply_changes, get_statuses
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.status.lookup import ByCertID, ByCertificate, BySerial, StatusReader
-from tests.status.builders import LATER, NOW, Registry, number, public_key_der
+from tests.status.builders import ACTOR, LATER, NOW, Registry, number, public_key_der
 
 FIELD = "certificates[0].issuer_and_serial_number.issuer"
 GOOD, REVOKED, NEVER = number(1), number(2), number(3)
@@ -222,3 +230,52 @@ def test_all_issuers_are_listed_with_their_position(
     assert [(issuer.name, issuer.subject_der, issuer.public_key_der) for issuer in issuers] == [
         ("issuing", issuing.subject.public_bytes(), public_key_der(issuing))
     ]
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [(-1, None), (0, "good"), (1, 6), (2, 6), (3, "good"), (4, "good"), (5, 4), (9, 4)],
+)
+def test_the_status_of_a_past_time(
+    reader: StatusReader, registry: Registry, two: x509.Certificate, hours: int, expected: str | int | None
+) -> None:
+    """What was recorded then: not issued yet, on hold, released, revoked, each from its second on."""
+    with registry.db.write() as conn:
+        for hour, action, reason in ((1, "hold", 6), (3, "release", None), (5, "revoke", 4)):
+            revocation = None if reason is None else RevocationRecord(NOW + timedelta(hours=hour), reason)
+            changed_at = NOW + timedelta(hours=hour)
+            change = StatusChange(
+                registry.issuers["issuing"], GOOD, ChangeAction(action), revocation, changed_at, ACTOR
+            )
+            apply_changes(conn, [change], advance(conn, 1))
+    later = StatusReader(registry.db, lambda: NOW + timedelta(days=1))
+    found = later.get_at(by_serial(GOOD), NOW + timedelta(hours=hours))
+    assert found.issuer == "issuing"
+    if expected is None:
+        assert found.record is None
+    elif expected == "good":
+        assert found.record is not None
+        assert found.record.revocation is None
+    else:
+        assert found.record is not None
+        assert found.record.revocation is not None
+        assert found.record.revocation.reason == expected
+        assert found.record.changed_at <= NOW + timedelta(hours=hours)
+
+
+def test_the_past_status_of_what_was_never_issued(reader: StatusReader, two: x509.Certificate) -> None:
+    """Nothing is found, and a time to come is refused."""
+    assert reader.get_at(by_serial(NEVER), NOW).record is None
+    with pytest.raises(InvalidArgument, match="future"):
+        reader.get_at(by_serial(GOOD), NOW + timedelta(seconds=1))
+
+
+def test_a_past_status_knows_of_compromised_issuers(
+    reader: StatusReader, registry: Registry, two: x509.Certificate
+) -> None:
+    """From when its issuer's compromise was recorded, a certificate was revoked (R51)."""
+    registry.compromise("issuing", two)
+    record = reader.get_at(by_serial(GOOD), NOW).record
+    assert record is not None
+    assert record.revocation is not None
+    assert reader.get_at(by_serial(GOOD), NOW - timedelta(seconds=1)).record is None

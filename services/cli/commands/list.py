@@ -1,9 +1,9 @@
-"""`goodstanding list`: certificates that fit the filters, page after page."""
+"""`goodstanding list`: certificates that fit the filters, page after page, printed as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 
@@ -11,84 +11,117 @@ from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.client import Client, connect
-from services.cli.options import Connection, Moment, connection_options, json_option
+from services.cli.listing import Column, Format, format_options, show
+from services.cli.options import Connection, Moment, Span, Spelt, connection_options
+from services.clock import utc_now
 
 PAGE = 1000
+
+COLUMNS = (
+    Column("SERIAL NUMBER", lambda value: value["serial_number"]),
+    Column("STATE", lambda value: value["state"]),
+    Column("REASON", lambda value: (value["revocation"] or {}).get("reason"), cut=True),
+    Column("NAMES", lambda value: ", ".join(value["subject_alternative_names"]) or value["subject"], cut=True),
+    Column("PROFILE", lambda value: value["profile"], cut=True),
+    Column("ISSUER", lambda value: value["issuer"], cut=True),
+    Column("ISSUED", lambda value: value["issue_time"]),
+    Column("NOT AFTER", lambda value: value["not_after_time"]),
+)
 
 
 @click.command("list")
 @click.option("--issuer", metavar="NAME", default="", help="Only those of this issuer.")
 @click.option("--state", type=click.Choice(list(output.STATES)), help="Only those in this state.")
+@click.option("--reason", type=Spelt(output.REASONS), help="Only those that are revoked for this reason.")
 @click.option("--profile", metavar="NAME", default="", help="Only those of this profile.")
 @click.option("--name", metavar="NAME", default="", help="Only those with this common or alternative name, whole.")
+@click.option(
+    "--expiring", metavar="SPAN", type=Span(), help="Valid ones that expire within 30d, 12h …, soonest first."
+)
 @click.option("--expires-from", type=Moment(), help="Only those that expire at this time or later.")
 @click.option("--expires-before", type=Moment(), help="Only those that expire before this time.")
+@click.option("--issued-from", type=Moment(), help="Only those that were issued at this time or later.")
+@click.option("--issued-before", type=Moment(), help="Only those that were issued before this time.")
+@click.option("--serial-prefix", metavar="HEX", default="", help="Only those whose serial number begins with this.")
+@click.option(
+    "--public-key", metavar="SHA256", default="", help="Only those with this key: the hash of its DER, in hex."
+)
+@click.option("--by", "identity", metavar="URI", default="", help="Only those that this identity asked for.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at the most.")
-@json_option
+@click.option("--all", "without_limit", is_flag=True, help="All of them.")
+@format_options
 @connection_options
 def command(
     issuer: str,
     state: str | None,
+    reason: str | None,
     profile: str,
     name: str,
+    expiring: timedelta | None,
     expires_from: datetime | None,
     expires_before: datetime | None,
+    issued_from: datetime | None,
+    issued_before: datetime | None,
+    serial_prefix: str,
+    public_key: str,
+    identity: str,
     limit: int,
-    as_json: bool,
+    without_limit: bool,
+    form: Format,
     connection: Connection,
 ) -> None:
-    """List certificates, the latest issued first; those asked for by their expiry, the latest to expire first."""
+    """List certificates, the latest issued first. Filters combine."""
     request = ca_pb2.ListCertificatesRequest(
         issuer=issuer,
         state=types_pb2.CertificateState.ValueType(output.STATES[state] if state else 0),
         profile=profile,
         name=name,
+        serial_number_prefix=serial_prefix,
+        public_key_sha256=key_hash(public_key),
+        identity=identity,
     )
-    if expires_from is not None:
-        request.not_after_from_time.FromDatetime(expires_from)
-    if expires_before is not None:
-        request.not_after_until_time.FromDatetime(expires_before)
+    if reason is not None:
+        request.reason = types_pb2.RevocationReason.ValueType(output.REASONS[reason])
+    if expiring is not None:
+        if state or expires_from or expires_before:
+            raise click.UsageError("--expiring says all that --state, --expires-from and --expires-before would.")
+        now = utc_now()
+        expires_from, expires_before = now, now + expiring
+        request.state = types_pb2.CERTIFICATE_STATE_VALID
+        request.order = ca_pb2.CERTIFICATE_ORDER_NOT_AFTER_TIME
+    put_times(request, expires_from, expires_before, issued_from, issued_before)
+    request.page_size = PAGE if without_limit else min(PAGE, limit + 1)
     with connect(connection, "ca") as ca:
-        found = list(take(ca, request, limit))
-    # One more than asked for was fetched, to know whether there are more.
-    shown, more = found[:limit], len(found) > limit
-    if as_json:
-        output.emit({"certificates": shown, "more": more})
-        return
-    show(shown)
-    if more:
-        output.note(f"There are more than {limit}: see --limit.")
+        show(form, "certificates", COLUMNS, certificates(ca, request), None if without_limit else limit)
 
 
-def take(ca: Client, request: ca_pb2.ListCertificatesRequest, limit: int) -> Iterator[output.Json]:
-    """The first certificates and one more, if there are as many, over as many pages as it takes."""
+def certificates(ca: Client, request: ca_pb2.ListCertificatesRequest) -> Iterator[output.Json]:
+    """All certificates that fit, page after page, as they are asked for."""
     stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
-    left = limit + 1
-    request.page_size = min(PAGE, left)
-    while left > 0:
-        page = ca.call(stub.ListCertificates, request)
-        yield from map(output.certificate, page.certificates[:left])
-        left -= len(page.certificates)
+    while True:
+        page = ca.renewed().call(stub.ListCertificates, request)
+        yield from map(output.certificate, page.certificates)
         request.page_token = page.next_page_token
         if not page.next_page_token:
             return
 
 
-def show(certificates: list[output.Json]) -> None:
-    """Print the table."""
-    output.table(
-        ("SERIAL NUMBER", "STATE", "REASON", "NAMES", "PROFILE", "ISSUER", "ISSUED", "NOT AFTER"),
-        (
-            (
-                value["serial_number"],
-                value["state"],
-                (value["revocation"] or {}).get("reason"),
-                ", ".join(value["subject_alternative_names"]) or value["subject"],
-                value["profile"],
-                value["issuer"],
-                value["issue_time"],
-                value["not_after_time"],
-            )
-            for value in certificates
-        ),
+def put_times(request: ca_pb2.ListCertificatesRequest, *times: datetime | None) -> None:
+    """The ranges that were given: of the expiry, and of the time of issuing."""
+    fields = (
+        request.not_after_from_time,
+        request.not_after_until_time,
+        request.issue_from_time,
+        request.issue_until_time,
     )
+    for field, time in zip(fields, times, strict=True):
+        if time is not None:
+            field.FromDatetime(time)
+
+
+def key_hash(text: str) -> bytes:
+    """The hash that was given in hex."""
+    try:
+        return bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        raise click.BadParameter("64 hex digits, the SHA-256 of the key's DER.", param_hint="'--public-key'") from None

@@ -77,6 +77,9 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     async def ListCertificates(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    async def CountCertificates(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     async def ListIssuers(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 

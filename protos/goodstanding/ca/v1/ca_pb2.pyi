@@ -62,6 +62,30 @@ REVOCATION_OUTCOME_REFUSED: RevocationOutcome.ValueType  # 5
 """Nothing: the change is not allowed, or there is no such certificate."""
 Global___RevocationOutcome: _TypeAlias = RevocationOutcome  # noqa: Y015
 
+class _CertificateOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CertificateOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CertificateOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CERTIFICATE_ORDER_UNSPECIFIED: _CertificateOrder.ValueType  # 0
+    """As CERTIFICATE_ORDER_ISSUE_TIME."""
+    CERTIFICATE_ORDER_ISSUE_TIME: _CertificateOrder.ValueType  # 1
+    """The latest issued first."""
+    CERTIFICATE_ORDER_NOT_AFTER_TIME: _CertificateOrder.ValueType  # 2
+    """The first to expire first."""
+
+class CertificateOrder(_CertificateOrder, metaclass=_CertificateOrderEnumTypeWrapper):
+    """The order of a listing."""
+
+CERTIFICATE_ORDER_UNSPECIFIED: CertificateOrder.ValueType  # 0
+"""As CERTIFICATE_ORDER_ISSUE_TIME."""
+CERTIFICATE_ORDER_ISSUE_TIME: CertificateOrder.ValueType  # 1
+"""The latest issued first."""
+CERTIFICATE_ORDER_NOT_AFTER_TIME: CertificateOrder.ValueType  # 2
+"""The first to expire first."""
+Global___CertificateOrder: _TypeAlias = CertificateOrder  # noqa: Y015
+
 @_typing.final
 class SubjectAlternativeNames(_message.Message):
     """Names for IssueCertificate, in the place of those in the certificate request."""
@@ -685,8 +709,17 @@ class ListCertificatesRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FROM_TIME_FIELD_NUMBER: _builtins.int
     NOT_AFTER_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    ISSUE_FROM_TIME_FIELD_NUMBER: _builtins.int
+    ISSUE_UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_PREFIX_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_SHA256_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. How many to return at the most: 100 if 0, never more than 1000."""
+    """Optional. How many to return at the most: 100 if 0, never more than 1000. There may be fewer, or none, with a
+    next_page_token: a page looks at a bounded number of certificates.
+    """
     page_token: _builtins.str
     """Optional. next_page_token of the page before, with the same filters."""
     issuer: _builtins.str
@@ -697,6 +730,16 @@ class ListCertificatesRequest(_message.Message):
     """Optional. Only certificates of this profile."""
     name: _builtins.str
     """Optional. Only certificates with this common name or subject alternative name, whole, in any case."""
+    reason: _types_pb2.RevocationReason.ValueType
+    """Optional. Only certificates that are revoked for this reason."""
+    serial_number_prefix: _builtins.str
+    """Optional. Only certificates whose serial number begins with this: four hex digits at least."""
+    public_key_sha256: _builtins.bytes
+    """Optional. Only certificates with this public key: the SHA-256 of the DER of its SubjectPublicKeyInfo."""
+    identity: _builtins.str
+    """Optional. Only certificates that this identity asked for (a URI)."""
+    order: Global___CertificateOrder.ValueType
+    """Optional. The order. CERTIFICATE_ORDER_NOT_AFTER_TIME is the quick one for what expires soon."""
     @_builtins.property
     def not_after_from_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Only certificates that expire at this time or later."""
@@ -704,6 +747,14 @@ class ListCertificatesRequest(_message.Message):
     @_builtins.property
     def not_after_until_time(self) -> _timestamp_pb2.Timestamp:
         """Optional. Only certificates that expire before this time."""
+
+    @_builtins.property
+    def issue_from_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Only certificates that were issued at this time or later."""
+
+    @_builtins.property
+    def issue_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Only certificates that were issued before this time."""
 
     def __init__(
         self,
@@ -716,12 +767,21 @@ class ListCertificatesRequest(_message.Message):
         name: _builtins.str = ...,
         not_after_from_time: _timestamp_pb2.Timestamp | None = ...,
         not_after_until_time: _timestamp_pb2.Timestamp | None = ...,
+        issue_from_time: _timestamp_pb2.Timestamp | None = ...,
+        issue_until_time: _timestamp_pb2.Timestamp | None = ...,
+        reason: _types_pb2.RevocationReason.ValueType | None = ...,
+        serial_number_prefix: _builtins.str = ...,
+        public_key_sha256: _builtins.bytes = ...,
+        identity: _builtins.str = ...,
+        order: Global___CertificateOrder.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["not_after_from_time", b"not_after_from_time", "not_after_until_time", b"not_after_until_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "issue_from_time", b"issue_from_time", "issue_until_time", b"issue_until_time", "not_after_from_time", b"not_after_from_time", "not_after_until_time", b"not_after_until_time", "reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "name", b"name", "not_after_from_time", b"not_after_from_time", "not_after_until_time", b"not_after_until_time", "page_size", b"page_size", "page_token", b"page_token", "profile", b"profile", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reason", b"_reason", "identity", b"identity", "issue_from_time", b"issue_from_time", "issue_until_time", b"issue_until_time", "issuer", b"issuer", "name", b"name", "not_after_from_time", b"not_after_from_time", "not_after_until_time", b"not_after_until_time", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "profile", b"profile", "public_key_sha256", b"public_key_sha256", "reason", b"reason", "serial_number_prefix", b"serial_number_prefix", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__reason: _TypeAlias = _typing.Literal["reason"]  # noqa: Y015
+    _WhichOneofArgType__reason: _TypeAlias = _typing.Literal["_reason", b"_reason"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reason) -> _WhichOneofReturnType__reason | None: ...
 
 Global___ListCertificatesRequest: _TypeAlias = ListCertificatesRequest  # noqa: Y015
 
@@ -752,6 +812,96 @@ class ListCertificatesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCertificatesResponse: _TypeAlias = ListCertificatesResponse  # noqa: Y015
+
+@_typing.final
+class CountCertificatesRequest(_message.Message):
+    """The request of CountCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Optional. Only certificates of this issuer."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountCertificatesRequest: _TypeAlias = CountCertificatesRequest  # noqa: Y015
+
+@_typing.final
+class CertificateCount(_message.Message):
+    """How many certificates of one issuer and profile there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    VALID_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Output only. The name of the issuer."""
+    profile: _builtins.str
+    """Output only. The profile."""
+    valid: _builtins.int
+    """Output only. Those that are neither revoked nor expired."""
+    revoked: _builtins.int
+    """Output only. Those that are revoked or on hold, expired or not."""
+    expired: _builtins.int
+    """Output only. Those that have expired, and are not revoked."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        valid: _builtins.int = ...,
+        revoked: _builtins.int = ...,
+        expired: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "issuer", b"issuer", "profile", b"profile", "revoked", b"revoked", "valid", b"valid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateCount: _TypeAlias = CertificateCount  # noqa: Y015
+
+@_typing.final
+class CountCertificatesResponse(_message.Message):
+    """The response of CountCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateCount]:
+        """Output only. The counts, by issuer and profile. Where there are no certificates there is no count."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When they were counted."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___CertificateCount] | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountCertificatesResponse: _TypeAlias = CountCertificatesResponse  # noqa: Y015
 
 @_typing.final
 class ListIssuersRequest(_message.Message):

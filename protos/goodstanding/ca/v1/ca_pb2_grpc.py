@@ -60,6 +60,11 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListCertificatesRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListCertificatesResponse.FromString,
                 _registered_method=True)
+        self.CountCertificates = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/CountCertificates',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.CountCertificatesRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.CountCertificatesResponse.FromString,
+                _registered_method=True)
         self.ListIssuers = channel.unary_unary(
                 '/goodstanding.ca.v1.CertificateAuthorityService/ListIssuers',
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersRequest.SerializeToString,
@@ -135,10 +140,18 @@ class CertificateAuthorityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCertificates(self, request, context):
-        """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
-        first.
+        """Lists certificates, the latest issued first, or in another order.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountCertificates(self, request, context):
+        """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+        Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +193,11 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     servicer.ListCertificates,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListCertificatesRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListCertificatesResponse.SerializeToString,
+            ),
+            'CountCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountCertificates,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.CountCertificatesRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.CountCertificatesResponse.SerializeToString,
             ),
             'ListIssuers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListIssuers,
@@ -323,6 +341,33 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/ListCertificates',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListCertificatesRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListCertificatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/CountCertificates',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.CountCertificatesRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.CountCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

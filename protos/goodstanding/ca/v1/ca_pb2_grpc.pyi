@@ -85,10 +85,14 @@ class CertificateAuthorityServiceStub:
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
     ListCertificates: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListCertificatesRequest, _ca_pb2.ListCertificatesResponse]
-    """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
-    first.
+    """Lists certificates, the latest issued first, or in another order.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    CountCertificates: _grpc.UnaryUnaryMultiCallable[_ca_pb2.CountCertificatesRequest, _ca_pb2.CountCertificatesResponse]
+    """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+    Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
     """
     ListIssuers: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListIssuersRequest, _ca_pb2.ListIssuersResponse]
     """Lists the issuers.
@@ -149,10 +153,14 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, NOT_FOUND.
     """
     ListCertificates: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListCertificatesRequest, _ca_pb2.ListCertificatesResponse]  # type: ignore[assignment]
-    """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
-    first.
+    """Lists certificates, the latest issued first, or in another order.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    CountCertificates: _aio.UnaryUnaryMultiCallable[_ca_pb2.CountCertificatesRequest, _ca_pb2.CountCertificatesResponse]  # type: ignore[assignment]
+    """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+    Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
     """
     ListIssuers: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListIssuersRequest, _ca_pb2.ListIssuersResponse]  # type: ignore[assignment]
     """Lists the issuers.
@@ -240,10 +248,20 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ca_pb2.ListCertificatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ca_pb2.ListCertificatesResponse, _abc.Awaitable[_ca_pb2.ListCertificatesResponse]]:
-        """Lists certificates, the latest issued first; with a bound of not_after, or the state EXPIRED, the latest to expire
-        first.
+        """Lists certificates, the latest issued first, or in another order.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+
+    @_abc_1.abstractmethod
+    def CountCertificates(
+        self,
+        request: _ca_pb2.CountCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.CountCertificatesResponse, _abc.Awaitable[_ca_pb2.CountCertificatesResponse]]:
+        """Counts certificates by issuer, profile and state. Exact, and takes no longer with ten million than with ten.
+
+        Roles: admin, issuer, revoker, reader. Errors: NOT_FOUND for an unknown issuer.
         """
 
     @_abc_1.abstractmethod

@@ -214,6 +214,66 @@ class GetCertificateStatusResponse(_message.Message):
 Global___GetCertificateStatusResponse: _TypeAlias = GetCertificateStatusResponse  # noqa: Y015
 
 @_typing.final
+class GetPastCertificateStatusRequest(_message.Message):
+    """The request of GetPastCertificateStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def certificate(self) -> Global___CertificateReference:
+        """Required. Which certificate."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. The time. Not in the future."""
+
+    def __init__(
+        self,
+        *,
+        certificate: Global___CertificateReference | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "certificate", b"certificate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "certificate", b"certificate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPastCertificateStatusRequest: _TypeAlias = GetPastCertificateStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetPastCertificateStatusResponse(_message.Message):
+    """The response of GetPastCertificateStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def record(self) -> Global___StatusRecord:
+        """Output only. The status that it had then."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. The time that was asked for."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___StatusRecord | None = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPastCertificateStatusResponse: _TypeAlias = GetPastCertificateStatusResponse  # noqa: Y015
+
+@_typing.final
 class BatchGetCertificateStatusRequest(_message.Message):
     """The request of BatchGetCertificateStatus."""
 

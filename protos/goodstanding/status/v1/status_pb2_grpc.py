@@ -40,6 +40,11 @@ class CertificateStatusServiceStub:
                 request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateStatusRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateStatusResponse.FromString,
                 _registered_method=True)
+        self.GetPastCertificateStatus = channel.unary_unary(
+                '/goodstanding.status.v1.CertificateStatusService/GetPastCertificateStatus',
+                request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetPastCertificateStatusRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetPastCertificateStatusResponse.FromString,
+                _registered_method=True)
         self.BatchGetCertificateStatus = channel.unary_unary(
                 '/goodstanding.status.v1.CertificateStatusService/BatchGetCertificateStatus',
                 request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.BatchGetCertificateStatusRequest.SerializeToString,
@@ -71,6 +76,16 @@ class CertificateStatusServiceServicer:
         is an answer and no error.
 
         Roles: admin, issuer, revoker, reader, responder. Errors: INVALID_ARGUMENT with the field at fault.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPastCertificateStatus(self, request, context):
+        """Returns the status that one certificate had at a past time: what was recorded, and answered, then. A certificate
+        that was issued later was UNKNOWN.
+
+        Roles: as GetCertificateStatus. Errors: INVALID_ARGUMENT with the field at fault.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +141,11 @@ def add_CertificateStatusServiceServicer_to_server(servicer, server):
                     request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateStatusRequest.FromString,
                     response_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateStatusResponse.SerializeToString,
             ),
+            'GetPastCertificateStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPastCertificateStatus,
+                    request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetPastCertificateStatusRequest.FromString,
+                    response_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetPastCertificateStatusResponse.SerializeToString,
+            ),
             'BatchGetCertificateStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.BatchGetCertificateStatus,
                     request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.BatchGetCertificateStatusRequest.FromString,
@@ -175,6 +195,33 @@ class CertificateStatusService:
             '/goodstanding.status.v1.CertificateStatusService/GetCertificateStatus',
             goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateStatusRequest.SerializeToString,
             goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPastCertificateStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.status.v1.CertificateStatusService/GetPastCertificateStatus',
+            goodstanding_dot_status_dot_v1_dot_status__pb2.GetPastCertificateStatusRequest.SerializeToString,
+            goodstanding_dot_status_dot_v1_dot_status__pb2.GetPastCertificateStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,12 @@ class CertificateStatusServiceStub:
 
     Roles: admin, issuer, revoker, reader, responder. Errors: INVALID_ARGUMENT with the field at fault.
     """
+    GetPastCertificateStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetPastCertificateStatusRequest, _status_pb2.GetPastCertificateStatusResponse]
+    """Returns the status that one certificate had at a past time: what was recorded, and answered, then. A certificate
+    that was issued later was UNKNOWN.
+
+    Roles: as GetCertificateStatus. Errors: INVALID_ARGUMENT with the field at fault.
+    """
     BatchGetCertificateStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.BatchGetCertificateStatusRequest, _status_pb2.BatchGetCertificateStatusResponse]
     """Returns the status of up to 256 certificates, in the order asked, all as of one revision.
 
@@ -81,6 +87,12 @@ class CertificateStatusServiceAsyncStub(CertificateStatusServiceStub):
     is an answer and no error.
 
     Roles: admin, issuer, revoker, reader, responder. Errors: INVALID_ARGUMENT with the field at fault.
+    """
+    GetPastCertificateStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.GetPastCertificateStatusRequest, _status_pb2.GetPastCertificateStatusResponse]  # type: ignore[assignment]
+    """Returns the status that one certificate had at a past time: what was recorded, and answered, then. A certificate
+    that was issued later was UNKNOWN.
+
+    Roles: as GetCertificateStatus. Errors: INVALID_ARGUMENT with the field at fault.
     """
     BatchGetCertificateStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.BatchGetCertificateStatusRequest, _status_pb2.BatchGetCertificateStatusResponse]  # type: ignore[assignment]
     """Returns the status of up to 256 certificates, in the order asked, all as of one revision.
@@ -122,6 +134,18 @@ class CertificateStatusServiceServicer(metaclass=_abc_1.ABCMeta):
         is an answer and no error.
 
         Roles: admin, issuer, revoker, reader, responder. Errors: INVALID_ARGUMENT with the field at fault.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPastCertificateStatus(
+        self,
+        request: _status_pb2.GetPastCertificateStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.GetPastCertificateStatusResponse, _abc.Awaitable[_status_pb2.GetPastCertificateStatusResponse]]:
+        """Returns the status that one certificate had at a past time: what was recorded, and answered, then. A certificate
+        that was issued later was UNKNOWN.
+
+        Roles: as GetCertificateStatus. Errors: INVALID_ARGUMENT with the field at fault.
         """
 
     @_abc_1.abstractmethod

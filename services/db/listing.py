@@ -1,0 +1,217 @@
+"""Listing certificates, at any number of them.
+
+What it guarantees: no page sorts or reads more than a bounded number of rows, whichever filters are combined. Pages
+follow an index in the order of the listing, and never count or skip. Where a filter has no index of its own, a page
+looks at `WINDOW` certificates and no more: it may come back with fewer than were asked for, or none, and a place to go
+on. Three filters lead to so few certificates that these are sorted: a name, a public key, the start of a serial number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, select, tuple_
+
+from services.clock import from_epoch, to_epoch
+from services.db.certificates import read_record, search_name, without_der
+from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.records import (
+    CertificateCursor,
+    CertificateFilters,
+    CertificateOrder,
+    CertificatePage,
+    CertificateState,
+)
+
+WINDOW = 20_000
+"""How many certificates one page looks at where no index leads to those that fit."""
+
+
+def list_certificates(
+    conn: Connection,
+    filters: CertificateFilters,
+    *,
+    now: datetime,
+    limit: int,
+    order: CertificateOrder = CertificateOrder.ISSUED,
+    after: CertificateCursor | None = None,
+) -> CertificatePage:
+    """Up to `limit` certificates that fit, without DER, and where to go on. `now` tells expired from valid."""
+    way = _Way(filters, order)
+    bounds = [*way.bounds(filters, now), *([way.behind(after)] if after else [])]
+    floor = None
+    if not way.is_short and way.is_selective(filters):
+        floor = _floor(conn, way, bounds)
+        if floor is not None:
+            bounds.append(way.up_to(floor))
+    page = conn.execute(_page(way, [*bounds, *way.selections(filters, now)], limit + 1))
+    rows = sorted(page, key=lambda row: (row.moment, row.id), reverse=not way.expiring)
+    found = tuple(read_record(row, None) for row in rows[:limit])
+    if len(rows) > limit:
+        last = found[-1]
+        return CertificatePage(found, CertificateCursor(last.not_after if way.expiring else last.issued_at, last.id))
+    return CertificatePage(found, floor)
+
+
+def _page(way: _Way, conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[Any]:
+    """The certificates of a page, which is found in one table.
+
+    Joined to the other one first, PostgreSQL expects next to nothing to be left, and reads and sorts everything.
+    """
+    time, id_ = way.place
+    query = select(time.label("moment"), id_.label("id")).where(*conditions).order_by(*way.ordered).limit(limit)
+    page = query.subquery("page")
+    return without_der.join(page, page.c.id == certificates.c.id).add_columns(page.c.moment)
+
+
+class _Way:
+    """How a listing goes: the index that it follows, and what that index does not tell."""
+
+    def __init__(self, filters: CertificateFilters, order: CertificateOrder) -> None:
+        self.expiring = order is CertificateOrder.EXPIRING
+        self.is_short = any((filters.name, filters.public_key_sha256, filters.serial_prefix))
+        # Revoked certificates are few: their own indexes lead. The columns are equal in both tables.
+        revoked = filters.state is CertificateState.REVOKED or (filters.reason is not None and filters.state is None)
+        self.by_status = revoked and not self.is_short
+        time = "not_after" if self.expiring else "issued_at"
+        self.place: tuple[Column[Any], Column[Any]] = (
+            (certificate_status.c[time], certificate_status.c.certificate_id)
+            if self.by_status
+            else (certificates.c[time], certificates.c.id)
+        )
+        self.ordered = [column.asc() if self.expiring else column.desc() for column in self.place]
+        self.led_by = self._lead(filters)
+
+    def _lead(self, filters: CertificateFilters) -> str:
+        """The filter that has an index of its own in this order."""
+        if self.expiring or self.by_status or self.is_short:
+            return ""
+        return "profile" if filters.profile is not None else "issuer_id" if filters.issuer_id is not None else ""
+
+    def behind(self, cursor: CertificateCursor) -> ColumnElement[bool]:
+        """What comes after a place."""
+        place = (to_epoch(cursor.at), cursor.id)
+        return tuple_(*self.place) > place if self.expiring else tuple_(*self.place) < place
+
+    def up_to(self, cursor: CertificateCursor) -> ColumnElement[bool]:
+        """What comes up to a place, and that."""
+        place = (to_epoch(cursor.at), cursor.id)
+        return tuple_(*self.place) <= place if self.expiring else tuple_(*self.place) >= place
+
+    def bounds(self, filters: CertificateFilters, now: datetime) -> Iterator[ColumnElement[bool]]:
+        """What the index tells: where to begin and where to end."""
+        since, until = filters.issued_from, filters.issued_until
+        if self.expiring:
+            since, until = _expiry(filters, now)
+        if since is not None:
+            yield self.place[0] >= to_epoch(since)
+        if until is not None:
+            yield self.place[0] < to_epoch(until)
+        if self.by_status:
+            yield certificate_status.c.revoked_at.is_not(None)
+        if self.led_by:
+            yield certificates.c[self.led_by] == getattr(filters, self.led_by)
+
+    def is_selective(self, filters: CertificateFilters) -> bool:
+        """Whether there are filters that only reading a certificate answers."""
+        elsewhere = (
+            (filters.issued_from, filters.issued_until)
+            if self.expiring
+            else (filters.not_after_from, filters.not_after_until)
+        )
+        profile = None if self.led_by == "profile" else filters.profile
+        issuer = None if self.led_by == "issuer_id" else filters.issuer_id
+        others = (issuer, profile, filters.reason, filters.identity, *elsewhere)
+        by_state = filters.state is not None and not self.by_status
+        return by_state or any(value is not None for value in others)
+
+    def selections(self, filters: CertificateFilters, now: datetime) -> Iterator[ColumnElement[bool]]:
+        """Every other condition. "+ 0" keeps a database from another index, and from sorting what that finds."""
+        if filters.issuer_id is not None and self.led_by != "issuer_id":
+            yield self._column("issuer_id") + 0 == filters.issuer_id
+        if filters.profile is not None and self.led_by != "profile":
+            yield self._column("profile").concat("") == filters.profile
+        if filters.identity is not None:
+            yield self._column("actor_identity") == filters.identity
+        yield from self._elsewhere(filters)
+        yield from self._of_state(filters, to_epoch(now))
+        if filters.name is not None:
+            named = select(certificate_names.c.certificate_id)
+            yield certificates.c.id.in_(named.where(certificate_names.c.name == search_name(filters.name)))
+        if filters.public_key_sha256 is not None:
+            yield certificates.c.public_key_sha256 == filters.public_key_sha256
+        if filters.serial_prefix is not None:
+            yield _begins_with(filters.serial_prefix)
+
+    def _column(self, name: str) -> ColumnElement[Any]:
+        """A column of the certificate, in the table that leads if it is there."""
+        if not self.by_status:
+            return certificates.c[name]
+        if name in certificate_status.c:
+            return certificate_status.c[name]
+        described = select(certificates.c[name]).where(certificates.c.id == certificate_status.c.certificate_id)
+        return described.correlate(certificate_status).scalar_subquery()
+
+    def _of_state(self, filters: CertificateFilters, now: int) -> Iterator[ColumnElement[bool]]:
+        if self.by_status:
+            if filters.reason is not None:
+                yield certificate_status.c.reason == filters.reason
+            return
+        revoked = _revoked(filters.reason)
+        if filters.state is CertificateState.REVOKED or filters.reason is not None:
+            yield revoked
+        if filters.state is CertificateState.VALID:
+            yield from (~_revoked(), certificates.c.not_after + 0 >= now)
+        if filters.state is CertificateState.EXPIRED:
+            yield from (~_revoked(), certificates.c.not_after + 0 < now)
+
+    def _elsewhere(self, filters: CertificateFilters) -> Iterator[ColumnElement[bool]]:
+        column, since, until = self._column("not_after"), filters.not_after_from, filters.not_after_until
+        if self.expiring:
+            column, since, until = self._column("issued_at"), filters.issued_from, filters.issued_until
+        if since is not None:
+            yield column + 0 >= to_epoch(since)
+        if until is not None:
+            yield column + 0 < to_epoch(until)
+
+
+def _floor(conn: Connection, way: _Way, bounds: Sequence[ColumnElement[bool]]) -> CertificateCursor | None:
+    """The last certificate that this page looks at; None where it looks at all that are left."""
+    row = conn.execute(select(*way.place).where(*bounds).order_by(*way.ordered).offset(WINDOW).limit(1)).one_or_none()
+    return None if row is None else CertificateCursor(from_epoch(row[0]), row[1])
+
+
+def _expiry(filters: CertificateFilters, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The range of notAfter, which a state may narrow."""
+    since, until = filters.not_after_from, filters.not_after_until
+    if filters.state is CertificateState.VALID:
+        since = max(since, now) if since else now
+    if filters.state is CertificateState.EXPIRED:
+        until = min(until, now) if until else now
+    return since, until
+
+
+def _revoked(reason: int | None = None) -> ColumnElement[bool]:
+    """Whether a certificate is; asked of the index of the revoked, which is small, and not of the key of all."""
+    query = select(certificate_status.c.certificate_id).where(
+        certificate_status.c.issued_at == certificates.c.issued_at,
+        certificate_status.c.certificate_id == certificates.c.id,
+        certificate_status.c.revoked_at.is_not(None),
+    )
+    if reason is not None:
+        query = query.where(certificate_status.c.reason == reason)
+    return query.correlate(certificates).exists()
+
+
+def _begins_with(prefix: str) -> ColumnElement[bool]:
+    """Serial numbers with these first hex digits: a range of the key, for each issuer."""
+    low = bytes.fromhex(prefix + "0" * (len(prefix) % 2))
+    high = bytes.fromhex(prefix + "f" * (len(prefix) % 2)) + b"\xff" * 20
+    of_them = select(certificate_status.c.certificate_id).where(
+        certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+        certificate_status.c.serial >= low,
+        certificate_status.c.serial <= high,
+    )
+    return certificates.c.id.in_(of_them)
