@@ -10,11 +10,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.ca.authority import CertificateAuthority
+from services.ca.crl_figures import CrlFigures
+from services.ca.crl_schedule import CrlSchedule, CrlTimes
 from services.ca.keystore import HeldKeys, load_keys
 from services.ca.servicer import CertificateAuthorityServicer
 from services.ca.settings import AuthoritySettings
@@ -58,6 +61,15 @@ async def serve(
         metrics = make_metrics(stack, settings.ca.metrics_listen)
         server = make_server(settings, "ca", SERVICE, add, deny_list=deny_list, metrics=metrics, clock=clock)
         _begin_history(db)
+        schedule = CrlSchedule(
+            db,
+            authority.directory,
+            authority.crl_points,
+            _crl_times(settings.ca),
+            clock=clock,
+            figures=CrlFigures(metrics.registry),
+        )
+        stack.callback(schedule.start().close)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE))
         await health.update()
         _in_background(stack, health.keep(), keep_pruning(db, clock, readers))
@@ -99,6 +111,14 @@ def _authority_settings(settings: Settings) -> AuthoritySettings:
         max_live_delegates=settings.ca.max_live_delegates,
         reasons=settings.ca.reasons,
         trust_domain=settings.tls.trust_domain,
+        crl_distribution=settings.ca.crl_distribution,
+        crl_shards=settings.ca.crl_shards,
+    )
+
+
+def _crl_times(settings: CaSettings) -> CrlTimes:
+    return CrlTimes(
+        validity=timedelta(hours=settings.crl_validity_hours), interval=timedelta(hours=settings.crl_interval_hours)
     )
 
 

@@ -96,7 +96,7 @@ def request_parts(csr_der: bytes) -> RequestParts:
 
 
 def signed_parts(der: bytes) -> tuple[bytes, bytes]:
-    """Of a certificate, request or revocation list: the content of what is signed, and the AlgorithmIdentifier (DER)."""
+    """Of a certificate, request or revocation list: the content of what is signed, and the AlgorithmIdentifier."""
     parts = asn1.decode_der(_Signed, der)
     return bytes(parts.signed.data), asn1.encode_der(parts.algorithm)
 

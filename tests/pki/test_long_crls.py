@@ -119,7 +119,7 @@ def test_a_serial_number_within_another_is_another() -> None:
 
 
 def test_entries_that_were_kept_long_enough_go(issuer: Issuer) -> None:
-    """What was to be kept until before a time goes, the rest stays (R111); the last one leaves no list at all (R107)."""
+    """What was to be kept until before a time goes, the rest stays (R111); without any there is no list (R107)."""
     entries = RevokedEntries()
     for number in range(1, 201):
         serial = serial_from_int(number << 64 | number % 3)
