@@ -97,8 +97,7 @@ class Contents:
         self._followed = {id_: each for id_, each in self._followed.items() if id_ in wanted and id_ not in new}
         standing = {id_: each for id_, each in new.items() if each.issuer.compromise is None}
         if standing:
-            for row in revocations.revoked(conn, standing, not_before=not_before):
-                self._put(standing[row.issuer_id], row)
+            self._add(standing, revocations.revoked(conn, standing, not_before=not_before))
         found: dict[Key, int] = {}
         for each in new.values():
             if each.issuer.compromise is not None:
@@ -111,8 +110,8 @@ class Contents:
 
     def _load_compromised(self, conn: Connection, followed: Followed, not_before: int) -> None:
         """Everything that the issuer ever signed is revoked (docs/decisions/compromised-issuers.md)."""
-        for row in revocations.issued(conn, followed.issuer.id, not_before=not_before):
-            self._put(followed, _as_issuer_stands(row, followed.issuer))
+        rows = revocations.issued(conn, followed.issuer.id, not_before=not_before)
+        self._add({followed.issuer.id: followed}, (_as_issuer_stands(row, followed.issuer) for row in rows))
 
     def _apply(self, conn: Connection, through: int, not_before: int) -> dict[Key, int]:
         found: dict[Key, int] = {}
@@ -129,6 +128,21 @@ class Contents:
                 self._put(followed, row)
             found |= dict.fromkeys(followed.keys(row.crl_shard), row.revision)
         return found
+
+    def _add(self, followed: Mapping[int, Followed], rows: Iterable[RevocationRow]) -> None:
+        """Put in what is read for the first time. There are millions of rows: no step more than needed."""
+        lists: dict[tuple[int, int | None], list[RevokedEntries]] = {}
+        for row in rows:
+            issuer_id, serial, shard, not_after, revoked_at, reason, invalidity_at, changed_at, *_ = row
+            if revoked_at is None:
+                raise ValueError("a certificate that is not revoked has no entry")
+            entry = encode_entry(serial, revoked_at, reason or 0, invalidity_at)
+            found = lists.get((issuer_id, shard))
+            if found is None:
+                found = [self.entries(key) for key in followed[issuer_id].keys(shard)]
+                lists[issuer_id, shard] = found
+            for entries in found:
+                entries.add(serial, entry, max(not_after, changed_at))
 
     def _put(self, followed: Followed, row: RevocationRow) -> None:
         if row.revoked_at is None:

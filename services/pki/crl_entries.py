@@ -89,6 +89,16 @@ class RevokedEntries:
             bucket = self._buckets[number] = _Bucket()
         self._count += bucket.put(_integer(serial), entry, keep_until)
 
+    def add(self, serial: bytes, entry: bytes, keep_until: int) -> None:
+        """Put in the entry of a serial number that is not there yet, which nobody checks. Quicker than `put`."""
+        number = _bucket_of(serial)
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = _Bucket()
+        bucket.octets += entry
+        bucket.keep_until.append(keep_until)
+        self._count += 1
+
     def remove(self, serial: bytes) -> None:
         """Take out the entry of that serial number, if there is one."""
         bucket = self._buckets.get(_bucket_of(serial))
