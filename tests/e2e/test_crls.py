@@ -80,7 +80,7 @@ def test_shards_and_full_lists_are_served(sharded: System, leaves: dict[str, Pat
 
 @pytest.mark.parametrize("kind", ["full", "shard"])
 def test_openssl_checks_the_whole_path(sharded: System, leaves: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    """`openssl verify -crl_check_all -x509_strict` takes the full list as well as the shard, and no other shard."""
+    """`openssl verify -crl_check_all -x509_strict` takes the full list as well as the shard."""
     chain = ("-CAfile", str(sharded.data / "ca/root.pem"), "-untrusted", str(sharded.data / "ca/issuing.pem"))
     said = {}
     for name, leaf in leaves.items():
@@ -93,15 +93,19 @@ def test_openssl_checks_the_whole_path(sharded: System, leaves: dict[str, Path],
     assert said["good"].endswith(": OK\n")
     assert said["released"].endswith(": OK\n")
     assert "certificate revoked" in said["revoked"]
-    other = {point_of(leaf) for leaf in leaves.values()} ^ {f"{sharded.url}/crl/issuing/{n}.crl" for n in (1, 2)}
-    if kind == "shard" and other:
-        pem = tmp_path / "wrong.crl"
-        lists = [f"{sharded.url}/crl/root.crl", other.pop()]
-        pem.write_bytes(b"".join(fetch(url).public_bytes(Encoding.PEM) for url in lists))
-        done = sharded.run(
-            "openssl", "verify", *chain, "-crl_check_all", "-CRLfile", str(pem), str(leaves["good"]), check=False
-        )
-        assert "unable to get certificate CRL" in done.stdout + done.stderr
+
+
+def test_openssl_refuses_the_list_of_another_shard(sharded: System, leaves: dict[str, Path], tmp_path: Path) -> None:
+    """A list that says another address than the certificate tells nothing of it (R112)."""
+    other = 2 if point_of(leaves["good"]).endswith("/1.crl") else 1
+    lists = [f"{sharded.url}/crl/root.crl", f"{sharded.url}/crl/issuing/{other}.crl"]
+    pem = tmp_path / "wrong.crl"
+    pem.write_bytes(b"".join(fetch(url).public_bytes(Encoding.PEM) for url in lists))
+    chain = ("-CAfile", str(sharded.data / "ca/root.pem"), "-untrusted", str(sharded.data / "ca/issuing.pem"))
+    options = ("-crl_check_all", "-CRLfile", str(pem))
+    done = sharded.run("openssl", "verify", *chain, *options, str(leaves["good"]), check=False)
+    assert done.returncode != 0
+    assert "different CRL scope" in done.stdout + done.stderr
 
 
 def test_java_finds_and_checks_the_shard(sharded: System, leaves: dict[str, Path], tmp_path: Path) -> None:
