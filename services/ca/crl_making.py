@@ -65,9 +65,10 @@ def make_crl(
         sha256=signed.sha256,
     )
     try:
-        _store(db, description, signed)  # step 3
+        last = _store(db, description, signed)  # step 3
         with db.write() as conn:
             crls.publish(conn, description)  # step 4
+            crls.add_blocks(conn, scope.issuer_id, scope.scope, number, *last)
     except AlreadyExists:
         with suppress(Unavailable), db.write() as conn:
             crls.forget_blocks(conn, scope.issuer_id, scope.scope, number)
@@ -75,10 +76,15 @@ def make_crl(
     return description
 
 
-def _store(db: Database, crl: CrlDescription, signed: SignedCrl) -> None:
+def _store(db: Database, crl: CrlDescription, signed: SignedCrl) -> tuple[int, list[bytes]]:
+    """Store all blocks but the last one, and return that, with its number: it goes along with the publication."""
+    first, waiting = 0, list[bytes]()
     for number, block in enumerate(signed.blocks(crls.BLOCK)):
-        with db.write() as conn:
-            crls.add_blocks(conn, crl.issuer_id, crl.scope, crl.number, number, [block])
+        if waiting:
+            with db.write() as conn:
+                crls.add_blocks(conn, crl.issuer_id, crl.scope, crl.number, first, waiting)
+        first, waiting = number, [block]
+    return first, waiting
 
 
 def make_offline_crl(

@@ -42,6 +42,7 @@ COALESCE_SECONDS = 1.0
 REST = 4.0
 """How many times as long as a list took to make its next one waits: so making them takes a fifth of a core at most."""
 RETRY_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 THREADS = 4
 
 
@@ -111,10 +112,10 @@ class CrlSchedule:
         return self
 
     def close(self) -> None:
-        """Finish the lists that are being made, and end."""
+        """Finish the lists that are being made, and end; whatever takes longer is given up, which breaks nothing."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(CLOSE_SECONDS)
         self._pool.shutdown(cancel_futures=True)
 
     def _run(self) -> None:

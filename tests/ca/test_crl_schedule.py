@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -462,3 +463,20 @@ def test_metrics_and_the_warning_about_an_offline_issuer(
     one.step(60)
     assert capsys.readouterr().out.count("offline issuer") == 1
     schedule.close()
+
+
+def test_a_long_list_is_stored_in_blocks(ca: Ca, hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes out as it went in, whatever its length; a list that is refused leaves no block behind (G1)."""
+    monkeypatch.setattr(crls, "BLOCK", 100)
+    with ca.db.write() as conn:
+        crls.add_full_scope(conn, ISSUING)
+    made = make(ca, hierarchy, 5)
+    blocks = ca.count("crl_blocks")
+    assert blocks > 3
+    with ca.db.read() as conn:
+        crl = crls.latest_crl(conn, ISSUING)
+    assert crl is not None
+    assert hashlib.sha256(crl.der).digest() == made.sha256
+    with pytest.raises(AlreadyExists):
+        make(ca, hierarchy, 4)
+    assert ca.count("crl_blocks") == blocks
