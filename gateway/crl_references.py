@@ -119,7 +119,7 @@ class CrlReferences:
     def _read(self, name: str, crl: RevocationList) -> _Held:
         """Takes long for a long list: in a thread."""
         try:
-            parsed = x509.load_der_x509_crl(crl.der)
+            parsed = x509.load_der_x509_crl(crl.der if isinstance(crl.der, bytes) else crl.der.read())
             serials = frozenset(entry.serial_number for entry in parsed)
             number = _number(parsed)
         except ValueError as error:

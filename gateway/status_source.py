@@ -7,6 +7,7 @@ new attempt; a message that makes no sense counts as going wrong, and never as `
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from gateway.clock import Clock
 from gateway.evidence import CertificateKey, Evidence
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, LookedUp, StatusUnavailable
+from gateway.spool import Octets, Spool
 from goodstanding.status.v1 import status_pb2 as pb
 from goodstanding.status.v1.status_pb2_grpc import CertificateStatusServiceStub
 from goodstanding.types.v1 import types_pb2
@@ -34,15 +36,21 @@ _logger = structlog.get_logger(__name__)
 
 # Without a pong for that long, the stream is given up, and the connection with it.
 _STUCK_AFTER = 5.0
+# How long a revocation list may take, which may have tens of megabytes.
+_CRL_TIMEOUT = 60.0
+# How many octets of a revocation list are held in memory; what is longer goes into a file.
+_HELD = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """A CRL (DER) with its times, in seconds since 1970."""
+    """A CRL (DER) with its times, in seconds since 1970, and its SHA-256."""
 
-    der: bytes
+    der: Octets
+    """A long one is in a file."""
     this_update: int
     next_update: int
+    sha256: bytes = b""
 
 
 class StatusClient:
@@ -91,20 +99,27 @@ class StatusClient:
             reply = await self._stub.ListIssuers(pb.ListIssuersRequest(), timeout=5)
         return [_issuer(message) for message in reply.issuers]
 
-    async def crl(self, issuer: str) -> RevocationList | None:
-        """An issuer's newest revocation list; None if it has none.
+    async def crl(self, issuer: str, shard: int = 0, known: RevocationList | None = None) -> RevocationList | None:
+        """The newest revocation list of an issuer (shard 0) or of one of its shards; None if there is none.
 
-        Raises StatusUnavailable: the service could not answer.
+        `known`, if that is the newest: its octets are not fetched again. Raises StatusUnavailable: the service could
+        not answer, or there is no room for the list.
         """
-        request = pb.GetCertificateRevocationListRequest(issuer=issuer)
+        request = pb.FetchCertificateRevocationListRequest(
+            issuer=issuer, shard=shard, known_sha256=known.sha256 if known is not None else b""
+        )
         with _unavailable():
+            call = self._stub.FetchCertificateRevocationList(request, timeout=_CRL_TIMEOUT)
             try:
-                reply = await self._stub.GetCertificateRevocationList(request, timeout=5)
+                return await _read_crl(call, known)
             except aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.NOT_FOUND:
                     return None
                 raise
-        return RevocationList(reply.crl_der, reply.this_update_time.seconds, reply.next_update_time.seconds)
+            except OSError as error:
+                raise StatusUnavailable(f"there is no room for a revocation list: {error.strerror}") from error
+            finally:
+                call.cancel()
 
     def watch(self) -> aio.StreamStreamCall[pb.WatchCertificateStatusRequest, pb.WatchCertificateStatusResponse]:
         """Begin a watch stream."""
@@ -225,6 +240,40 @@ class StatusWatch:
                 await self._load_issuers()
             case _:
                 raise StatusUnavailable("the status service said something that this gateway does not know")
+
+
+async def _read_crl(
+    call: aio.UnaryStreamCall[pb.FetchCertificateRevocationListRequest, pb.FetchCertificateRevocationListResponse],
+    known: RevocationList | None,
+) -> RevocationList:
+    """What the service sends of a list. Raises StatusUnavailable unless its SHA-256 is what was announced."""
+    first = await call.read()
+    if not isinstance(first, pb.FetchCertificateRevocationListResponse) or first.WhichOneof("message") != "head":
+        raise StatusUnavailable("the status service did not say what a revocation list is like")
+    head = first.head
+    times = head.this_update_time.seconds, head.next_update_time.seconds
+    if head.unchanged:
+        if known is None or known.sha256 != head.sha256:
+            raise StatusUnavailable("the status service left out a revocation list that is not known here")
+        return known
+    digest, size = hashlib.sha256(), 0
+    spool = Spool() if head.size > _HELD else None
+    held = bytearray()
+    while size < head.size:
+        message = await call.read()
+        if not isinstance(message, pb.FetchCertificateRevocationListResponse) or not message.chunk:
+            raise StatusUnavailable("the status service sent half a revocation list")
+        digest.update(message.chunk)
+        size += len(message.chunk)
+        if spool is None:
+            held += message.chunk
+        else:
+            await spool.append(message.chunk)
+    if digest.digest() != head.sha256:
+        raise StatusUnavailable("the status service sent a revocation list that is not what it announced")
+    if spool is not None:
+        await spool.finish()
+    return RevocationList(bytes(held) if spool is None else spool, *times, head.sha256)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 from cryptography import x509
@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,22 +35,30 @@ from gateway.limits import Limits
 from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
 from gateway.protocol import OCSP_REQUEST, Responder
+from gateway.spool import Octets
 
 _logger = structlog.get_logger(__name__)
 
 _ACCEPT_POST: Final = OCSP_REQUEST.decode("ascii")
 _ALLOW: Final = "GET, HEAD, POST"
 _DOCUMENT_MAX_AGE: Final = 3600
+# As long as OCSP answers by default: there is a new list within seconds of a revocation.
+_CRL_MAX_AGE: Final = 300
+_MAX_SHARD: Final = 2**31 - 1
 _CLOSE: Final = {"cache-control": "no-store", "connection": "close"}
 _PLAIN: Final = {"cache-control": "no-store"}
 
 
 class Crl(Protocol):
-    """A CRL and its times, in seconds since 1970."""
+    """A CRL, its SHA-256, and its times in seconds since 1970."""
 
     @property
-    def der(self) -> bytes:
+    def der(self) -> Octets:
         """The CertificateList."""
+
+    @property
+    def sha256(self) -> bytes:
+        """Tells one list from another."""
 
     @property
     def this_update(self) -> float:
@@ -67,8 +75,8 @@ class Documents(Protocol):
     def ca_certificate(self, name: str, /) -> bytes | None:
         """The issuer's own certificate (DER), for caIssuers (R97)."""
 
-    async def crl(self, name: str, /) -> Crl | None:
-        """The issuer's current CRL. What it raises becomes a 503."""
+    async def crl(self, name: str, shard: int = 0, /) -> Crl | None:
+        """The issuer's current CRL; of one of its shards, unless that is 0. What it raises becomes a 503."""
 
 
 def make_app(
@@ -89,6 +97,7 @@ def make_app(
         for route in (
             Route(prefix + "/ca/{name}.cer", shelf.ca_certificate, methods=["GET"]),
             Route(prefix + "/crl/{name}.crl", shelf.crl, methods=["GET"]),
+            Route(prefix + "/crl/{name}/{shard:int}.crl", shelf.crl, methods=["GET"]),
         )
     ]
     app = Starlette(
@@ -232,34 +241,66 @@ class _Shelf:
         if der is None:
             raise HTTPException(404)
         not_before, not_after = _validity(der)
-        return self._document(request, der, "application/pkix-cert", not_before, not_after)
+        etag = _etag(der)
+        return _document(
+            request, der, "application/pkix-cert", etag, self._times(not_before, not_after, _DOCUMENT_MAX_AGE)
+        )
 
     async def crl(self, request: Request) -> Response:
         """One DER CRL (RFC 5280, section 4.2.1.13)."""
+        shard = request.path_params.get("shard", 0)
+        if not 0 <= shard <= _MAX_SHARD:
+            raise HTTPException(404)
         try:
-            crl = await self._documents.crl(request.path_params["name"])
+            crl = await self._documents.crl(request.path_params["name"], shard)
         except Exception as error:
             # Told where it is fetched, and seldom: not for each of those who ask.
             _logger.debug("the CRL cannot be had", error=str(error))
             raise HTTPException(503, headers={"retry-after": "5"}) from error
         if crl is None:
             raise HTTPException(404)
-        return self._document(request, crl.der, "application/pkix-crl", int(crl.this_update), int(crl.next_update))
+        etag = b'"%s"' % crl.sha256.hex().encode("ascii")
+        times = self._times(int(crl.this_update), int(crl.next_update), _CRL_MAX_AGE)
+        return _document(request, crl.der, "application/pkix-crl", etag, times)
 
-    def _document(self, request: Request, der: bytes, media_type: str, since: int, until: int) -> Response:
-        now = int(self._clock())
-        etag = _etag(der)
-        headers = [
-            (b"date", http_date(now)),
-            (b"last-modified", http_date(since)),
-            (b"expires", http_date(min(until, now + _DOCUMENT_MAX_AGE))),
-            (b"etag", etag),
-            cache_control(_DOCUMENT_MAX_AGE, until, now),
+    def _times(self, since: int, until: int, max_age: int) -> _Times:
+        return _Times(int(self._clock()), since, until, max_age)
+
+
+class _Times(NamedTuple):
+    """When a document is served, from when it is, until when it holds, and how long caches may have it; in seconds."""
+
+    now: int
+    since: int
+    until: int
+    max_age: int
+
+    def headers(self) -> Headers:
+        return [
+            (b"date", http_date(self.now)),
+            (b"last-modified", http_date(self.since)),
+            (b"expires", http_date(min(self.until, self.now + self.max_age))),
+            cache_control(self.max_age, self.until, self.now),
         ]
-        known = not_modified(etag, since, _header(request, "if-none-match"), _header(request, "if-modified-since"))
-        response = Response(None if known else der, 304 if known else 200, media_type=None if known else media_type)
-        response.raw_headers += headers
-        return response
+
+
+def _document(request: Request, octets: Octets, media_type: str, etag: bytes, times: _Times) -> Response:
+    conditions = _header(request, "if-none-match"), _header(request, "if-modified-since")
+    response: Response
+    if not_modified(etag, times.since, *conditions):
+        response = Response(None, 304)
+    elif isinstance(octets, bytes):
+        response = Response(octets, media_type=media_type)
+    else:
+        length = {"content-length": str(len(octets))}
+        # For HEAD nothing is read that nobody would get.
+        response = (
+            Response(None, headers=length, media_type=media_type)
+            if request.method == "HEAD"
+            else StreamingResponse(octets.pieces(), headers=length, media_type=media_type)
+        )
+    response.raw_headers += [*times.headers(), (b"etag", etag)]
+    return response
 
 
 @lru_cache(maxsize=64)

@@ -12,9 +12,9 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from services.addresses import parse_address, parse_http_url
@@ -75,12 +75,28 @@ class CaSettings(_Section):
     `gateway.signer_keys`."""
     reasons: Literal["rfc5280", "baseline"] = "rfc5280"
     """The revocation reasons that may be given: all of RFC 5280, or the shorter list of the baseline requirements."""
+    crl_distribution: Literal["none", "full", "sharded"] = "full"
+    """Which revocation list new certificates name: none, their issuer's full one, or one of its shards."""
+    crl_shards: int = Field(16, ge=1, le=4096)
+    """Over how many shards new certificates are spread. Certificates of before keep theirs."""
+    crl_validity_hours: int = Field(168, ge=2, le=240)
+    """How long a revocation list is valid: from thisUpdate to nextUpdate."""
+    crl_interval_hours: int = Field(24, ge=1, le=96)
+    """A new list is made at least that often, and within seconds of a change. Less than crl_validity_hours."""
     passphrase_file: Path | None = None
     """The passphrase of every issuer's key that has none of its own in passphrase_files."""
     passphrase_files: dict[str, Path] = {}
     """Issuer name -> file."""
     metrics_listen: Listen | None = None
     """Where to serve /metrics over plain HTTP. Not served unless given."""
+
+    @model_validator(mode="after")
+    def _check_crl_hours(self) -> Self:
+        if self.crl_interval_hours >= self.crl_validity_hours:
+            raise ValueError(
+                "crl_interval_hours must be less than crl_validity_hours: a list would end before the next"
+            )
+        return self
 
 
 class StatusSettings(_Section):

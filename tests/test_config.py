@@ -32,6 +32,13 @@ def test_a_minimal_file_gets_the_documented_defaults(file: Path) -> None:
     assert settings.base == file.parent
 
 
+def test_lists_are_renewed_before_they_end(file: Path) -> None:
+    """An interval as long as the validity would leave times without a list, and is refused (R109)."""
+    file.write_text(MINIMAL + "[ca]\ncrl_validity_hours = 48\ncrl_interval_hours = 48\n")
+    with pytest.raises(ConfigError, match="crl_interval_hours must be less"):
+        load_settings(file)
+
+
 def test_a_whole_file(file: Path) -> None:
     """Every table is read; that of the gateway is the gateway's."""
     file.write_text(

@@ -43,6 +43,7 @@ class CertificateAuthority:
     ) -> None:
         self.directory = IssuerDirectory(db, keys, settings.public_url)
         self._issuing = Issuing(db, writer, self.directory, profiles, settings, clock)
+        self.crl_points = self._issuing.crl_points
         self._revoking = Revoking(db, writer, self.directory, settings, clock)
         self.bulk = BulkRevoking(db, writer, self.directory, self._revoking, clock)
         self._finding = Finding(db, self.directory, clock)

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.batch import Batch, Memory, PendingCertificate, Plan
+from services.ca.crl_points import CrlPoint, CrlPoints
 from services.ca.delegates import require_room
 from services.ca.issuers import IssuerDirectory, SigningIssuer, chain_below_root, require_standing
 from services.ca.payload import payload_sha256
@@ -79,6 +80,7 @@ class Issuing:
         clock: Clock,
         serials: Callable[[], bytes] = new_serial,
     ) -> None:
+        self.crl_points = CrlPoints(db, settings.public_url, settings.crl_distribution, settings.crl_shards)
         self._db = db
         self._writer = writer
         self._issuers = issuers
@@ -97,7 +99,9 @@ class Issuing:
         now = self._clock()
         try:
             issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
-            draft = self._draft(command, profile, request, issuer, now)  # step 3
+            serial = self._serials()
+            point = self.crl_points.of(issuer.record, serial) if profile.aia else CrlPoint()
+            draft = self._draft(command, profile, request, issuer, now, serial, point)  # step 3
         except DomainError:
             if key and (earlier := self._earlier(key, payload)):
                 return _resolved(earlier)
@@ -105,19 +109,26 @@ class Issuing:
         if command.validate_only:
             return _resolved(self._validated(draft, issuer, actor, now))
         certificate = sign(draft, issuer.signer)  # step 4
-        new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now)
+        new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now, point)
         return self._writer.submit(_Recording(self, new, issuer, key, payload))  # step 5
 
     def _draft(
-        self, command: IssueCommand, profile: Profile, request: CertificateRequest, issuer: SigningIssuer, now: datetime
+        self,
+        command: IssueCommand,
+        profile: Profile,
+        request: CertificateRequest,
+        issuer: SigningIssuer,
+        now: datetime,
+        serial: bytes,
+        point: CrlPoint,
     ) -> Draft:
         draft = prepare(
             profile=profile,
             issuer=issuer.signer,
             request=request,
-            serial=self._serials(),
+            serial=serial,
             now=now,
-            urls=issuer.urls,
+            urls=replace(issuer.urls, crl=point.url),
             trust_domain=self._settings.trust_domain,
             sans=command.names,
             not_after=command.not_after,
@@ -133,7 +144,7 @@ class Issuing:
 
     def _validated(self, draft: Draft, issuer: SigningIssuer, actor: Actor, now: datetime) -> IssueResult:
         """The result without DER and serial number: nothing was signed."""
-        new = _new_certificate(draft, None, issuer.record.id, actor, now)
+        new = _new_certificate(draft, None, issuer.record.id, actor, now, CrlPoint())
         with self._db.read() as conn:
             self.require_room(conn, new)
         return IssueResult(certificate_record(new, issuer.record.name), chain_below_root(issuer.record))
@@ -211,7 +222,9 @@ def _payload(command: IssueCommand, profile: Profile, request: CertificateReques
     )
 
 
-def _new_certificate(draft: Draft, der: bytes | None, issuer_id: int, actor: Actor, now: datetime) -> NewCertificate:
+def _new_certificate(
+    draft: Draft, der: bytes | None, issuer_id: int, actor: Actor, now: datetime, point: CrlPoint
+) -> NewCertificate:
     return NewCertificate(
         issuer_id=issuer_id,
         serial=b"" if der is None else draft.serial,
@@ -225,6 +238,7 @@ def _new_certificate(draft: Draft, der: bytes | None, issuer_id: int, actor: Act
         not_after=draft.not_after,
         issued_at=now,
         actor=actor,
+        crl_shard=point.shard,
     )
 
 

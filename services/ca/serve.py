@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2, ca_pb2_grpc
 from services.ca.audit_reading import AuditReading
 from services.ca.audit_servicer import AuditServicer
 from services.ca.authority import CertificateAuthority
+from services.ca.crl_figures import CrlFigures
+from services.ca.crl_schedule import CrlSchedule, CrlTimes
 from services.ca.keystore import HeldKeys, load_keys
 from services.ca.refusals import RefusalLog
 from services.ca.servicer import CertificateAuthorityServicer
@@ -76,6 +79,15 @@ async def serve(
             also={AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing)},
         )
         _begin_history(db)
+        schedule = CrlSchedule(
+            db,
+            authority.directory,
+            authority.crl_points,
+            _crl_times(settings.ca),
+            clock=clock,
+            figures=CrlFigures(metrics.registry),
+        )
+        stack.callback(schedule.start().close)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE, AUDIT_SERVICE))
         await health.update()
         telling = keep_telling_head(reading.head, readers)
@@ -118,6 +130,14 @@ def _authority_settings(settings: Settings) -> AuthoritySettings:
         max_live_delegates=settings.ca.max_live_delegates,
         reasons=settings.ca.reasons,
         trust_domain=settings.tls.trust_domain,
+        crl_distribution=settings.ca.crl_distribution,
+        crl_shards=settings.ca.crl_shards,
+    )
+
+
+def _crl_times(settings: CaSettings) -> CrlTimes:
+    return CrlTimes(
+        validity=timedelta(hours=settings.crl_validity_hours), interval=timedelta(hours=settings.crl_interval_hours)
     )
 
 

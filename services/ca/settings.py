@@ -14,3 +14,6 @@ class AuthoritySettings:
     max_live_delegates: int = 3
     reasons: Literal["rfc5280", "baseline"] = "rfc5280"
     trust_domain: str = "goodstanding"
+    crl_distribution: Literal["none", "full", "sharded"] = "none"
+    """Which revocation list certificates name: none, their issuer's full one, or one of `crl_shards`."""
+    crl_shards: int = 16

@@ -20,6 +20,11 @@ def crl_url(public_url: str, issuer: str) -> str:
     return f"{public_url.rstrip('/')}/crl/{issuer}.crl"
 
 
+def crl_shard_prefix(public_url: str, issuer: str) -> str:
+    """What the addresses of all shards of an issuer's revocation list begin with (R112)."""
+    return f"{public_url.rstrip('/')}/crl/{issuer}/"
+
+
 def authority_urls(public_url: str, issuer: str) -> AuthorityUrls:
     """Both addresses of a certificate that this issuer signs."""
     return AuthorityUrls(ocsp=ocsp_url(public_url), ca_issuers=ca_certificate_url(public_url, issuer))

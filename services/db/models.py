@@ -147,6 +147,8 @@ certificate_status = Table(
     Column("invalidity_at", BigInteger, nullable=True),
     Column("changed_at", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    # The scope of the revocation list that the certificate names; NULL where that is the full one, or none.
+    Column("crl_shard", Integer, nullable=True),
     # Lists revoked certificates, latest issued first, without a walk past all the good ones.
     Index(
         "ix_certificate_status_revoked",
@@ -210,14 +212,44 @@ idempotency_keys = Table(
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
 
-crls = Table(
-    "crls",
+# What an issuer makes revocation lists of: scope 0 is everything, each other one is a shard, whose certificates name
+# its `url` for life. `last_number` is the number that was taken last, whether a list came of it or not.
+crl_scopes = Table(
+    "crl_scopes",
     metadata,
     Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
+    Column("scope", Integer, primary_key=True, autoincrement=False),
+    Column("url", Text, nullable=True),
+    Column("last_number", BigInteger, nullable=False),
+)
+
+# The newest revocation lists of each scope.
+crl_lists = Table(
+    "crl_lists",
+    metadata,
+    Column("issuer_id", ForeignKey("issuers.id"), primary_key=True),
+    Column("scope", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("der", LargeBinary, nullable=False),
     Column("this_update", BigInteger, nullable=False),
     Column("next_update", BigInteger, nullable=False),
+    # The position that it was made at: every change up to it is in.
+    Column("revision", BigInteger, nullable=False),
+    # Whether its time had come, with or without changes: entries may go once such a list has shown them expired.
+    Column("scheduled", SmallInteger, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+)
+
+# Their DER in blocks. Blocks of a list that is being stored have no row in crl_lists yet, hence no foreign key.
+crl_blocks = Table(
+    "crl_blocks",
+    metadata,
+    Column("issuer_id", Integer, primary_key=True, autoincrement=False),
+    Column("scope", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("block", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
 )
 
 # Certificates for the gRPC services themselves. Only denied ones are looked at when a call comes in.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class CertificateState(StrEnum):
@@ -163,6 +164,8 @@ class NewCertificate:
     not_after: datetime
     issued_at: datetime
     actor: Actor
+    crl_shard: int | None = None
+    """The shard whose address it names as CRL distribution point (`CrlScope`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +311,61 @@ class IdempotencyRecord:
 
 @dataclass(frozen=True, slots=True)
 class CrlRecord:
-    """A certificate revocation list."""
+    """A full certificate revocation list."""
 
     issuer_id: int
     number: int
     der: bytes
     this_update: datetime
     next_update: datetime
+
+
+FULL = 0
+"""The scope of an issuer's full revocation list."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlScope:
+    """What an issuer makes revocation lists of: everything (`FULL`), or one shard of its certificates."""
+
+    issuer_id: int
+    scope: int
+    url: str | None
+    """The address that certificates of a shard name, to the octet (R112). None for the full list."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlDescription:
+    """A certificate revocation list without its octets."""
+
+    issuer_id: int
+    scope: int
+    number: int
+    this_update: datetime
+    next_update: datetime
+    revision: int
+    """Every change up to this revision is in."""
+    scheduled: bool
+    """Whether it was made because its time had come, and not only because of a change (R111)."""
+    entries: int
+    size: int
+    sha256: bytes
+
+
+class RevocationRow(NamedTuple):
+    """What revocation lists need to know of a certificate. Times are seconds since 1970: there are millions of rows."""
+
+    issuer_id: int
+    serial: bytes
+    crl_shard: int | None
+    not_after: int
+    revoked_at: int | None
+    reason: int | None
+    invalidity_at: int | None
+    changed_at: int
+    revision: int
+    issued_at: int
+    certificate_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,7 @@ def _new_values(row: NewCertificate, certificate_id: int, revision: int) -> dict
         "not_after": to_epoch(row.not_after),
         "changed_at": issued_at,
         "revision": revision,
+        "crl_shard": row.crl_shard,
     }
 
 

@@ -51,10 +51,12 @@ AnyExtension = x509.Extension[x509.ExtensionType]
 
 @dataclass(frozen=True, slots=True)
 class AuthorityUrls:
-    """Where a relying party asks about the certificate (AIA, R97). None leaves an entry out."""
+    """Where a relying party asks about the certificate (R97, R98). None leaves an entry out."""
 
     ocsp: str | None = None
     ca_issuers: str | None = None
+    crl: str | None = None
+    """The CRL distribution point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,8 +232,10 @@ def _extensions(
     if names:
         # Critical where there is no subject to go by (RFC 5280, section 4.2.1.6; R95).
         found.append(extension(names.to_extension(), critical=not subject.rdns))
-    if profile.aia and urls != AuthorityUrls():
-        found.append(_authority_information_access(urls))
+    if profile.aia and (urls.ocsp or urls.ca_issuers):
+        found.append(_authority_information_access(urls.ocsp, urls.ca_issuers))
+    if profile.aia and urls.crl:
+        found.append(_crl_distribution_point(urls.crl))
     return tuple(found)
 
 
@@ -248,10 +252,17 @@ def _profile_extensions(profile: Profile, is_rsa: bool) -> tuple[AnyExtension, .
 
 
 @lru_cache(maxsize=64)
-def _authority_information_access(urls: AuthorityUrls) -> AnyExtension:
+def _crl_distribution_point(url: str) -> AnyExtension:
+    """One address, which serves any reason, and is signed by the issuer itself (R98)."""
+    point = x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+    return extension(x509.CRLDistributionPoints([point]))
+
+
+@lru_cache(maxsize=64)
+def _authority_information_access(ocsp: str | None, ca_issuers: str | None) -> AnyExtension:
     entries = (
-        (AuthorityInformationAccessOID.OCSP, urls.ocsp),
-        (AuthorityInformationAccessOID.CA_ISSUERS, urls.ca_issuers),
+        (AuthorityInformationAccessOID.OCSP, ocsp),
+        (AuthorityInformationAccessOID.CA_ISSUERS, ca_issuers),
     )
     descriptions = [
         x509.AccessDescription(method, x509.UniformResourceIdentifier(url)) for method, url in entries if url

@@ -30,6 +30,7 @@ _ALLOWED = frozenset(
         ExtensionOID.EXTENDED_KEY_USAGE,
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
         ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
         ExtensionOID.OCSP_NO_CHECK,
     }
 )
@@ -42,7 +43,13 @@ _ALWAYS = frozenset(
     }
 )
 # R66: what a delegate must not have.
-_NOT_IN_DELEGATES = frozenset({ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.AUTHORITY_INFORMATION_ACCESS})
+_NOT_IN_DELEGATES = frozenset(
+    {
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+    }
+)
 _ALWAYS_CRITICAL = frozenset({ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS})
 
 

@@ -1,4 +1,4 @@
-"""Certificate revocation lists: version 2, full, direct (RFC 5280, section 5; R106 to R108)."""
+"""Certificate revocation lists: version 2, direct, full or of one shard (RFC 5280, section 5; R106 to R108, R112)."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ def make_crl(
     number: int,
     this_update: datetime,
     next_update: datetime,
+    distribution_point: str | None = None,
 ) -> bytes:
     """Sign a CRL and return its DER. Without entries, the list of revoked certificates is absent, not empty (R107).
 
-    `number` must be higher than in all CRLs of this issuer before; the caller sees to that.
+    `number` must be higher than in all CRLs of this issuer before; the caller sees to that. `distribution_point` makes
+    it a shard: the address that its certificates name, to the octet (R112). For long lists take `crl_signing`.
     Raises ValueError for a number out of range, times in the wrong order, and reason 8, which only delta CRLs know.
     """
     if not 0 <= number <= MAX_NUMBER:
@@ -51,9 +53,23 @@ def make_crl(
         .add_extension(issuer.authority_key_identifier, critical=False)
         .add_extension(x509.CRLNumber(number), critical=False)
     )
+    if distribution_point is not None:
+        builder = builder.add_extension(_distribution_point(distribution_point), critical=True)
     for entry in entries:
         builder = builder.add_revoked_certificate(_revoked(entry))
     return builder.sign(issuer.private_key, issuer.hash_algorithm).public_bytes(Encoding.DER)  # type: ignore[arg-type]
+
+
+def _distribution_point(url: str) -> x509.IssuingDistributionPoint:
+    return x509.IssuingDistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(url)],
+        relative_name=None,
+        only_contains_user_certs=False,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
 
 
 def _revoked(entry: CrlEntry) -> x509.RevokedCertificate:

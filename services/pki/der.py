@@ -95,6 +95,40 @@ def request_parts(csr_der: bytes) -> RequestParts:
     return RequestParts(info.version, subject, asn1.encode_der(info.public_key))
 
 
+def signed_parts(der: bytes) -> tuple[bytes, bytes]:
+    """Of a certificate, request or revocation list: the content of what is signed, and the AlgorithmIdentifier."""
+    parts = asn1.decode_der(_Signed, der)
+    return bytes(parts.signed.data), asn1.encode_der(parts.algorithm)
+
+
+def elements(content: bytes) -> list[bytes]:
+    """The elements of a SEQUENCE or SET, given the content of it. Raises ValueError for what is cut off."""
+    found, start = [], 0
+    while start < len(content):
+        end = _end(content, start)
+        found.append(content[start:end])
+        start = end
+    return found
+
+
+def _end(content: bytes, start: int) -> int:
+    first = content[start + 1] if start + 1 < len(content) else 0
+    octets = first & 0x7F if first & 0x80 else 0
+    length = int.from_bytes(content[start + 2 : start + 2 + octets]) if octets else first
+    end = start + 2 + octets + length
+    if start + 2 > len(content) or end > len(content):
+        raise ValueError("an element that is cut off")
+    return end
+
+
+def header(tag: int, length: int) -> bytes:
+    """The tag and the length in front of so many octets."""
+    if length < 0x80:
+        return bytes((tag, length))
+    octets = length.to_bytes((length.bit_length() + 7) // 8)
+    return bytes((tag, 0x80 | len(octets))) + octets
+
+
 def key_algorithm(public_key_der: bytes) -> bytes:
     """The AlgorithmIdentifier of a SubjectPublicKeyInfo, parameters included."""
     return asn1.encode_der(asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).algorithm)

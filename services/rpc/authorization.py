@@ -34,6 +34,7 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _STATUS + "WatchCertificateStatus": frozenset({"admin", "reader", "responder"}),
     _STATUS + "ListIssuers": ANY_ROLE,
     _STATUS + "GetCertificateRevocationList": _LOOK_UP,
+    _STATUS + "FetchCertificateRevocationList": _LOOK_UP,
     # What these tell is public (contract, and whether the service works); a valid credential is needed all the same.
     "/grpc.health.v1.Health/Check": ANY_ROLE,
     "/grpc.health.v1.Health/List": ANY_ROLE,

@@ -15,15 +15,18 @@ from typing import NamedTuple
 
 from services.clock import Clock
 from services.db.certificates import find_by_serial
-from services.db.crls import latest_crl
+from services.db.crls import latest_crl, newest_list, read_block
 from services.db.engine import Connection, Database
 from services.db.issuers import issuers_changed_between, list_issuers
 from services.db.position import read_position
-from services.db.records import CrlRecord, IssuerRecord, Position, StatusRecord
+from services.db.records import FULL, CrlDescription, CrlRecord, IssuerRecord, Position, StatusRecord
 from services.db.status import find_issuers_of_serial, get_status_at, get_statuses
-from services.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import IssuerIndex, build_index
+
+MAX_CRL = 3 * 1024 * 1024
+"""Octets of a revocation list that goes into one message."""
 
 
 class ByCertID(NamedTuple):
@@ -132,12 +135,42 @@ class StatusReader:
             return tuple(self._issuers_at(conn, position).by_id.values()), position
 
     def crl(self, issuer: str) -> CrlRecord:
-        """The newest revocation list of an issuer. Raises NotFound ISSUER_UNKNOWN, CRL_NOT_AVAILABLE."""
+        """The newest full revocation list of an issuer.
+
+        Raises NotFound ISSUER_UNKNOWN, CRL_NOT_AVAILABLE; FailedPrecondition CRL_TOO_LONG.
+        """
         with self._db.read() as conn:
-            known = self._issuers_at(conn, read_position(conn)).by_name.get(issuer)
-            if known is None:
-                raise NotFound("ISSUER_UNKNOWN", f"no issuer is named {issuer!r}", field="issuer")
-            crl = latest_crl(conn, known.id)
+            described = self._describe_crl(conn, issuer, FULL)
+            if described.size > MAX_CRL:
+                raise FailedPrecondition(
+                    "CRL_TOO_LONG",
+                    f"the revocation list of issuer {issuer!r} has {described.size} octets: "
+                    "FetchCertificateRevocationList gives it in pieces",
+                    field="issuer",
+                )
+            crl = latest_crl(conn, described.issuer_id)
+        if crl is None:
+            raise RuntimeError("a revocation list is described and not there, in one snapshot")
+        return crl
+
+    def describe_crl(self, issuer: str, shard: int) -> CrlDescription:
+        """The newest revocation list of an issuer, or of one of its shards. Raises NotFound as `crl`."""
+        with self._db.read() as conn:
+            return self._describe_crl(conn, issuer, shard)
+
+    def crl_block(self, crl: CrlDescription, block: int) -> bytes:
+        """One block of a list. Raises Unavailable CRL_REPLACED: newer lists have taken its place."""
+        with self._db.read_each() as conn:
+            data = read_block(conn, crl, block)
+        if not data:
+            raise Unavailable("CRL_REPLACED", f"revocation list number {crl.number} is gone: begin again")
+        return data
+
+    def _describe_crl(self, conn: Connection, issuer: str, shard: int) -> CrlDescription:
+        known = self._issuers_at(conn, read_position(conn)).by_name.get(issuer)
+        if known is None:
+            raise NotFound("ISSUER_UNKNOWN", f"no issuer is named {issuer!r}", field="issuer")
+        crl = newest_list(conn, known.id, shard)
         if crl is None:
             raise NotFound("CRL_NOT_AVAILABLE", f"issuer {issuer!r} has no certificate revocation list", field="issuer")
         return crl

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from goodstanding.status.v1 import status_pb2
-from services.db.records import IssuerRecord, Position, StatusRecord
+from services.db.records import CrlDescription, IssuerRecord, Position, StatusRecord
 from services.errors import InvalidArgument
 from services.pki.serials import MAX_OCTETS, format_serial, parse_serial, serial_from_int
 from services.rpc.messages import issuer_message, status_message, timestamp, unknown_status_message
@@ -113,6 +113,21 @@ def finding_message(finding: Finding) -> status_pb2.StatusRecord:
     if finding.record is None:
         return unknown_status_message(finding.issuer, format_serial(finding.serial))
     return status_message(finding.record, finding.issuer)
+
+
+def crl_head(crl: CrlDescription, *, unchanged: bool) -> status_pb2.FetchCertificateRevocationListResponse:
+    """What is said of a revocation list before its octets."""
+    response = status_pb2.FetchCertificateRevocationListResponse
+    return response(
+        head=response.Head(
+            number=crl.number,
+            this_update_time=timestamp(crl.this_update),
+            next_update_time=timestamp(crl.next_update),
+            size=crl.size,
+            sha256=crl.sha256,
+            unchanged=unchanged,
+        )
+    )
 
 
 def claim_of(start: status_pb2.WatchCertificateStatusRequest.Start) -> Position:

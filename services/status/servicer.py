@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
@@ -95,6 +97,22 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
             this_update_time=timestamp(crl.this_update),
             next_update_time=timestamp(crl.next_update),
         )
+
+    async def FetchCertificateRevocationList(
+        self, request: status_pb2.FetchCertificateRevocationListRequest, _context: Any
+    ) -> AsyncIterator[status_pb2.FetchCertificateRevocationListResponse]:
+        """Give a newest revocation list in pieces."""
+        issuer, shard = request.issuer, request.shard
+        crl = await self._read(lambda: self._reader.describe_crl(issuer, shard))
+        unchanged = request.known_sha256 == crl.sha256
+        yield messages.crl_head(crl, unchanged=unchanged)
+        sent = crl.size if unchanged else 0
+        for block in count():
+            if sent >= crl.size:
+                return
+            data = await self._read(partial(self._reader.crl_block, crl, block))
+            sent += len(data)
+            yield status_pb2.FetchCertificateRevocationListResponse(chunk=data)
 
     async def _read(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -32,10 +32,10 @@ def test_a_fresh_hierarchy(ca: Ca) -> None:
 
 def test_it_happens_once(ca: Ca) -> None:
     """A second time is refused, and leaves everything as it was."""
-    before = ca.count("certificates"), ca.count("crls")
+    before = ca.count("certificates"), ca.count("crl_lists")
     with pytest.raises(AlreadyExists) as refused:
         register_hierarchy(
             ca.db, ca.hierarchy.root, ca.hierarchy.issuing, key_ref="x", root_crl=ca.hierarchy.root_crl, now=START
         )
     assert refused.value.reason == "ISSUER_EXISTS"
-    assert (ca.count("certificates"), ca.count("crls")) == before
+    assert (ca.count("certificates"), ca.count("crl_lists")) == before

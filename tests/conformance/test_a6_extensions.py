@@ -9,11 +9,6 @@ from typing import Any
 import pytest
 from asn1crypto import core, crl, ocsp
 
-from services.db import crls, issuers
-from services.db.records import CrlRecord
-from services.pki.crls import CrlEntry, make_crl
-from services.pki.issuers import Issuer
-from services.pki.serials import serial_from_int
 from tests.conformance.certificates import Certificates, Certified
 from tests.conformance.estate import Estate, Gateway
 from tests.conformance.wire import Answer, Responder, nonce, request
@@ -105,17 +100,19 @@ def test_no_invalidity_date(extras: Gateway, certificates: Certificates) -> None
         assert answer.single_extension(INVALIDITY_DATE) is None
 
 
-def publish(estate: Estate, issuer: str, listed: Certified, revoked_at: datetime, number: int) -> bytes:
-    """Sign a list with an issuer's key, and put it where the status service finds it."""
-    authority = estate.hierarchy.authorities[issuer]
-    begin = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
-    entries = [CrlEntry(serial_from_int(listed.serial), revoked_at, 1)]
-    signer = Issuer(authority.certificate, authority.key)
-    der = make_crl(signer, entries, number=number, this_update=begin, next_update=begin + DAY)
-    with estate.hierarchy.database() as db, db.write() as conn:
-        issuer_id = next(each.id for each in issuers.list_issuers(conn) if each.name == issuer)
-        crls.add_crl(conn, CrlRecord(issuer_id, number, der, begin, begin + DAY))
-    return der
+def served(gateway: Gateway, issuer: str) -> bytes:
+    """The list of an issuer."""
+    return bytes(gateway.send("GET", f"{PUBLIC_PATH}/crl/{issuer}.crl").body)
+
+
+def number_of(der: bytes) -> int:
+    """Its number."""
+    (number,) = (
+        extension["extn_value"].parsed.native
+        for extension in crl.CertificateList.load(der)["tbs_cert_list"]["crl_extensions"]
+        if extension["extn_id"].native == "crl_number"
+    )
+    return int(number)
 
 
 def reference(answer: Answer) -> Any:
@@ -130,33 +127,29 @@ def reference(answer: Answer) -> Any:
 
 @dataclass(frozen=True)
 class Lists:
-    """A gateway that names lists, and what two issuers have published."""
+    """A gateway that names lists, and what is on those of two issuers."""
 
     gateway: Gateway
     der: bytes
-    """Of `solo-rsa`, number 7."""
+    """Of `solo-rsa`."""
     listed: Certified
     revoked_at: datetime
-    unlisted: Certified
-    """Revoked as well, but not on the list."""
     good: Certified
     other: Certified
-    """On the list of `rolled`, number 1."""
+    """On the list of `rolled`."""
 
 
 @pytest.fixture(scope="module")
 def lists(estate: Estate, certificates: Certificates) -> Lists:
-    """The lists are published before the gateway starts, which then need not look for new ones."""
-    listed, unlisted, good = (certificates.issue(f"{name}.example.com", "solo-rsa") for name in ("on", "off", "never"))
+    """The certificates are revoked before the gateway starts; the CA makes the lists."""
+    listed, good = (certificates.issue(f"{name}.example.com", "solo-rsa") for name in ("on", "never"))
     other = certificates.issue("on-another.example.com", "rolled")
     revoked_at = certificates.revoke(listed, "KEY_COMPROMISE")
-    certificates.revoke(unlisted, "KEY_COMPROMISE")
-    der = publish(estate, "solo-rsa", listed, revoked_at, number=7)
-    publish(estate, "rolled", other, certificates.revoke(other, "KEY_COMPROMISE"), number=1)
+    certificates.revoke(other, "KEY_COMPROMISE")
     gateway = estate.gateway("lists", crl_reference=True, public_url=f"http://localhost{PUBLIC_PATH}")
     for subject in (listed, other):
         wait_until(lambda subject=subject: reference(gateway.post(subject.request()).answer) is not None, within=20)  # type: ignore[misc]
-    return Lists(gateway, der, listed, revoked_at, unlisted, good, other)
+    return Lists(gateway, served(gateway, "solo-rsa"), listed, revoked_at, good, other)
 
 
 @pytest.mark.rule("R48", "R62")
@@ -167,7 +160,7 @@ def test_crl_reference(lists: Lists) -> None:
     this_update = crl.CertificateList.load(lists.der)["tbs_cert_list"]["this_update"].native
     for answer in ask(lists.gateway, lists.listed):
         named = reference(answer)
-        assert (named["crl_num"].native, named["crl_time"].native) == (7, this_update)
+        assert (named["crl_num"].native, named["crl_time"].native) == (number_of(lists.der), this_update)
         url = named["crl_url"].native
         assert url.startswith("http://localhost/")
         assert lists.gateway.send("GET", url.removeprefix("http://localhost")).body == lists.der
@@ -178,15 +171,14 @@ def test_crl_reference(lists: Lists) -> None:
 @pytest.mark.rule("R62")
 def test_crl_reference_of_another_issuer(lists: Lists) -> None:
     """Each issuer has lists of its own."""
-    assert [reference(answer)["crl_num"].native for answer in ask(lists.gateway, lists.other)] == [1] * 3
+    number = number_of(served(lists.gateway, "rolled"))
+    assert [reference(answer)["crl_num"].native for answer in ask(lists.gateway, lists.other)] == [number] * 3
 
 
 @pytest.mark.rule("R60", "R62")
 def test_no_crl_reference(responder: Responder, certificates: Certificates, lists: Lists) -> None:
-    """Not about what the list does not have, be it revoked; not about what is good, such as all below the root, whose
-    list is empty; and not unless it was chosen.
-    """
-    for subject in (lists.unlisted, lists.good, certificates.authority("rolled")):
+    """Not about what is good, such as all below the root, whose list is empty; and not unless it was chosen."""
+    for subject in (lists.good, certificates.authority("rolled")):
         for answer in ask(lists.gateway, subject):
             assert isinstance(answer.single["single_extensions"], core.Void)
     for answer in ask(responder, lists.listed):

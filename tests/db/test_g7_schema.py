@@ -17,9 +17,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
-from services.db import issuers, position, schema
+from services.clock import from_epoch
+from services.db import crls, issuers, position, schema
 from services.db.engine import Database
 from services.db.models import metadata
+from services.db.records import FULL, CrlRecord
 from services.errors import FailedPrecondition
 
 
@@ -94,7 +96,7 @@ def test_upgrade_creates_and_repeats(empty_database_url: str) -> None:
 def test_upgrade_from_the_first_schema_keeps_what_is_there(
     empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Issuers that were recorded before are neither revoked nor compromised after it."""
+    """Issuers that were recorded before are neither revoked nor compromised after it, and their lists go on (R108)."""
     package = tmp_path / "services" / "db"
     shutil.copytree(
         schema.migrations_folder(), package / "_migrations", ignore=shutil.ignore_patterns("000[2-9]_*", "__pycache__")
@@ -108,11 +110,17 @@ def test_upgrade_from_the_first_schema_keeps_what_is_there(
     with db.write() as conn:
         conn.execute(text("INSERT INTO issuers VALUES (1, 'root', 'offline', 'subject', 'key', NULL, NULL, 1, 1)"))
         conn.execute(text("INSERT INTO issuer_certificates VALUES (1, 1, 0, 'certificate', 1, 2)"))
+        lists = [{"number": 6, "der": b"sixth", "at": 1}, {"number": 7, "der": b"seventh", "at": 3}]
+        conn.execute(text("INSERT INTO crls VALUES (1, :number, :der, :at, :at)"), lists)
     schema.upgrade(empty_database_url)
     schema.check_current(db)
     with db.read() as conn:
         (root,) = issuers.list_issuers(conn)
+        newest = crls.latest_crl(conn, 1)
     assert (root.name, root.compromise, root.revoked) == ("root", None, False)
+    assert newest == CrlRecord(1, 7, b"seventh", from_epoch(3), from_epoch(3))
+    with db.write() as conn:
+        assert crls.take_number(conn, 1, FULL) == 8
     db.close()
 
 

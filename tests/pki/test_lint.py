@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lint_pkix_signer_signee_cert_chain
 
 from services.pki.certificates import Issuer
+from services.pki.crl_entries import encode_entry
+from services.pki.crl_signing import sign_crl
 from services.pki.crls import CrlEntry, make_crl
+from services.pki.hierarchy import make_root
 from services.pki.keys import KeyKind
 from services.pki.mtls import make_client_credential, make_server_credential, make_tls_ca
 
@@ -103,6 +106,25 @@ def test_crls(authority: Authority, tmp_path: Path, findings: Findings) -> None:
         path.write_bytes(make_crl(issuer, entries, number=1, this_update=NOW, next_update=NOW + timedelta(days=30)))
         options = ["-t", "CRL", "-p", "PKIX", "--document-format", "DER"]
         assert findings(lint_crl, *options, str(path)) == ""
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519"])
+@pytest.mark.parametrize("url", [None, "http://crl.example.com/crl/issuing/3.crl"], ids=["full", "shard"])
+@pytest.mark.parametrize("count", [0, 3])
+def test_published_crls(tmp_path: Path, findings: Findings, kind: KeyKind, url: str | None, count: int) -> None:
+    """RFC 5280 and the baseline requirements have no objection to full lists and shards (R106 to R112)."""
+    key = key_of(kind)
+    issuer = Issuer(make_root(name="Lists", key=key, now=NOW), key)
+    at = int(NOW.timestamp())
+    entries = [encode_entry(bytes([n + 1]) * 16, at, reason, None) for n, reason in enumerate((0, 1, 4)[:count])]
+    crl = sign_crl(
+        issuer, entries, number=7, this_update=NOW, next_update=NOW + timedelta(days=7), distribution_point=url
+    )
+    path = tmp_path / "list.crl"
+    path.write_bytes(crl.der())
+    # The baseline requirements know no Ed25519.
+    for rules in ("PKIX", "BR") if kind != "ed25519" else ("PKIX",):
+        assert findings(lint_crl, "-t", "CRL", "-p", rules, "--document-format", "DER", str(path)) == ""
 
 
 def test_credentials(tmp_path: Path, findings: Findings) -> None:

@@ -197,6 +197,10 @@ class ErrorsToStatus(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(
                 _converted_stream(handler.stream_stream), handler.request_deserializer, handler.response_serializer
             )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _converted_stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
+            )
         return grpc.unary_unary_rpc_method_handler(
             _converted(handler.unary_unary), handler.request_deserializer, handler.response_serializer
         )

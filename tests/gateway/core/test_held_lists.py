@@ -24,7 +24,7 @@ class Source:
         self.away = False
         self.asked = 0
 
-    async def crl(self, _issuer: str) -> RevocationList:
+    async def crl(self, _issuer: str, _shard: int = 0, _known: RevocationList | None = None) -> RevocationList:
         """The newest list."""
         self.asked += 1
         if self.away:
@@ -76,3 +76,30 @@ async def test_many_who_ask_make_one_call(shelf: tuple[Documents, Source, Clocks
     lists = await asyncio.gather(*(documents.crl("issuing") for _ in range(50)))
     assert lists == [source.list] * 50
     assert source.asked == 2
+
+
+async def test_of_a_flood_little_is_held(
+    shelf: tuple[Documents, Source, Clocks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory for lists is bounded, and so is what is remembered of lists that are not there."""
+    documents, source, _ = shelf
+    source.list = RevocationList(bytes(30 * 1024 * 1024), NOW - 600, NOW + 600)
+    for shard in range(5):
+        await documents.crl("issuing", shard)
+    assert source.asked == 5
+    for shard in (4, 3):
+        assert await documents.crl("issuing", shard) == source.list
+    assert source.asked == 5
+    await documents.crl("issuing", 0)
+    assert source.asked == 6
+
+    async def none(*_: object) -> None:
+        source.asked += 1
+
+    monkeypatch.setattr(source, "crl", none)
+    for shard in range(10, 2000):
+        assert await documents.crl("issuing", shard) is None
+    assert len(documents._absent) <= 1024
+    asked = source.asked
+    assert await documents.crl("issuing", 1999) is None
+    assert source.asked == asked

@@ -82,6 +82,9 @@ class Service(status_pb2_grpc.CertificateStatusServiceServicer):
     async def GetCertificateRevocationList(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    def FetchCertificateRevocationList(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
 
 class Channel:
     """A channel without TLS, in the place of ServiceChannel."""

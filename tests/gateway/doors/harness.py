@@ -22,6 +22,7 @@ from gateway.ocsp.request import MalformedRequest, parse_request
 from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
 from gateway.protocol import ocsp_protocol, server_config
+from gateway.spool import Octets
 from gateway.web import make_app
 from tests.waiting import wait_until
 
@@ -73,9 +74,13 @@ class ScriptedResponder:
 
 @dataclass
 class Crl:
-    der: bytes
+    der: Octets
     this_update: int
     next_update: int
+
+    @property
+    def sha256(self) -> bytes:
+        return hashlib.sha256(self.der if isinstance(self.der, bytes) else self.der.read()).digest()
 
 
 @dataclass
@@ -89,10 +94,10 @@ class ShelfOfOne:
     def ca_certificate(self, name: str) -> bytes | None:
         return self.certificate if name == "issuing" else None
 
-    async def crl(self, name: str) -> Crl | None:
+    async def crl(self, name: str, shard: int = 0) -> Crl | None:
         if self.away:
             raise ConnectionError("the status service is away")
-        return self.list if name == "issuing" else None
+        return self.list if name == "issuing" and shard in (0, 7) else None
 
 
 @dataclass

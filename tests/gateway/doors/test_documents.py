@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import random
 
 import pytest
 
+from gateway.spool import PIECE, Spool
 from tests.gateway.doors.harness import NOW, Crl, Gateway
 
 CRL = Crl(b"a list", int(NOW) - 600, int(NOW) + 1200)
@@ -37,11 +40,44 @@ def test_crl(gateway: Gateway) -> None:
     assert (response.status, response.body) == (200, b"a list")
     assert response.headers["content-type"] == "application/pkix-crl"
     assert response.headers["last-modified"] == "Fri, 15 Jan 2027 07:50:00 GMT"
-    assert response.headers["expires"] == "Fri, 15 Jan 2027 08:20:00 GMT"
-    assert response.headers["cache-control"] == "max-age=1199, public, no-transform, must-revalidate"
+    assert response.headers["expires"] == "Fri, 15 Jan 2027 08:05:00 GMT"
+    assert response.headers["cache-control"] == "max-age=300, public, no-transform, must-revalidate"
 
 
-@pytest.mark.parametrize("path", ["/ca/issuing.cer", "/crl/issuing.crl"])
+def test_no_cache_has_a_list_beyond_its_end(gateway: Gateway) -> None:
+    """What is left of a list cuts its time in caches."""
+    gateway.documents.list = Crl(b"a list", int(NOW) - 600, int(NOW) + 20)
+    with gateway.client() as client:
+        response = client.get("/crl/issuing.crl")
+    assert response.headers["expires"] == "Fri, 15 Jan 2027 08:00:20 GMT"
+    assert response.headers["cache-control"] == "max-age=19, public, no-transform, must-revalidate"
+
+
+def test_a_long_list_is_sent_in_pieces(gateway: Gateway) -> None:
+    """The same headers and conditions as a short one, and every octet."""
+    octets = random.Random(1).randbytes(3 * PIECE + 17)
+    spool = Spool()
+    asyncio.run(_fill(spool, octets))
+    gateway.documents.list = Crl(spool, int(NOW) - 600, int(NOW) + 1200)
+    with gateway.client() as client:
+        response = client.get("/crl/issuing.crl")
+        assert (response.status, response.body == octets) == (200, True)
+        assert response.headers["content-type"] == "application/pkix-crl"
+        assert response.headers["content-length"] == str(len(octets))
+        assert response.headers["etag"] == f'"{hashlib.sha256(octets).hexdigest()}"'
+        client.send(b"HEAD /crl/issuing.crl HTTP/1.1\r\n\r\n")
+        assert client.response(bodiless=True).headers == response.headers
+        assert client.get("/crl/issuing.crl", f"If-None-Match: {response.headers['etag']}").status == 304
+    assert spool.read() == octets
+
+
+async def _fill(spool: Spool, octets: bytes) -> None:
+    for start in range(0, len(octets), 100_000):
+        await spool.append(octets[start : start + 100_000])
+    await spool.finish()
+
+
+@pytest.mark.parametrize("path", ["/ca/issuing.cer", "/crl/issuing.crl", "/crl/issuing/7.crl"])
 def test_head_and_conditions(gateway: Gateway, path: str) -> None:
     """HEAD has the headers of GET; validators give 304 without a body; other methods 405."""
     with gateway.client() as client:
@@ -62,7 +98,11 @@ def test_head_and_conditions(gateway: Gateway, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/ca/other.cer", "/crl/other.crl", "/ca/issuing.pem", "/ca/", "/crl/../ca/x.cer", "/ca/%2e%2e%2fx"]
+    "path",
+    [
+        *("/ca/other.cer", "/crl/other.crl", "/ca/issuing.pem", "/ca/", "/crl/../ca/x.cer", "/ca/%2e%2e%2fx"),
+        *("/crl/issuing/8.crl", "/crl/issuing/-7.crl", "/crl/issuing/x.crl", "/crl/issuing/99999999999999999999.crl"),
+    ],
 )
 def test_what_is_not_there(gateway: Gateway, path: str) -> None:
     """404, without store."""

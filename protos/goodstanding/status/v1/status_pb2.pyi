@@ -643,3 +643,107 @@ class GetCertificateRevocationListResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCertificateRevocationListResponse: _TypeAlias = GetCertificateRevocationListResponse  # noqa: Y015
+
+@_typing.final
+class FetchCertificateRevocationListRequest(_message.Message):
+    """The request of FetchCertificateRevocationList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    KNOWN_SHA256_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Required. The name of the issuer."""
+    shard: _builtins.int
+    """Optional. Which shard: the number in the address that its certificates name. 0 is the full list."""
+    known_sha256: _builtins.bytes
+    """Optional. The SHA-256 of the list that the caller has: if it is the newest, its octets are not sent again."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        shard: _builtins.int = ...,
+        known_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "known_sha256", b"known_sha256", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FetchCertificateRevocationListRequest: _TypeAlias = FetchCertificateRevocationListRequest  # noqa: Y015
+
+@_typing.final
+class FetchCertificateRevocationListResponse(_message.Message):
+    """A message of FetchCertificateRevocationList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Head(_message.Message):
+        """What a list is like, before its octets come."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NUMBER_FIELD_NUMBER: _builtins.int
+        THIS_UPDATE_TIME_FIELD_NUMBER: _builtins.int
+        NEXT_UPDATE_TIME_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        SHA256_FIELD_NUMBER: _builtins.int
+        UNCHANGED_FIELD_NUMBER: _builtins.int
+        number: _builtins.int
+        """Output only. Its number (CRLNumber)."""
+        size: _builtins.int
+        """Output only. How many octets its DER has."""
+        sha256: _builtins.bytes
+        """Output only. The SHA-256 of its DER."""
+        unchanged: _builtins.bool
+        """Output only. Whether it is the list that the caller has: then nothing follows."""
+        @_builtins.property
+        def this_update_time(self) -> _timestamp_pb2.Timestamp:
+            """Output only. Its thisUpdate."""
+
+        @_builtins.property
+        def next_update_time(self) -> _timestamp_pb2.Timestamp:
+            """Output only. Its nextUpdate."""
+
+        def __init__(
+            self,
+            *,
+            number: _builtins.int = ...,
+            this_update_time: _timestamp_pb2.Timestamp | None = ...,
+            next_update_time: _timestamp_pb2.Timestamp | None = ...,
+            size: _builtins.int = ...,
+            sha256: _builtins.bytes = ...,
+            unchanged: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["next_update_time", b"next_update_time", "this_update_time", b"this_update_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["next_update_time", b"next_update_time", "number", b"number", "sha256", b"sha256", "size", b"size", "this_update_time", b"this_update_time", "unchanged", b"unchanged"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next octets of its DER."""
+    @_builtins.property
+    def head(self) -> Global___FetchCertificateRevocationListResponse.Head:
+        """What the list is like."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___FetchCertificateRevocationListResponse.Head | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "head", b"head", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "head", b"head", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["head", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___FetchCertificateRevocationListResponse: _TypeAlias = FetchCertificateRevocationListResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class CertificateStatusServiceStub:
                 request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateRevocationListRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateRevocationListResponse.FromString,
                 _registered_method=True)
+        self.FetchCertificateRevocationList = channel.unary_stream(
+                '/goodstanding.status.v1.CertificateStatusService/FetchCertificateRevocationList',
+                request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListResponse.FromString,
+                _registered_method=True)
 
 
 class CertificateStatusServiceServicer:
@@ -125,9 +130,22 @@ class CertificateStatusServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCertificateRevocationList(self, request, context):
-        """Returns an issuer's newest certificate revocation list.
+        """Returns an issuer's newest certificate revocation list, the full one.
 
-        Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list.
+        Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list;
+        FAILED_PRECONDITION with reason CRL_TOO_LONG for a list that does not fit into a message:
+        FetchCertificateRevocationList has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FetchCertificateRevocationList(self, request, context):
+        """Returns a newest certificate revocation list of an issuer, of any length: first head, then its octets in chunks.
+        A caller that has the list already says so, and gets head alone.
+
+        Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
+        UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,6 +183,11 @@ def add_CertificateStatusServiceServicer_to_server(servicer, server):
                     servicer.GetCertificateRevocationList,
                     request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateRevocationListRequest.FromString,
                     response_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateRevocationListResponse.SerializeToString,
+            ),
+            'FetchCertificateRevocationList': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchCertificateRevocationList,
+                    request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListRequest.FromString,
+                    response_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -330,6 +353,33 @@ class CertificateStatusService:
             '/goodstanding.status.v1.CertificateStatusService/GetCertificateRevocationList',
             goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateRevocationListRequest.SerializeToString,
             goodstanding_dot_status_dot_v1_dot_status__pb2.GetCertificateRevocationListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchCertificateRevocationList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/goodstanding.status.v1.CertificateStatusService/FetchCertificateRevocationList',
+            goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListRequest.SerializeToString,
+            goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListResponse.FromString,
             options,
             channel_credentials,
             insecure,

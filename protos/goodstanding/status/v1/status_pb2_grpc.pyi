@@ -72,9 +72,18 @@ class CertificateStatusServiceStub:
     Roles: admin, issuer, revoker, reader, responder, importer.
     """
     GetCertificateRevocationList: _grpc.UnaryUnaryMultiCallable[_status_pb2.GetCertificateRevocationListRequest, _status_pb2.GetCertificateRevocationListResponse]
-    """Returns an issuer's newest certificate revocation list.
+    """Returns an issuer's newest certificate revocation list, the full one.
 
-    Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list.
+    Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list;
+    FAILED_PRECONDITION with reason CRL_TOO_LONG for a list that does not fit into a message:
+    FetchCertificateRevocationList has it.
+    """
+    FetchCertificateRevocationList: _grpc.UnaryStreamMultiCallable[_status_pb2.FetchCertificateRevocationListRequest, _status_pb2.FetchCertificateRevocationListResponse]
+    """Returns a newest certificate revocation list of an issuer, of any length: first head, then its octets in chunks.
+    A caller that has the list already says so, and gets head alone.
+
+    Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
+    UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
     """
 
 @_typing.type_check_only
@@ -116,9 +125,18 @@ class CertificateStatusServiceAsyncStub(CertificateStatusServiceStub):
     Roles: admin, issuer, revoker, reader, responder, importer.
     """
     GetCertificateRevocationList: _aio.UnaryUnaryMultiCallable[_status_pb2.GetCertificateRevocationListRequest, _status_pb2.GetCertificateRevocationListResponse]  # type: ignore[assignment]
-    """Returns an issuer's newest certificate revocation list.
+    """Returns an issuer's newest certificate revocation list, the full one.
 
-    Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list.
+    Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list;
+    FAILED_PRECONDITION with reason CRL_TOO_LONG for a list that does not fit into a message:
+    FetchCertificateRevocationList has it.
+    """
+    FetchCertificateRevocationList: _aio.UnaryStreamMultiCallable[_status_pb2.FetchCertificateRevocationListRequest, _status_pb2.FetchCertificateRevocationListResponse]  # type: ignore[assignment]
+    """Returns a newest certificate revocation list of an issuer, of any length: first head, then its octets in chunks.
+    A caller that has the list already says so, and gets head alone.
+
+    Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
+    UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
     """
 
 class CertificateStatusServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -193,9 +211,24 @@ class CertificateStatusServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _status_pb2.GetCertificateRevocationListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_status_pb2.GetCertificateRevocationListResponse, _abc.Awaitable[_status_pb2.GetCertificateRevocationListResponse]]:
-        """Returns an issuer's newest certificate revocation list.
+        """Returns an issuer's newest certificate revocation list, the full one.
 
-        Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list.
+        Roles: admin, issuer, revoker, reader, responder. Errors: NOT_FOUND for an unknown issuer, or one without a list;
+        FAILED_PRECONDITION with reason CRL_TOO_LONG for a list that does not fit into a message:
+        FetchCertificateRevocationList has it.
+        """
+
+    @_abc_1.abstractmethod
+    def FetchCertificateRevocationList(
+        self,
+        request: _status_pb2.FetchCertificateRevocationListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_status_pb2.FetchCertificateRevocationListResponse], _abc.AsyncIterator[_status_pb2.FetchCertificateRevocationListResponse]]:
+        """Returns a newest certificate revocation list of an issuer, of any length: first head, then its octets in chunks.
+        A caller that has the list already says so, and gets head alone.
+
+        Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
+        UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
         """
 
 def add_CertificateStatusServiceServicer_to_server(servicer: CertificateStatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
