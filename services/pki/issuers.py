@@ -8,12 +8,19 @@ from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.pki.der import public_key_der, subject_der
 
-PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey: TypeAlias = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+)
 
 _EC_HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
@@ -25,7 +32,7 @@ _EC_HASHES: dict[str, hashes.HashAlgorithm] = {
 def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm | None:
     """The hash that belongs to a key (baseline requirements 7.1.3.2): as strong as the curve; SHA-256 for RSA.
 
-    None for Ed25519, which hashes by itself. Raises ValueError for another curve.
+    None for Ed25519 and ML-DSA, which hash by themselves. Raises ValueError for another curve.
     """
     if isinstance(key, ec.EllipticCurvePrivateKey):
         if key.curve.name not in _EC_HASHES:

@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
 
 from services.pki.certificates import Issuer
+from services.pki.crls import make_crl
 from services.pki.hierarchy import ca_name, make_issuing, make_root
-from services.pki.keys import KeyKind
+from services.pki.keys import KEY_KINDS, KeyKind
 
-from .conftest import NOW, Authority, key_of, make_csr
+from .conftest import NOW, Authority, ca_key_of, key_of, make_csr
 from .test_certificates import critical_of, usage_of
 
 
@@ -52,12 +53,18 @@ def test_the_issuing_ca(authority: Authority) -> None:
     assert issuing.issuer == authority.root.subject
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "rsa2048", "ed25519"])
+@pytest.mark.parametrize("kind", KEY_KINDS)
 def test_other_kinds_of_keys(kind: KeyKind) -> None:
-    """A hierarchy can be on any kind of key."""
+    """A hierarchy can be on any kind of key: CAs, what they issue, and lists of what they revoked."""
     root = make_root(name="Root", key=key_of(kind), now=NOW)
-    issuing = make_issuing(root=root, root_key=key_of(kind), name="Issuing", key=key_of("p521"), now=NOW)
+    issuing = make_issuing(root=root, root_key=key_of(kind), name="Issuing", key=ca_key_of(kind), now=NOW)
+    root.verify_directly_issued_by(root)
     issuing.verify_directly_issued_by(root)
+    authority = Authority(root, key_of(kind), Issuer(issuing, ca_key_of(kind)))
+    leaf = authority.issue(make_csr("a.example", key=key_of(kind)))
+    leaf.verify_directly_issued_by(issuing)
+    crl = make_crl(authority.issuer, number=1, this_update=NOW, next_update=NOW + timedelta(days=1))
+    assert x509.load_der_x509_crl(crl).is_signature_valid(issuing.public_key())  # type: ignore[arg-type]
 
 
 def test_an_issuing_ca_doesn_t_outlive_its_root() -> None:

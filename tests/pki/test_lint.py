@@ -16,7 +16,7 @@ from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lin
 
 from services.pki.certificates import Issuer
 from services.pki.crls import CrlEntry, make_crl
-from services.pki.keys import KeyKind
+from services.pki.keys import KEY_KINDS, KeyKind
 from services.pki.mtls import make_client_credential, make_server_credential, make_tls_ca
 
 from .conftest import NOW, Authority, key_of, make_authority, make_csr
@@ -54,7 +54,7 @@ def write(path: Path, certificate: x509.Certificate) -> str:
 
 def _requests() -> dict[tuple[str, str], bytes]:
     # No wildcards and no SPIFFE URIs: RFC 5280 leaves both open, and the linter minds them.
-    kinds: tuple[KeyKind, ...] = ("p256", "p384", "p521", "rsa2048", "ed25519")
+    kinds: tuple[KeyKind, ...] = ("p256", "p384", "p521", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87")
     found: dict[tuple[str, str], bytes] = {}
     for kind in kinds:
         found["server", kind] = found["client", kind] = make_csr("a.example", key=key_of(kind))
@@ -84,7 +84,7 @@ def test_a_delegate_fits_the_baseline_requirements(authority: Authority, tmp_pat
     assert findings(lint_cabf_serverauth_cert, "-t", "OCSP-RESPONDER", leaf) == ""
 
 
-@pytest.mark.parametrize("kind", ["p256", "rsa2048"])
+@pytest.mark.parametrize("kind", KEY_KINDS)
 def test_ca_certificates(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
     """RFC 5280 has no objection to root and issuing CA."""
     authority = make_authority(kind)
