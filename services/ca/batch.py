@@ -85,6 +85,13 @@ class Memory:
     created_at: datetime
 
 
+class OtherRows(Protocol):
+    """Rows of another kind that a work wants written, after all the others."""
+
+    def write(self, conn: Connection) -> None:
+        """Write them. Takes the revisions that it needs with `position.advance`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T]):
     """What a work wants written; nothing, where its answer is known already.
@@ -99,6 +106,7 @@ class Plan(Generic[T]):
     changes: Sequence[PendingChange] = ()
     """Of a work that changes several, in their order."""
     memories: Sequence[Memory] = ()
+    others: OtherRows | None = None
 
 
 class Work(Protocol[T]):
@@ -138,6 +146,7 @@ class Batch:
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
         self._issuers: dict[int, IssuerRecord] | None = None
+        self._others: list[OtherRows] = []
 
     def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
         """The call that was made with this key, in the database or earlier in this batch."""
@@ -177,6 +186,8 @@ class Batch:
             self._latest[change.change.issuer_id, change.change.serial] = change
         for memory in (plan.memory, *plan.memories) if plan.memory else plan.memories:
             self._memories[memory.key] = memory
+        if plan.others:
+            self._others.append(plan.others)
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
@@ -194,6 +205,8 @@ class Batch:
                 self._tell_issuers(pending)
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
+        for others in self._others:
+            others.write(self.conn)
 
     def _revisions(self, count: int) -> int:
         """The first of so many revisions."""

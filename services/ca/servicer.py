@@ -13,13 +13,14 @@ from typing import TypeVar
 
 import grpc
 
-from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from goodstanding.ca.v1 import ca_pb2
 from services.ca import bulk_calls
 from services.ca.authority import CertificateAuthority
 from services.ca.bridge import Bridge
 from services.ca.bulk import BulkRun
 from services.ca.find import ListQuery
 from services.ca.issue import IssueCommand, IssueResult
+from services.ca.issuer_servicer import IssuerMethods
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, from_epoch, to_epoch, utc_now
@@ -32,7 +33,7 @@ from services.rpc.identity import current_caller
 T = TypeVar("T")
 
 
-class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServicer):
+class CertificateAuthorityServicer(IssuerMethods):
     """Serves goodstanding.ca.v1.CertificateAuthorityService.
 
     `workers` checks and signs, `readers` reads; two executors, so that a slow listing does not hold up issuing. Make it

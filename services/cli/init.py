@@ -214,7 +214,8 @@ def register(
     crl = make_crl(Issuer(root.certificate, root.key), number=1, this_update=now, next_update=now + CRL_VALIDITY)
     db = Database.open(url)
     try:
-        register_hierarchy(db, root.certificate, issuing.certificate, key_ref="ca/issuing.key", root_crl=crl, now=now)
+        key_ref = "file:ca/issuing.key"
+        register_hierarchy(db, root.certificate, issuing.certificate, key_ref=key_ref, root_crl=crl, now=now)
         for credential in made:
             credentials.record(db, credential, now)
     finally:

@@ -11,10 +11,8 @@ from services.errors import AlreadyExists
 
 
 def add_crl(conn: Connection, crl: CrlRecord) -> None:
-    """Record a list. Raises AlreadyExists CRL_NUMBER_USED unless its number is greater than all before it (R108)."""
-    latest = latest_crl(conn, crl.issuer_id)
-    if latest is not None and crl.number <= latest.number:
-        raise AlreadyExists("CRL_NUMBER_USED", f"the issuer's latest revocation list is number {latest.number} already")
+    """Record a list. Raises as `require_next`."""
+    require_next(conn, crl)
     values = {
         "issuer_id": crl.issuer_id,
         "number": crl.number,
@@ -23,6 +21,13 @@ def add_crl(conn: Connection, crl: CrlRecord) -> None:
         "next_update": to_epoch(crl.next_update),
     }
     conn.execute(insert(crls), values)
+
+
+def require_next(conn: Connection, crl: CrlRecord) -> None:
+    """Raise AlreadyExists CRL_NUMBER_USED unless its number is greater than all before it (R108)."""
+    latest = latest_crl(conn, crl.issuer_id)
+    if latest is not None and crl.number <= latest.number:
+        raise AlreadyExists("CRL_NUMBER_USED", f"the issuer's latest revocation list is number {latest.number} already")
 
 
 def latest_crl(conn: Connection, issuer_id: int) -> CrlRecord | None:

@@ -7,14 +7,21 @@ tells what becomes of the issuer that it is for. Both point to the same row of `
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
 from services.clock import from_epoch, to_epoch
 from services.db.models import issuer_certificates, issuers, status_changes
-from services.db.records import CompromiseRecord, IssuerRecord, IssuerState, NewIssuer, StatusChange
+from services.db.records import (
+    CompromiseRecord,
+    IssuerRecord,
+    IssuerState,
+    NewIssuer,
+    NewIssuerCertificate,
+    StatusChange,
+)
 from services.db.rows import read_revocation
 from services.errors import AlreadyExists
 
@@ -43,7 +50,7 @@ def add_issuer(conn: Connection, issuer: NewIssuer, revision: int) -> int:
         "compromised_by": _compromised_by(conn, issuer.public_key_der),
     }
     id_: int = conn.execute(insert(issuers).returning(issuers.c.id), values).scalar_one()
-    conn.execute(insert(issuer_certificates), _certificate_values(id_, issuer))
+    conn.execute(insert(issuer_certificates), _certificate_values(id_, issuer.certificates))
     return id_
 
 
@@ -57,6 +64,22 @@ def _compromised_by(conn: Connection, public_key_der: bytes) -> int | None:
 def set_issuer_state(conn: Connection, issuer_id: int, state: IssuerState, revision: int) -> None:
     """Change whether an issuer issues. `revision` is from `position.advance`."""
     conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(state=state.value, revision=revision))
+
+
+def set_issuer_key(conn: Connection, issuer_id: int, key_ref: str, state: IssuerState, revision: int) -> None:
+    """Say where the key of an issuer is that was offline. `revision` is from `position.advance`."""
+    values = {"key_ref": key_ref, "state": state.value, "revision": revision}
+    conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(values))
+
+
+def add_certificates(
+    conn: Connection, issuer_id: int, certificates: Sequence[NewIssuerCertificate], revision: int
+) -> None:
+    """Give an issuer more CA certificates, preferred from now on, the first one most. `revision` as above."""
+    least = select(func.min(issuer_certificates.c.preference)).where(issuer_certificates.c.issuer_id == issuer_id)
+    first = (conn.execute(least).scalar_one() or 0) - len(certificates)
+    conn.execute(insert(issuer_certificates), _certificate_values(issuer_id, certificates, first))
+    conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(revision=revision))
 
 
 def follow_certificate(conn: Connection, der: bytes, change: StatusChange, revision: int, *, compromises: bool) -> None:
@@ -109,7 +132,9 @@ def _check_new(conn: Connection, issuer: NewIssuer) -> None:
         )
 
 
-def _certificate_values(issuer_id: int, issuer: NewIssuer) -> list[dict[str, Any]]:
+def _certificate_values(
+    issuer_id: int, certificates: Sequence[NewIssuerCertificate], first: int = 0
+) -> list[dict[str, Any]]:
     return [
         {
             "issuer_id": issuer_id,
@@ -118,7 +143,7 @@ def _certificate_values(issuer_id: int, issuer: NewIssuer) -> list[dict[str, Any
             "not_before": to_epoch(certificate.not_before),
             "not_after": to_epoch(certificate.not_after),
         }
-        for preference, certificate in enumerate(issuer.certificates)
+        for preference, certificate in enumerate(certificates, first)
     ]
 
 

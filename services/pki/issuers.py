@@ -87,6 +87,13 @@ class Issuer:
             raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
 
 
+def check_ca_certificate(certificate: x509.Certificate) -> None:
+    """Raise ValueError unless it is a certificate of a CA that `Issuer` could sign with, had it the key."""
+    _key_identifier(certificate)
+    if certificate.subject.public_bytes() != subject_der(certificate):
+        raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
+
+
 def _key_identifier(certificate: x509.Certificate) -> bytes:
     """The subject key identifier of a certificate that may sign certificates (RFC 5280, 4.2.1.2, 4.2.1.3, 4.2.1.9)."""
     extensions = certificate.extensions
