@@ -99,10 +99,8 @@ class Hierarchy:
         return self._writer.submit(work)
 
     def begin_update(self, name: str, state: IssuerState) -> Future[IssuerRecord]:
-        """Retire an issuer, or make it active; the future resolves once that is recorded. Raises DomainError."""
+        """Change the state of an issuer; the future resolves once that is recorded. Raises DomainError."""
         record = self._directory.named(name, "name")
-        if state is IssuerState.OFFLINE:
-            raise InvalidArgument("STATE_INVALID", "an issuer is made active or retired", field="state")
         if state is IssuerState.ACTIVE and record.key_ref is not None:
             self._keys.check(record.key_ref, name, record.public_key_der)
         return self._writer.submit(_Update(self, name, state))
@@ -245,7 +243,11 @@ class _StateChange:
     state: IssuerState
 
     def write(self, conn: Connection) -> None:
-        issuers.set_issuer_state(conn, self.issuer_id, self.state, position.advance(conn, 1))
+        revision = position.advance(conn, 1)
+        if self.state is IssuerState.OFFLINE:
+            issuers.set_issuer_key(conn, self.issuer_id, None, self.state, revision)
+        else:
+            issuers.set_issuer_state(conn, self.issuer_id, self.state, revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,20 +266,30 @@ class _Update:
 
     def decide(self, batch: Batch) -> Plan[IssuerRecord]:
         record = _named(self.name, batch.issuers().values(), "name")
-        _require_key(record)
+        if self.state is not IssuerState.OFFLINE:
+            _require_key(record)
+        elif record.state is IssuerState.ACTIVE:
+            raise FailedPrecondition(
+                "ISSUER_STILL_ACTIVE", f"issuer {record.name} issues here: retire it first", field="state"
+            )
         change = None if record.state is self.state else _StateChange(record.id, self.state)
         return Plan(lambda: self.hierarchy.changed(self.name), others=change)
 
 
-def _read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
-    """The certificates of the one CA that a command is about. Raises InvalidArgument."""
-    if not _NAME.fullmatch(command.name):
+def check_name(name: str) -> None:
+    """Raise InvalidArgument (ISSUER_NAME_INVALID) for what cannot be an issuer's name: it is part of addresses."""
+    if not _NAME.fullmatch(name):
         raise InvalidArgument(
             "ISSUER_NAME_INVALID",
             "an issuer's name has 1 to 63 lower-case letters, digits, dots, hyphens and underscores, with a letter or "
             "digit at both ends",
             field="name",
         )
+
+
+def _read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
+    """The certificates of the one CA that a command is about. Raises InvalidArgument."""
+    check_name(command.name)
     if command.retired and command.key_ref is None:
         raise InvalidArgument("STATE_INVALID", "an issuer without key is offline, and not retired", field="retired")
     if not 1 <= len(command.certificates_der) <= MAX_CERTIFICATES:

@@ -14,7 +14,11 @@ from services.errors import InvalidArgument
 from services.rpc import messages
 from services.rpc.identity import current_caller
 
-_STATES = {types_pb2.ISSUER_STATE_ACTIVE: IssuerState.ACTIVE, types_pb2.ISSUER_STATE_RETIRED: IssuerState.RETIRED}
+_STATES = {
+    types_pb2.ISSUER_STATE_ACTIVE: IssuerState.ACTIVE,
+    types_pb2.ISSUER_STATE_RETIRED: IssuerState.RETIRED,
+    types_pb2.ISSUER_STATE_OFFLINE: IssuerState.OFFLINE,
+}
 
 
 class IssuerMethods(ca_pb2_grpc.CertificateAuthorityServiceServicer):
@@ -47,10 +51,10 @@ class IssuerMethods(ca_pb2_grpc.CertificateAuthorityServiceServicer):
         request: ca_pb2.UpdateIssuerRequest,
         context: grpc.aio.ServicerContext[ca_pb2.UpdateIssuerRequest, ca_pb2.UpdateIssuerResponse],
     ) -> ca_pb2.UpdateIssuerResponse:
-        """Retire an issuer, or make it active."""
+        """Retire an issuer, make it active, or take it offline."""
         state = _STATES.get(request.state)
         if state is None:
-            raise InvalidArgument("STATE_INVALID", "an issuer is made active or retired", field="state")
+            raise InvalidArgument("STATE_INVALID", "an issuer is made active, retired or offline", field="state")
         record = await self._bridge.run(lambda: self._authority.hierarchy.begin_update(request.name, state))
         return ca_pb2.UpdateIssuerResponse(issuer=messages.issuer_message(record))
 

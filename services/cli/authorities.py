@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from goodstanding.types.v1 import types_pb2
+from services.ca.hierarchy import check_name
 from services.cli import output
 from services.cli.client import connect
 from services.cli.failures import Failed
@@ -109,7 +110,8 @@ class Office:
         return KeyPlace(name, file, passphrase or passphrase_file(self.settings, name))
 
     def require_free(self, name: str) -> None:
-        """Raise Failed where an issuer or files of that name are there already."""
+        """Raise Failed where a name is no name for an issuer, or an issuer or files of that name are there already."""
+        check_name(name)
         if name in self.issuers:
             raise Failed(f"there is an issuer {name} already: choose another name")
         for file in self.files(name):

@@ -24,7 +24,8 @@ public_url = {public_url}
 reasons = "rfc5280"
 
 [ca.passphrase_files]
-# By name of issuer. The alternatives: GOODSTANDING_PASSPHRASE_ISSUING, systemd credentials, or a prompt.
+# By name of issuer. The alternatives: GOODSTANDING_PASSPHRASE_ISSUING, systemd credentials, or a prompt. Issuers that
+# are not named here have theirs in secrets/NAME.passphrase, where `goodstanding ca` puts it.
 issuing = "secrets/issuing.passphrase"
 
 [status]

@@ -66,8 +66,8 @@ def set_issuer_state(conn: Connection, issuer_id: int, state: IssuerState, revis
     conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(state=state.value, revision=revision))
 
 
-def set_issuer_key(conn: Connection, issuer_id: int, key_ref: str, state: IssuerState, revision: int) -> None:
-    """Say where the key of an issuer is that was offline. `revision` is from `position.advance`."""
+def set_issuer_key(conn: Connection, issuer_id: int, key_ref: str | None, state: IssuerState, revision: int) -> None:
+    """Say where the key of an issuer is now; None: nowhere here. `revision` is from `position.advance`."""
     values = {"key_ref": key_ref, "state": state.value, "revision": revision}
     conn.execute(update(issuers).where(issuers.c.id == issuer_id).values(values))
 

@@ -178,6 +178,14 @@ def test_retire_and_activate(ca: Ca, admin: Actor, issuer: Actor) -> None:
         assert ca.authority.hierarchy.begin_update("issuing", state).result(10).state is state
         assert ca.issue(issuer).certificate.issuer_name == issues_by
     assert ca.authority.hierarchy.begin_update("issuing", IssuerState.ACTIVE).result(10).state is IssuerState.ACTIVE
+    with pytest.raises(FailedPrecondition) as active:
+        ca.authority.hierarchy.begin_update("issuing", IssuerState.OFFLINE).result(10)
+    assert active.value.reason == "ISSUER_STILL_ACTIVE"
+    for state in (IssuerState.RETIRED, IssuerState.OFFLINE):
+        ca.authority.hierarchy.begin_update("issuing", state).result(10)
+    assert (by_name(ca)["issuing"].state, by_name(ca)["issuing"].key_ref) == (IssuerState.OFFLINE, None)
+    with pytest.raises(FailedPrecondition):
+        ca.issue(make_actor("responder"), issuer="issuing", profile="ocsp-responder")
     with pytest.raises(FailedPrecondition) as refused:
         ca.authority.hierarchy.begin_update("root", IssuerState.RETIRED).result(10)
     assert refused.value.reason == "ISSUER_OFFLINE"

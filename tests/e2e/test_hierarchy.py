@@ -202,3 +202,18 @@ def test_three_tiers(grown: System) -> None:
     assert "path length" in refused.stderr
     assert not (at / "too-deep.key").exists()
     ca(grown, "retire", "plant")
+
+
+def test_nothing_secret_was_said(grown: System) -> None:
+    """After all of the above: no passphrase, and nothing of a private key, in any log."""
+    logs = (grown.folder / "data.stderr").read_text()
+    assert "issuing key opened" in logs
+    assert "PRIVATE KEY" not in logs
+    secrets = list((grown.data / "secrets").glob("*.passphrase"))
+    assert len(secrets) >= 7
+    for file in secrets:
+        assert file.read_text().strip() not in logs
+    for name in ("../outside", "a b", ""):
+        words = ("ca", "create-root", "--name", name, "--yes")
+        refused = grown.run("goodstanding", *words, check=False)
+        assert (refused.returncode, "ISSUER_NAME_INVALID" in refused.stderr) == (1, True)

@@ -16,6 +16,7 @@ from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lin
 
 from services.pki.certificates import Issuer
 from services.pki.crls import CrlEntry, make_crl
+from services.pki.hierarchy import renew
 from services.pki.keys import KEY_KINDS, KeyKind
 from services.pki.mtls import make_client_credential, make_server_credential, make_tls_ca
 
@@ -86,13 +87,17 @@ def test_a_delegate_fits_the_baseline_requirements(authority: Authority, tmp_pat
 
 @pytest.mark.parametrize("kind", KEY_KINDS)
 def test_ca_certificates(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
-    """RFC 5280 has no objection to root and issuing CA."""
+    """RFC 5280 has no objection to root and issuing CA, nor to a renewal."""
     authority = make_authority(kind)
     root = write(tmp_path / "root.pem", authority.root)
     issuing = write(tmp_path / "issuing.pem", authority.issuer.certificate)
     assert findings(lint_pkix_cert, root) == ""
     assert findings(lint_pkix_cert, issuing) == ""
     assert findings(lint_pkix_signer_signee_cert_chain, root, issuing) == ""
+    made = renew(authority.issuer.certificate, Issuer(authority.root, authority.root_key), now=NOW)
+    renewed = write(tmp_path / "renewed.pem", made)
+    assert findings(lint_pkix_cert, renewed) == ""
+    assert findings(lint_pkix_signer_signee_cert_chain, root, renewed) == ""
 
 
 def test_crls(authority: Authority, tmp_path: Path, findings: Findings) -> None:

@@ -230,10 +230,15 @@ def rollover_command(
 
 @command.command("retire")
 @click.argument("name")
+@click.option("--offline", is_flag=True, help="Of a retired one: give it up, so that its key can be taken away.")
 @consent_options
 @connection_options
-def retire_command(name: str, consent: Consent, connection: Connection) -> None:
+def retire_command(name: str, offline: bool, consent: Consent, connection: Connection) -> None:
     """Have an issuer issue nothing more. It goes on answering for what it issued."""
+    if offline:
+        line = f"take {name} offline: it answers no more for what it issued, which should be over; keep its key, or not"
+        change_state(name, types_pb2.ISSUER_STATE_OFFLINE, line, consent, connection)
+        return
     line = f"retire {name}: it issues nothing more, and goes on answering for what it issued"
     change_state(name, types_pb2.ISSUER_STATE_RETIRED, line, consent, connection)
 
@@ -293,7 +298,7 @@ def change_state(
         raise Failed(f"the key of {name} is kept offline: it neither issues here nor retires")
     others = {each.name for each in office.issuers.values() if each.state == types_pb2.ISSUER_STATE_ACTIVE} - {name}
     notes: tuple[str, ...] = ()
-    if state == types_pb2.ISSUER_STATE_RETIRED and not others:
+    if state != types_pb2.ISSUER_STATE_ACTIVE and not others:
         notes = ("no issuer is active then: nothing can be issued",)
     elif state == types_pb2.ISSUER_STATE_ACTIVE and others:
         notes = (f"{', '.join(sorted({*others, name}))} are active then: `goodstanding issue` needs --issuer",)

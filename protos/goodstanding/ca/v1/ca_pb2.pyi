@@ -885,7 +885,7 @@ class UpdateIssuerRequest(_message.Message):
     name: _builtins.str
     """Required. The name of the issuer."""
     state: _types_pb2.IssuerState.ValueType
-    """Required. ACTIVE or RETIRED."""
+    """Required. ACTIVE, RETIRED or OFFLINE."""
     def __init__(
         self,
         *,

@@ -186,12 +186,13 @@ class CertificateAuthorityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateIssuer(self, request, context):
-        """Retires an issuer, or makes it active (again). A retired issuer issues nothing but certificates of its responders:
-        status and revocation of what it issued go on.
+        """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+        its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+        key can be taken away, when all that it issued is over.
 
         Roles: admin.
-        Errors: INVALID_ARGUMENT for another state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not
-        held by this service, or cannot be opened.
+        Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+        by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

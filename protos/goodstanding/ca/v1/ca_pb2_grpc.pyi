@@ -109,12 +109,13 @@ class CertificateAuthorityServiceStub:
     certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
     """
     UpdateIssuer: _grpc.UnaryUnaryMultiCallable[_ca_pb2.UpdateIssuerRequest, _ca_pb2.UpdateIssuerResponse]
-    """Retires an issuer, or makes it active (again). A retired issuer issues nothing but certificates of its responders:
-    status and revocation of what it issued go on.
+    """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+    its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+    key can be taken away, when all that it issued is over.
 
     Roles: admin.
-    Errors: INVALID_ARGUMENT for another state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not
-    held by this service, or cannot be opened.
+    Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+    by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
     """
     ImportCertificateRevocationList: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]
     """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
@@ -201,12 +202,13 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
     """
     UpdateIssuer: _aio.UnaryUnaryMultiCallable[_ca_pb2.UpdateIssuerRequest, _ca_pb2.UpdateIssuerResponse]  # type: ignore[assignment]
-    """Retires an issuer, or makes it active (again). A retired issuer issues nothing but certificates of its responders:
-    status and revocation of what it issued go on.
+    """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+    its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+    key can be taken away, when all that it issued is over.
 
     Roles: admin.
-    Errors: INVALID_ARGUMENT for another state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not
-    held by this service, or cannot be opened.
+    Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+    by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
     """
     ImportCertificateRevocationList: _aio.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]  # type: ignore[assignment]
     """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
@@ -338,12 +340,13 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ca_pb2.UpdateIssuerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ca_pb2.UpdateIssuerResponse, _abc.Awaitable[_ca_pb2.UpdateIssuerResponse]]:
-        """Retires an issuer, or makes it active (again). A retired issuer issues nothing but certificates of its responders:
-        status and revocation of what it issued go on.
+        """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+        its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+        key can be taken away, when all that it issued is over.
 
         Roles: admin.
-        Errors: INVALID_ARGUMENT for another state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not
-        held by this service, or cannot be opened.
+        Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+        by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
         """
 
     @_abc_1.abstractmethod
