@@ -25,7 +25,7 @@ from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, from_epoch, to_epoch, utc_now
 from services.db.records import Actor, CertificateCursor
-from services.errors import InvalidArgument
+from services.errors import FailedPrecondition, InvalidArgument
 from services.pki.names import SubjectAlternativeNames
 from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
@@ -56,7 +56,7 @@ class CertificateAuthorityServicer(IssuerMethods):
         """Issue a certificate."""
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _issue_command(request)
-        result = await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+        result = await self._issue(command, actor)
         return self._issue_response(result)
 
     async def RevokeCertificate(
@@ -126,6 +126,16 @@ class CertificateAuthorityServicer(IssuerMethods):
         """Return all issuers."""
         records = await self._read(self._authority.issuers)
         return ca_pb2.ListIssuersResponse(issuers=[messages.issuer_message(record) for record in records])
+
+    async def _issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
+        try:
+            return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+        except FailedPrecondition as error:
+            if command.issuer or error.reason != "ISSUER_NOT_ACTIVE":
+                raise
+        # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
+        self._authority.directory.forget()
+        return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)

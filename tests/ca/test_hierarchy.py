@@ -191,6 +191,21 @@ def test_retire_and_activate(ca: Ca, admin: Actor, issuer: Actor) -> None:
     assert refused.value.reason == "ISSUER_OFFLINE"
 
 
+def test_nothing_is_recorded_after_a_retirement_was_told(
+    database: Database, writer: Writer, ca: Ca, hierarchy: Hierarchy, issuer: Actor
+) -> None:
+    """Not even what was signed by somebody who had not heard of it yet."""
+    ca.issue(issuer)  # from now on, it is known for a second that "issuing" is active
+    keys = HeldKeys({}, Cupboard(issuing=hierarchy.issuing_key))
+    other = CertificateAuthority(database, writer, keys, AuthoritySettings(public_url="http://x"), clock=ca.clock)
+    other.hierarchy.begin_update("issuing", IssuerState.RETIRED).result(10)
+    before = ca.count("certificates")
+    with pytest.raises(FailedPrecondition) as refused:
+        ca.issue(issuer)
+    assert refused.value.reason == "ISSUER_NOT_ACTIVE"
+    assert ca.count("certificates") == before
+
+
 def stranger(ca: Ca) -> x509.Certificate:
     """A CA below another root."""
     root = make_root(name="Elsewhere", key=SECOND_KEY, now=ca.clock())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
+from goodstanding.ca.v1.ca_pb2 import IssueCertificateRequest
 from services.clock import utc_now
 from services.pki.hierarchy import make_issuing, make_root
 from services.pki.keys import encrypt_key, generate_key
+from tests.ca.world import make_csr
+from tests.e2e.client import services
 from tests.e2e.system import System
 from tests.waiting import wait_until
 
@@ -67,6 +73,32 @@ def answered(system: System, name: str, leaf: Path, word: str = ": good") -> str
     return said[0]
 
 
+@contextmanager
+def issuing_all_the_while(system: System) -> Iterator[tuple[list[str], list[str]]]:
+    """Two callers issue one certificate after the other without naming an issuer, and every one of them succeeds.
+
+    Yields who issued, by caller.
+    """
+    issuers: tuple[list[str], list[str]] = ([], [])
+    done = threading.Event()
+
+    def issue(by: list[str]) -> None:
+        with services(system) as stubs:
+            request = IssueCertificateRequest(csr_der=make_csr(), profile="server")
+            while not done.is_set():
+                by.append(stubs.ca.IssueCertificate(request, timeout=10).certificate.issuer)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(issue, by) for by in issuers]
+        try:
+            wait_until(lambda: all(issuers), within=10)
+            yield issuers
+        finally:
+            done.set()
+        for each in running:
+            each.result()
+
+
 def test_the_plan_comes_first(grown: System) -> None:
     """Without terminal and --yes nothing happens; --dry-run shows the plan, also as JSON."""
     before = states(grown)
@@ -102,7 +134,10 @@ def test_a_renewal_keeps_the_key(grown: System) -> None:
 def test_a_roll_over(grown: System) -> None:
     """The new key issues and answers without a restart, the old one answers on, and `issue` needs no --issuer."""
     old = grown.issue("before-roll-over.example.com")
-    ca(grown, "rollover", "issuing", "--new-name", "issuing-2")
+    with issuing_all_the_while(grown) as issuers:
+        ca(grown, "rollover", "issuing", "--new-name", "issuing-2")
+        wait_until(lambda: all(by[-1] == "issuing-2" for by in issuers), within=10)
+    assert all(by == sorted(by) for by in issuers), "one takes over from the other, once"
     new = grown.issue("after-roll-over.example.com")
     answered(grown, "issuing-2", new)
     assert states(grown) == {"root": "offline", "issuing": "retired", "issuing-2": "active"}
