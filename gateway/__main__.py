@@ -13,11 +13,13 @@ import structlog
 import uvloop
 
 from gateway.config import ConfigError
+from gateway.memory import keep_memory_private
 from gateway.serve import serve
 
 
 def main(arguments: list[str]) -> None:
     """Serve until told to stop."""
+    keep_memory_private()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

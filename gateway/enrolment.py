@@ -87,7 +87,7 @@ async def enrol(
 
 
 class Enrolment:
-    """Keeps signers for every active issuer, one of each kind: enrols, and renews at half life."""
+    """Keeps signers for every issuer that has its key at the CA, one of each kind: enrols, and renews at half life."""
 
     def __init__(
         self,

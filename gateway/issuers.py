@@ -26,7 +26,7 @@ class Issuer:
 
     name: str
     active: bool
-    """Whether it issues, and so can be asked for a responder certificate."""
+    """Whether it can be asked for a responder certificate: it issues, or is retired and does no more than that."""
     subject_der: bytes
     public_key_der: bytes
     certificates_der: tuple[bytes, ...]

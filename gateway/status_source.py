@@ -326,7 +326,7 @@ def _revocation(message: types_pb2.Revocation) -> Revocation:
 def _issuer(message: types_pb2.Issuer) -> Issuer:
     return Issuer(
         name=message.name,
-        active=message.state == types_pb2.ISSUER_STATE_ACTIVE,
+        active=message.state in (types_pb2.ISSUER_STATE_ACTIVE, types_pb2.ISSUER_STATE_RETIRED),
         subject_der=message.subject_der,
         public_key_der=message.public_key_der,
         certificates_der=tuple(message.certificates_der),

@@ -86,7 +86,7 @@ class CaSettings(_Section):
     passphrase_file: Path | None = None
     """The passphrase of every issuer's key that has none of its own in passphrase_files."""
     passphrase_files: dict[str, Path] = {}
-    """Issuer name -> file."""
+    """Issuer name -> file. One that is not named here has its own in secrets/NAME.passphrase, if that is there."""
     metrics_listen: Listen | None = None
     """Where to serve /metrics over plain HTTP. Not served unless given."""
 
@@ -158,6 +158,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file; there are no other sources."""
         return env_settings, init_settings
+
+
+def passphrase_file(settings: Settings, issuer: str) -> Path | None:
+    """The file with the passphrase of an issuer's key: the one configured for it, its own, or the one for all."""
+    own = settings.base / "secrets" / f"{issuer}.passphrase"
+    return settings.ca.passphrase_files.get(issuer) or (own if own.is_file() else settings.ca.passphrase_file)
 
 
 def load_settings(path: Path) -> Settings:

@@ -22,11 +22,13 @@ def read_passphrase(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     prompt: Callable[[str], str] | None = None,
+    ask: bool = True,
 ) -> bytes:
     """The passphrase of the key `name` ("issuing", "root", …), without the newline at its end.
 
     Looked for in this order: environment GOODSTANDING_PASSPHRASE_<NAME> (upper case, anything but letters and digits as
-    _), $CREDENTIALS_DIRECTORY/<name> (systemd), `file`, and a prompt where standard input is a terminal.
+    _), $CREDENTIALS_DIRECTORY/<name> (systemd), `file`, and, if we may `ask`, a prompt where standard input is a
+    terminal.
     The first that exists counts, even where it cannot be read or is empty: that is an error.
     Raises PassphraseError.
     """
@@ -39,7 +41,7 @@ def read_passphrase(
         return _read(credential)
     if file is not None:
         return _read(file)
-    asked = _ask(f"Passphrase of the key {name}: ", prompt)
+    asked = _ask(f"Passphrase of the key {name}: ", prompt) if ask else None
     if asked is None:
         raise PassphraseError(
             f"no passphrase for the key {name}: set passphrase_file in [ca], {variable}, or a systemd credential {name}"

@@ -10,6 +10,8 @@ from concurrent.futures import Future
 
 from services.ca.bulk import BulkRevoking
 from services.ca.find import Finding, ListQuery
+from services.ca.foreign_crls import ForeignCrls
+from services.ca.hierarchy import Hierarchy
 from services.ca.issue import IssueCommand, IssueResult, Issuing
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore
@@ -47,6 +49,8 @@ class CertificateAuthority:
         self._revoking = Revoking(db, writer, self.directory, settings, clock)
         self.bulk = BulkRevoking(db, writer, self.directory, self._revoking, clock)
         self._finding = Finding(db, self.directory, clock)
+        self.hierarchy = Hierarchy(db, writer, self.directory, keys, clock)
+        self.foreign_crls = ForeignCrls(writer, self.directory, clock)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

@@ -91,6 +91,13 @@ class Memory:
     created_at: datetime
 
 
+class OtherRows(Protocol):
+    """Rows of another kind that a work wants written, after all the others."""
+
+    def write(self, conn: Connection) -> None:
+        """Write them. Takes the revisions that it needs with `position.advance`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[T]):
     """What a work wants written; nothing, where its answer is known already.
@@ -107,6 +114,7 @@ class Plan(Generic[T]):
     memories: Sequence[Memory] = ()
     audit: Sequence[AuditEvent] = ()
     """What the audit log is to tell besides: certificates and changes have their entries without it."""
+    others: OtherRows | None = None
 
 
 class Work(Protocol[T]):
@@ -155,6 +163,7 @@ class Batch:
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
         self._issuers: dict[int, IssuerRecord] | None = None
+        self._others: list[OtherRows] = []
 
     def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
         """The call that was made with this key, in the database or earlier in this batch."""
@@ -195,6 +204,8 @@ class Batch:
         for memory in (plan.memory, *plan.memories) if plan.memory else plan.memories:
             self._memories[memory.key] = memory
         self._events.extend(plan.audit)
+        if plan.others:
+            self._others.append(plan.others)
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
@@ -212,6 +223,8 @@ class Batch:
                 self._tell_issuers(pending)
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
+        for others in self._others:
+            others.write(self.conn)
         if events := self._audited():
             audit.append(self.conn, events, self._head)
 

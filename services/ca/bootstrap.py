@@ -55,11 +55,11 @@ def register_hierarchy(
             _issuer(issuing, "issuing", IssuerState.ACTIVE, parent_id=root_id, key_ref=key_ref, now=now),
             first + 1,
         )
-        rows = [_certificate(certificate, root_id, now) for certificate in (root, issuing)]
+        rows = [ca_certificate_row(certificate, root_id, now, INIT_ACTOR) for certificate in (root, issuing)]
         ids = certificates.insert_certificates(conn, rows)
         status.insert_statuses(conn, rows, ids, first + 2)
         audit.append(conn, [issued(row, id_, "root", method=REGISTER) for row, id_ in zip(rows, ids, strict=True)])
-        crls.add_crl(conn, _crl(root_crl, root_id))
+        crls.add_crl(conn, crl_row(root_crl, root_id))
 
 
 def _issuer(
@@ -89,7 +89,8 @@ def _issuer(
     )
 
 
-def _certificate(certificate: x509.Certificate, issuer_id: int, now: datetime) -> NewCertificate:
+def ca_certificate_row(certificate: x509.Certificate, issuer_id: int, now: datetime, actor: Actor) -> NewCertificate:
+    """A CA certificate as a certificate of the issuer that signed it: it has a status like any other."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return NewCertificate(
         issuer_id=issuer_id,
@@ -103,13 +104,17 @@ def _certificate(certificate: x509.Certificate, issuer_id: int, now: datetime) -
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         issued_at=now,
-        actor=INIT_ACTOR,
+        actor=actor,
     )
 
 
-def _crl(crl_der: bytes, issuer_id: int) -> CrlRecord:
+def crl_row(crl_der: bytes, issuer_id: int) -> CrlRecord:
+    """A signed list. Raises ValueError without a number or an end."""
     crl = x509.load_der_x509_crl(crl_der)
-    number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    try:
+        number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        raise ValueError("a CRL without number (R108)") from None
     if crl.next_update_utc is None:
         raise ValueError("a CRL without nextUpdate (R106)")
     return CrlRecord(issuer_id, number, crl_der, crl.last_update_utc, crl.next_update_utc)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from services.ca.batch import Batch, Memory, PendingCertificate, Plan
 from services.ca.crl_points import CrlPoint, CrlPoints
 from services.ca.delegates import require_room
-from services.ca.issuers import IssuerDirectory, SigningIssuer, chain_below_root, require_standing
+from services.ca.issuers import IssuerDirectory, SigningIssuer, chain_below_root, require_issuing
 from services.ca.payload import payload_sha256
 from services.ca.records import certificate_record, written_record
 from services.ca.retries import require_same, retry_key
@@ -187,8 +187,8 @@ class _Recording:
             case Memory(result=PendingCertificate() as pending) as earlier:
                 require_same(earlier, self.payload)
                 return Plan(lambda: self._result(pending))
-        # It may have been revoked since it was looked up: once that was told, nothing more is recorded.
-        require_standing(batch.issuers()[self.new.issuer_id], self.new.profile)
+        # It may have been revoked or retired since it was looked up: once that was told, nothing more is recorded.
+        require_issuing(batch.issuers()[self.new.issuer_id], self.new.profile)
         self.issuing.require_room(batch.conn, self.new, batch)
         pending = PendingCertificate(self.new)
         memory = Memory(self.key, self.payload, pending, self.new.issued_at) if self.key else None

@@ -96,9 +96,7 @@ class IssuerDirectory:
         `require_standing`; Unavailable KEY_UNAVAILABLE.
         """
         record = self.named(name) if name else self._only_active(now)
-        if record.state is not IssuerState.ACTIVE:
-            raise FailedPrecondition("ISSUER_NOT_ACTIVE", f"issuer {record.name} issues nothing here", field="issuer")
-        require_standing(record, profile)
+        require_issuing(record, profile)
         signing = self.with_key(record)
         if now > signing.signer.not_after:
             raise FailedPrecondition(
@@ -128,6 +126,17 @@ class IssuerDirectory:
             names = ", ".join(record.name for record in active)
             raise FailedPrecondition("ISSUER_AMBIGUOUS", f"several issuers fit; name one of {names}", field="issuer")
         return active[0]
+
+
+def require_issuing(issuer: IssuerRecord, profile: str) -> None:
+    """Raises FailedPrecondition (ISSUER_NOT_ACTIVE, and as `require_standing`) where nothing is issued (any more).
+
+    A retired issuer goes on with the certificates of its responders: who else could answer for what it issued?
+    """
+    answering = issuer.state is IssuerState.RETIRED and profile == OCSP_RESPONDER
+    if issuer.state is not IssuerState.ACTIVE and not answering:
+        raise FailedPrecondition("ISSUER_NOT_ACTIVE", f"issuer {issuer.name} issues nothing here", field="issuer")
+    require_standing(issuer, profile)
 
 
 def require_standing(issuer: IssuerRecord, profile: str) -> None:

@@ -27,7 +27,7 @@ from services.ca.settings import AuthoritySettings
 from services.ca.upkeep import HealthReport, keep_pruning, keep_telling_head
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
-from services.config import CaSettings, Settings
+from services.config import CaSettings, Settings, passphrase_file
 from services.db import issuers, position, schema
 from services.db.engine import Database
 from services.passphrases import read_passphrase
@@ -110,11 +110,12 @@ def _in_background(stack: AsyncExitStack, *jobs: Coroutine[Any, Any, None]) -> N
 def _load_keys(db: Database, settings: Settings) -> HeldKeys:
     with db.read() as conn:
         records = issuers.list_issuers(conn)
-    return load_keys(records, settings.base, partial(_passphrase, settings.ca))
+    passphrase = partial(_passphrase, settings)
+    return load_keys(records, settings.base, passphrase, later=partial(passphrase, ask=False))
 
 
-def _passphrase(settings: CaSettings, issuer: str) -> bytes:
-    return read_passphrase(issuer, file=settings.passphrase_files.get(issuer, settings.passphrase_file))
+def _passphrase(settings: Settings, issuer: str, *, ask: bool = True) -> bytes:
+    return read_passphrase(issuer, file=passphrase_file(settings, issuer), ask=ask)
 
 
 def _begin_history(db: Database) -> None:

@@ -15,18 +15,19 @@ from typing import TypeVar
 
 import grpc
 
-from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from goodstanding.ca.v1 import ca_pb2
 from services.ca import bulk_calls
 from services.ca.authority import CertificateAuthority
 from services.ca.bridge import Bridge
 from services.ca.bulk import BulkRun
 from services.ca.issue import IssueCommand, IssueResult
+from services.ca.issuer_servicer import IssuerMethods
 from services.ca.list_requests import read_list_query
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, to_epoch, utc_now
 from services.db.records import Actor
-from services.errors import DomainError
+from services.errors import DomainError, FailedPrecondition
 from services.pki.names import SubjectAlternativeNames
 from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
@@ -38,7 +39,7 @@ T = TypeVar("T")
 REASON_NAMES: Mapping[int, str] = {int(reason): name for reason, name in NAMES.items()}
 
 
-class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServicer):
+class CertificateAuthorityServicer(IssuerMethods):
     """Serves goodstanding.ca.v1.CertificateAuthorityService.
 
     `workers` checks and signs, `readers` reads; two executors, so that a slow listing does not hold up issuing. Make it
@@ -62,7 +63,7 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         describe_call(lambda: _issue_object(request))
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _issue_command(request)
-        result = await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+        result = await self._issue(command, actor)
         return self._issue_response(result)
 
     async def RevokeCertificate(
@@ -155,6 +156,16 @@ class CertificateAuthorityServicer(ca_pb2_grpc.CertificateAuthorityServiceServic
         """Return all issuers."""
         records = await self._read(self._authority.issuers)
         return ca_pb2.ListIssuersResponse(issuers=[messages.issuer_message(record) for record in records])
+
+    async def _issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
+        try:
+            return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+        except FailedPrecondition as error:
+            if command.issuer or error.reason != "ISSUER_NOT_ACTIVE":
+                raise
+        # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
+        self._authority.directory.forget()
+        return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from services.cli.key_types import is_post_quantum
 from services.cli.plan import Plan
 
 _TEXT = """\
@@ -23,7 +24,8 @@ public_url = {public_url}
 reasons = "rfc5280"
 
 [ca.passphrase_files]
-# By name of issuer. The alternatives: GOODSTANDING_PASSPHRASE_ISSUING, systemd credentials, or a prompt.
+# By name of issuer. The alternatives: GOODSTANDING_PASSPHRASE_ISSUING, systemd credentials, or a prompt. Issuers that
+# are not named here have theirs in secrets/NAME.passphrase, where `goodstanding ca` puts it.
 issuing = "secrets/issuing.passphrase"
 
 [status]
@@ -56,6 +58,12 @@ certificate = "tls/gateway.pem"
 key = "tls/gateway.key"
 """
 
+_SIGNER_KEYS = """\
+# The kinds of keys that answers are signed with. A CA whose keys are made for a time with quantum computers wants its
+# answers signed with such keys, too.
+signer_keys = [{key_type}]
+"""
+
 
 def configuration_text(plan: Plan) -> str:
     """The configuration file for a plan."""
@@ -68,4 +76,5 @@ def configuration_text(plan: Plan) -> str:
         "public_url": plan.url,
     }
     # A JSON string is a TOML string too.
-    return _TEXT.format(**{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()})
+    text = _TEXT.format(**{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()})
+    return text + _SIGNER_KEYS.format(key_type=json.dumps(plan.key_type)) if is_post_quantum(plan.key_type) else text

@@ -27,6 +27,7 @@ from services.cli.credentials import TlsAuthority
 from services.cli.failures import Failed, domain_text, os_text
 from services.cli.files import make_private_folder, sync_folder, write_file
 from services.cli.folder import UNFINISHED, DataFolder
+from services.cli.key_types import KEY_TYPES
 from services.cli.plan import Plan
 from services.db.engine import Database
 from services.db.schema import upgrade
@@ -147,7 +148,8 @@ def fill(folder: DataFolder, plan: Plan, now: datetime) -> None:
 
 def make_hierarchy(plan: Plan, now: datetime) -> tuple[Authority, Authority]:
     """The root and the issuing CA below it."""
-    root_key, issuing_key = keys.generate_key(), keys.generate_key()
+    kind = KEY_TYPES[plan.key_type]
+    root_key, issuing_key = keys.generate_key(kind), keys.generate_key(kind)
     root = hierarchy.make_root(name=f"{plan.name} root CA", key=root_key, now=now)
     issuing = hierarchy.make_issuing(
         root=root,
@@ -212,7 +214,8 @@ def register(
     crl = make_crl(Issuer(root.certificate, root.key), number=1, this_update=now, next_update=now + CRL_VALIDITY)
     db = Database.open(url)
     try:
-        register_hierarchy(db, root.certificate, issuing.certificate, key_ref="ca/issuing.key", root_crl=crl, now=now)
+        key_ref = "file:ca/issuing.key"
+        register_hierarchy(db, root.certificate, issuing.certificate, key_ref=key_ref, root_crl=crl, now=now)
         for credential in made:
             credentials.record(db, credential, now)
     finally:

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from services.addresses import parse_address, parse_http_url
 from services.cli.failures import Failed
+from services.cli.key_types import KEY_TYPES
 
 if TYPE_CHECKING:
     from goodstanding.ca.v1.ca_pb2 import RevokeCertificateRequest
@@ -134,6 +135,16 @@ class Spelt(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:  # noqa: ARG002
         """The choices, for an error."""
         return f"{value!r} is not one of {', '.join(self.choices)}."
+
+
+key_type_option = click.option(
+    "--key-type",
+    metavar="KIND",
+    type=Spelt(KEY_TYPES),
+    default="p-256",
+    show_default=True,
+    help=f"The kind of key: {', '.join(KEY_TYPES)}.",
+)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Plan:
     """What the names of the authorities begin with."""
     server_names: tuple[str, ...] = ()
     """What the gRPC servers answer to, besides this machine's own names."""
+    key_type: str = "p-256"
+    """The kind of the authorities' keys (`services.cli.options.KEY_TYPES`)."""
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.config import ConfigError as GatewayConfigError
 from gateway.config import GatewayTable
 from gateway.config import load as load_gateway
+from services.ca.keystore import key_file
 from services.cli.failures import Failed, in_one_line
 from services.config import ConfigError, Settings, load_settings
 from services.db.engine import Database
@@ -73,7 +74,7 @@ def check_database(settings: Settings) -> None:
     """Raise unless the database is there, can be read, and has this version's schema, and an issuer can sign."""
     with open_database(settings) as db, db.read() as conn:
         issuers = [issuer for issuer in list_issuers(conn) if issuer.state is IssuerState.ACTIVE and issuer.key_ref]
-    files = [settings.base / str(issuer.key_ref) for issuer in issuers]
+    files = [key_file(str(issuer.key_ref), settings.base) for issuer in issuers]
     if files and not any(file.exists() for file in files):
         # ca would start, to revoke at least; but without a signer no gateway ever gets ready.
         raise Failed(f"{files[0]} is missing: bring the issuing key back from a backup")

@@ -162,6 +162,13 @@ def add_crl(conn: Connection, crl: CrlRecord, *, revision: int = 0) -> None:
     )
 
 
+def require_next(conn: Connection, crl: CrlRecord) -> None:
+    """Raise AlreadyExists CRL_NUMBER_USED unless its number is greater than all before it (R108)."""
+    newest = newest_list(conn, crl.issuer_id, FULL)
+    if newest is not None and crl.number <= newest.number:
+        raise AlreadyExists("CRL_NUMBER_USED", f"the issuer's latest revocation list is number {newest.number} already")
+
+
 def latest_crl(conn: Connection, issuer_id: int) -> CrlRecord | None:
     """The newest full list, whole."""
     newest = newest_list(conn, issuer_id, FULL)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
@@ -17,7 +17,15 @@ from services.clock import from_epoch, to_epoch, utc_now
 from services.db import audit
 from services.db.chain import AuditEvent, details
 from services.db.models import issuer_certificates, issuers, status_changes
-from services.db.records import Actor, CompromiseRecord, IssuerRecord, IssuerState, NewIssuer, StatusChange
+from services.db.records import (
+    Actor,
+    CompromiseRecord,
+    IssuerRecord,
+    IssuerState,
+    NewIssuer,
+    NewIssuerCertificate,
+    StatusChange,
+)
 from services.db.rows import read_revocation
 from services.errors import AlreadyExists
 
@@ -46,7 +54,7 @@ def add_issuer(conn: Connection, issuer: NewIssuer, revision: int, actor: Actor 
         "compromised_by": _compromised_by(conn, issuer.public_key_der),
     }
     id_: int = conn.execute(insert(issuers).returning(issuers.c.id), values).scalar_one()
-    conn.execute(insert(issuer_certificates), _certificate_values(id_, issuer))
+    conn.execute(insert(issuer_certificates), _certificate_values(id_, issuer.certificates))
     said = {
         "certificates_sha256": [hashlib.sha256(each.der).hexdigest() for each in issuer.certificates],
         "public_key_sha256": hashlib.sha256(issuer.public_key_der).hexdigest(),
@@ -64,15 +72,62 @@ def _compromised_by(conn: Connection, public_key_der: bytes) -> int | None:
     return found
 
 
+def issuer_name(conn: Connection, issuer_id: int) -> str:
+    """The name of an issuer that is there."""
+    name: str = conn.execute(select(issuers.c.name).where(issuers.c.id == issuer_id)).scalar_one()
+    return name
+
+
 def set_issuer_state(
     conn: Connection, issuer_id: int, state: IssuerState, revision: int, actor: Actor = audit.LOCAL
 ) -> None:
     """Change whether an issuer issues. `revision` is from `position.advance`."""
-    changed = update(issuers).where(issuers.c.id == issuer_id).values(state=state.value, revision=revision)
+    _change(conn, issuer_id, "SetIssuerState", actor, {"state": state.value}, {"state": state.value}, revision)
+
+
+def set_issuer_key(
+    conn: Connection,
+    issuer_id: int,
+    key_ref: str | None,
+    state: IssuerState,
+    revision: int,
+    actor: Actor = audit.LOCAL,
+) -> None:
+    """Say where the key of an issuer is now; None: nowhere here. `revision` is from `position.advance`."""
+    values = {"key_ref": key_ref, "state": state.value}
+    said = {"key_reference": key_ref or "", "state": state.value}
+    _change(conn, issuer_id, "SetIssuerKey", actor, values, said, revision)
+
+
+def add_certificates(
+    conn: Connection,
+    issuer_id: int,
+    certificates: Sequence[NewIssuerCertificate],
+    revision: int,
+    actor: Actor = audit.LOCAL,
+) -> None:
+    """Give an issuer more CA certificates, preferred from now on, the first one most. `revision` as above."""
+    least = select(func.min(issuer_certificates.c.preference)).where(issuer_certificates.c.issuer_id == issuer_id)
+    first = (conn.execute(least).scalar_one() or 0) - len(certificates)
+    conn.execute(insert(issuer_certificates), _certificate_values(issuer_id, certificates, first))
+    said = {"certificates_sha256": [hashlib.sha256(each.der).hexdigest() for each in certificates]}
+    _change(conn, issuer_id, "AddIssuerCertificates", actor, {}, said, revision)
+
+
+def _change(
+    conn: Connection,
+    issuer_id: int,
+    method: str,
+    actor: Actor,
+    values: Mapping[str, object],
+    said: Mapping[str, object],
+    revision: int,
+) -> None:
+    """Change an issuer, and have it in the audit log."""
+    changed = update(issuers).where(issuers.c.id == issuer_id).values({**values, "revision": revision})
     name = conn.execute(changed.returning(issuers.c.name)).scalar_one_or_none()
     if name is not None:
-        said = details({"state": state.value})
-        audit.append(conn, [AuditEvent("SetIssuerState", actor, utc_now(), issuer=name, details=said)])
+        audit.append(conn, [AuditEvent(method, actor, utc_now(), issuer=name, details=details(said))])
 
 
 def follow_certificate(conn: Connection, der: bytes, change: StatusChange, revision: int, *, compromises: bool) -> None:
@@ -125,7 +180,9 @@ def _check_new(conn: Connection, issuer: NewIssuer) -> None:
         )
 
 
-def _certificate_values(issuer_id: int, issuer: NewIssuer) -> list[dict[str, Any]]:
+def _certificate_values(
+    issuer_id: int, certificates: Sequence[NewIssuerCertificate], first: int = 0
+) -> list[dict[str, Any]]:
     return [
         {
             "issuer_id": issuer_id,
@@ -134,7 +191,7 @@ def _certificate_values(issuer_id: int, issuer: NewIssuer) -> list[dict[str, Any
             "not_before": to_epoch(certificate.not_before),
             "not_after": to_epoch(certificate.not_after),
         }
-        for preference, certificate in enumerate(issuer.certificates)
+        for preference, certificate in enumerate(certificates, first)
     ]
 
 

@@ -100,7 +100,7 @@ class IssuerRecord:
     chain_der: tuple[bytes, ...]
     """CA certificates above the preferred one, nearest first, root last; empty for a root."""
     key_ref: str | None
-    """Where the key is, for `services.ca` only: a path relative to the configuration file. None while offline."""
+    """Where the key is, for `services.ca` only (see `services.ca.keystore`). None while offline."""
     revision: int
     compromise: CompromiseRecord | None = None
     """All of its certificates are revoked by it, whatever is recorded of them (RFC 6960, section 2.7; R51)."""

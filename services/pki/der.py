@@ -69,6 +69,11 @@ def subject_der(certificate: x509.Certificate) -> bytes:
     return asn1.encode_der(_tbs(certificate).subject)
 
 
+def issuer_der(certificate: x509.Certificate) -> bytes:
+    """The issuer's name as it stands in the certificate (Name)."""
+    return asn1.encode_der(_tbs(certificate).issuer)
+
+
 def public_key_der(certificate: x509.Certificate) -> bytes:
     """The SubjectPublicKeyInfo as it stands in the certificate."""
     return asn1.encode_der(_tbs(certificate).public_key)

@@ -13,7 +13,9 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from services.pki.builder import begin_certificate, key_identifier
 from services.pki.certificates import BACK_DATING, key_usage
+from services.pki.der import issuer_der
 from services.pki.issuers import Issuer, PrivateKey, signature_hash
+from services.pki.serials import new_serial, serial_to_int
 
 ROOT_VALIDITY = timedelta(days=7305)
 ISSUING_VALIDITY = timedelta(days=3652)
@@ -62,19 +64,22 @@ def make_issuing(
     ocsp_url: str | None = None,
     validity: timedelta = ISSUING_VALIDITY,
     serial: bytes | None = None,
+    path_length: int = 0,
 ) -> x509.Certificate:
-    """Make an issuing CA below the root, which may issue no further CAs (pathLen 0).
+    """Make a CA below another, called the root here; unless `path_length` says so it may issue no further CAs.
 
     `crl_url` is where the root's CRL is to be had, `ca_issuers_url` the root's certificate, `ocsp_url` a responder for
     the root; all go in as they are. It is cut to the root's validity (R93). Raises ValueError when `root_key` is not
-    the root's, or both have the same name.
+    the root's, when both have the same name, and when the root's path length leaves no room for it.
     """
     parent = Issuer(root, root_key)
     subject = _as_name(name)
     if subject == parent.name:
         raise ValueError("the issuing CA needs another name than the root: it would look self-issued")
+    _require_room(root, path_length)
     last = min(now + validity, parent.not_after)
-    builder = _ca_builder(parent.name, subject, key, max(now, parent.not_before + BACK_DATING), last, serial, 0)
+    first = max(now, parent.not_before + BACK_DATING)
+    builder = _ca_builder(parent.name, subject, key, first, last, serial, path_length)
     builder = builder.add_extension(key_identifier(key), critical=False)
     builder = builder.add_extension(parent.authority_key_identifier, critical=False)
     builder = builder.add_extension(key_usage(ca=True), critical=True)
@@ -85,6 +90,48 @@ def make_issuing(
         point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl_url)], None, None, None)
         builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
     return builder.sign(root_key, parent.hash_algorithm)  # type: ignore[arg-type]
+
+
+def renew(
+    certificate: x509.Certificate,
+    parent: Issuer,
+    *,
+    now: datetime,
+    validity: timedelta | None = None,
+    serial: bytes | None = None,
+) -> x509.Certificate:
+    """Make another certificate for a CA's key: the same in everything but serial number, validity and parent's key id.
+
+    `parent` signs it; for a root, that is the CA itself. It is as long valid as the one before unless `validity` says
+    otherwise, and cut to the parent's (R93). Raises ValueError when the parent has another name than the one before.
+    """
+    if parent.subject_der != issuer_der(certificate):
+        raise ValueError("another CA than the one above it so far cannot renew a CA certificate")
+    own_root = certificate.subject == certificate.issuer
+    length = validity or certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    first = max(now - BACK_DATING, parent.not_before)
+    last = first + length if own_root else min(first + length, parent.not_after)
+    builder = (
+        x509.CertificateBuilder()
+        .issuer_name(parent.name)
+        .subject_name(certificate.subject)
+        .public_key(certificate.public_key())
+        .serial_number(serial_to_int(serial or new_serial()))
+        .not_valid_before(first.replace(microsecond=0))
+        .not_valid_after(last.replace(microsecond=0))
+    )
+    for extension in certificate.extensions:
+        fresh = isinstance(extension.value, x509.AuthorityKeyIdentifier)
+        builder = builder.add_extension(
+            parent.authority_key_identifier if fresh else extension.value, critical=extension.critical
+        )
+    return builder.sign(parent.private_key, parent.hash_algorithm)  # type: ignore[arg-type]
+
+
+def _require_room(root: x509.Certificate, path_length: int) -> None:
+    above = root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    if path_length < 0 or (above is not None and path_length >= above):
+        raise ValueError(f"the path length {path_length} is not below that of the CA above, which is {above}")
 
 
 def _as_name(name: x509.Name | str) -> x509.Name:

@@ -8,12 +8,19 @@ from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.pki.der import public_key_der, subject_der
 
-PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey: TypeAlias = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+)
 
 _EC_HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
@@ -25,7 +32,7 @@ _EC_HASHES: dict[str, hashes.HashAlgorithm] = {
 def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm | None:
     """The hash that belongs to a key (baseline requirements 7.1.3.2): as strong as the curve; SHA-256 for RSA.
 
-    None for Ed25519, which hashes by itself. Raises ValueError for another curve.
+    None for Ed25519 and ML-DSA, which hash by themselves. Raises ValueError for another curve.
     """
     if isinstance(key, ec.EllipticCurvePrivateKey):
         if key.curve.name not in _EC_HASHES:
@@ -78,6 +85,13 @@ class Issuer:
             raise ValueError("the private key does not belong to the CA certificate")
         if self.name.public_bytes() != self.subject_der:
             raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
+
+
+def check_ca_certificate(certificate: x509.Certificate) -> None:
+    """Raise ValueError unless it is a certificate of a CA that `Issuer` could sign with, had it the key."""
+    _key_identifier(certificate)
+    if certificate.subject.public_bytes() != subject_der(certificate):
+        raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
 
 
 def _key_identifier(certificate: x509.Certificate) -> bytes:

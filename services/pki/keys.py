@@ -6,10 +6,10 @@ Error texts name what is wrong and the cure; nothing of a key or a passphrase is
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, get_args
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -22,8 +22,14 @@ from services.errors import FailedPrecondition
 from services.pki.der import key_bits
 from services.pki.issuers import PrivateKey
 
-KeyKind = Literal["p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096", "ed25519"]
+KeyKind = Literal["p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096", "ed25519", "mldsa44", "mldsa65", "mldsa87"]
+KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
 
+_ML_DSA: dict[str, type[mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey]] = {
+    "mldsa44": mldsa.MLDSA44PrivateKey,
+    "mldsa65": mldsa.MLDSA65PrivateKey,
+    "mldsa87": mldsa.MLDSA87PrivateKey,
+}
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"p256": ec.SECP256R1, "p384": ec.SECP384R1, "p521": ec.SECP521R1}
 _RSA_BITS = {"rsa2048": 2048, "rsa3072": 3072, "rsa4096": 4096}
 _HASHES = frozenset({"sha1", "sha256", "sha384", "sha512"})
@@ -45,6 +51,8 @@ def generate_key(kind: KeyKind = "p256") -> PrivateKey:
         return rsa.generate_private_key(65537, _RSA_BITS[kind])
     if kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
+    if kind in _ML_DSA:
+        return _ML_DSA[kind].generate()
     raise ValueError(f"not a kind of key: {kind}")
 
 
@@ -70,7 +78,7 @@ def load_key(pem: bytes, passphrase: bytes | None) -> PrivateKey:
         raise KeyUnusable("KEY_MALFORMED", "not a private key in PEM: expected a block BEGIN ENCRYPTED PRIVATE KEY")
     key = _load(pem, passphrase)
     if not isinstance(key, PrivateKey) or (isinstance(key, ec.EllipticCurvePrivateKey) and not _on_known_curve(key)):
-        raise KeyUnusable("KEY_TYPE_NOT_ALLOWED", "the private key must be P-256, P-384, P-521, RSA or Ed25519")
+        raise KeyUnusable("KEY_TYPE_NOT_ALLOWED", "the private key must be P-256, P-384, P-521, RSA, Ed25519 or ML-DSA")
     return key
 
 

@@ -18,6 +18,11 @@ SUBCOMMANDS = [
     ("credential", "renew"),
     ("credential", "list"),
     ("credential", "deny"),
+    *(
+        ("ca", name)
+        for name in ("list", "create-root", "create-intermediate", "import", "renew", "rollover", "retire", "activate")
+    ),
+    ("ca", "crl"),
 ]
 
 
@@ -61,6 +66,9 @@ MISTAKES = {
     "serve without a configuration": (["serve", "ca", "--data", "nowhere"], "--config"),
     "a role that is none": (["credential", "new", "--name", "a", "--role", "king"], "'--role'"),
     "a name that is a path": (["credential", "new", "--name", "../a", "--role", "reader"], "'--name'"),
+    "retired without a key": (["ca", "import", "--cert", "FILE", "--retired"], "--key"),
+    "a kind of key that is none": (["ca", "create-root", "--name", "a", "--key-type", "dsa"], "'--key-type'"),
+    "a CA for no days": (["ca", "renew", "a", "--days", "0"], "'--days'"),
     "the name of the root": (["credential", "new", "--name", "ca", "--role", "reader"], "'--name'"),
     "server names for a client": (
         ["credential", "new", "--name", "a", "--role", "reader", "--server-name", "b"],

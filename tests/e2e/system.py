@@ -69,7 +69,13 @@ class System:
         finally:
             self._up.kill()
 
-    def run(self, *command: str, check: bool = True, input: str | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+    def run(
+        self,
+        *command: str,
+        check: bool = True,
+        input: str | None = None,  # noqa: A002
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the working directory, as a user of this system."""
         done = subprocess.run(
             command,
@@ -78,7 +84,7 @@ class System:
             capture_output=True,
             text=True,
             input=input,
-            timeout=60,
+            timeout=timeout,
             check=False,
         )
         if check and done.returncode:

@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
 
 from services.pki.certificates import Issuer
-from services.pki.hierarchy import ca_name, make_issuing, make_root
-from services.pki.keys import KeyKind
+from services.pki.crls import make_crl
+from services.pki.hierarchy import ca_name, make_issuing, make_root, renew
+from services.pki.keys import KEY_KINDS, KeyKind
+from services.pki.paths import check_path
 
-from .conftest import NOW, Authority, key_of, make_csr
+from .conftest import NOW, Authority, ca_key_of, key_of, make_csr
 from .test_certificates import critical_of, usage_of
 
 
@@ -52,12 +54,67 @@ def test_the_issuing_ca(authority: Authority) -> None:
     assert issuing.issuer == authority.root.subject
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "rsa2048", "ed25519"])
+@pytest.mark.parametrize("kind", KEY_KINDS)
 def test_other_kinds_of_keys(kind: KeyKind) -> None:
-    """A hierarchy can be on any kind of key."""
+    """A hierarchy can be on any kind of key: CAs, what they issue, and lists of what they revoked."""
     root = make_root(name="Root", key=key_of(kind), now=NOW)
-    issuing = make_issuing(root=root, root_key=key_of(kind), name="Issuing", key=key_of("p521"), now=NOW)
+    issuing = make_issuing(root=root, root_key=key_of(kind), name="Issuing", key=ca_key_of(kind), now=NOW)
+    root.verify_directly_issued_by(root)
     issuing.verify_directly_issued_by(root)
+    authority = Authority(root, key_of(kind), Issuer(issuing, ca_key_of(kind)))
+    leaf = authority.issue(make_csr("a.example", key=key_of(kind)))
+    leaf.verify_directly_issued_by(issuing)
+    crl = make_crl(authority.issuer, number=1, this_update=NOW, next_update=NOW + timedelta(days=1))
+    assert x509.load_der_x509_crl(crl).is_signature_valid(issuing.public_key())  # type: ignore[arg-type]
+
+
+def test_a_renewal(authority: Authority, openssl: Callable[..., str], tmp_path: Path) -> None:
+    """The same name, key and extensions, another serial number and validity; leaves verify with either."""
+    old, root = authority.issuer.certificate, Issuer(authority.root, authority.root_key)
+    later = NOW + timedelta(days=400)
+    new = renew(old, root, now=later)
+    assert (new.subject, new.public_key(), new.issuer) == (old.subject, old.public_key(), old.issuer)
+    assert list(new.extensions) == list(old.extensions)
+    assert new.serial_number != old.serial_number
+    lengths = [each.not_valid_after_utc - each.not_valid_before_utc for each in (old, new)]
+    assert lengths[0] == lengths[1]
+    leaf = authority.issue(make_csr("a.example"))
+    for name, certificate in (("root", authority.root), ("leaf", leaf), ("old", old), ("new", new)):
+        (tmp_path / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    for name, moment in (("old", NOW), ("new", later)):
+        strict = ["-x509_strict", "-attime", str(int(moment.timestamp())), "-CAfile", "root.pem"]
+        assert openssl("verify", *strict, f"{name}.pem") == f"{name}.pem: OK\n"
+    leaf.verify_directly_issued_by(new)
+
+
+def test_a_root_renews_itself_and_nothing_beyond_it(authority: Authority) -> None:
+    """A root's renewal may last longer than what it renews; that of a CA below ends with the root (R93)."""
+    key = key_of("p384")
+    root = make_root(name="Root", key=key, now=NOW, validity=timedelta(days=100))
+    renewed = renew(root, Issuer(root, key), now=NOW + timedelta(days=50), validity=timedelta(days=200))
+    renewed.verify_directly_issued_by(renewed)
+    assert renewed.not_valid_after_utc > root.not_valid_after_utc
+    issuing = make_issuing(root=root, root_key=key, name="Issuing", key=key_of("p521"), now=NOW)
+    below = renew(issuing, Issuer(root, key), now=NOW, validity=timedelta(days=5000))
+    assert below.not_valid_after_utc == root.not_valid_after_utc
+    with pytest.raises(ValueError, match="another CA"):
+        renew(issuing, Issuer(authority.root, authority.root_key), now=NOW)
+
+
+def test_path_lengths() -> None:
+    """A CA for CAs leaves room for as many as it says, and none below its parent's."""
+    key = key_of("p384")
+    root = make_root(name="Root", key=key, now=NOW)
+    policy = make_issuing(root=root, root_key=key, name="Policy", key=key_of("p521"), now=NOW, path_length=1)
+    issuing = make_issuing(root=policy, root_key=key_of("p521"), name="Issuing", key=key_of("p256"), now=NOW)
+    check_path(issuing, [policy, root])
+    with pytest.raises(ValueError, match="path length"):
+        make_issuing(root=policy, root_key=key_of("p521"), name="X", key=key_of("p256"), now=NOW, path_length=1)
+    with pytest.raises(ValueError, match="path length"):
+        check_path(issuing, [issuing, policy, root])
+    late = make_root(name="Late", key=key, now=NOW - timedelta(days=10), validity=timedelta(days=5))
+    with pytest.raises(ValueError, match="has ended"):
+        check_path(policy, [late])
 
 
 def test_an_issuing_ca_doesn_t_outlive_its_root() -> None:

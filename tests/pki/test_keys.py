@@ -12,14 +12,23 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from services.pki import der
-from services.pki.keys import KeyKind, KeyUnusable, encrypt_key, generate_key, issuer_hashes, load_key, plain_key
+from services.pki.keys import (
+    KEY_KINDS,
+    KeyKind,
+    KeyUnusable,
+    encrypt_key,
+    generate_key,
+    issuer_hashes,
+    load_key,
+    plain_key,
+)
 
 from .conftest import Authority, key_of, spki
 
 _PASSPHRASE = b"correct horse battery staple"
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519"])
+@pytest.mark.parametrize("kind", [kind for kind in KEY_KINDS if kind not in ("rsa3072", "rsa4096")])
 def test_keys_come_back(kind: KeyKind) -> None:
     """What was written is read again, encrypted and plain."""
     key = key_of(kind)

@@ -18,8 +18,8 @@ from services.pki.certificates import Issuer
 from services.pki.crl_entries import encode_entry
 from services.pki.crl_signing import sign_crl
 from services.pki.crls import CrlEntry, make_crl
-from services.pki.hierarchy import make_root
-from services.pki.keys import KeyKind
+from services.pki.hierarchy import make_root, renew
+from services.pki.keys import KEY_KINDS, KeyKind
 from services.pki.mtls import make_client_credential, make_server_credential, make_tls_ca
 
 from .conftest import NOW, Authority, key_of, make_authority, make_csr
@@ -57,7 +57,7 @@ def write(path: Path, certificate: x509.Certificate) -> str:
 
 def _requests() -> dict[tuple[str, str], bytes]:
     # No wildcards and no SPIFFE URIs: RFC 5280 leaves both open, and the linter minds them.
-    kinds: tuple[KeyKind, ...] = ("p256", "p384", "p521", "rsa2048", "ed25519")
+    kinds: tuple[KeyKind, ...] = ("p256", "p384", "p521", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87")
     found: dict[tuple[str, str], bytes] = {}
     for kind in kinds:
         found["server", kind] = found["client", kind] = make_csr("a.example", key=key_of(kind))
@@ -87,15 +87,19 @@ def test_a_delegate_fits_the_baseline_requirements(authority: Authority, tmp_pat
     assert findings(lint_cabf_serverauth_cert, "-t", "OCSP-RESPONDER", leaf) == ""
 
 
-@pytest.mark.parametrize("kind", ["p256", "rsa2048"])
+@pytest.mark.parametrize("kind", KEY_KINDS)
 def test_ca_certificates(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
-    """RFC 5280 has no objection to root and issuing CA."""
+    """RFC 5280 has no objection to root and issuing CA, nor to a renewal."""
     authority = make_authority(kind)
     root = write(tmp_path / "root.pem", authority.root)
     issuing = write(tmp_path / "issuing.pem", authority.issuer.certificate)
     assert findings(lint_pkix_cert, root) == ""
     assert findings(lint_pkix_cert, issuing) == ""
     assert findings(lint_pkix_signer_signee_cert_chain, root, issuing) == ""
+    made = renew(authority.issuer.certificate, Issuer(authority.root, authority.root_key), now=NOW)
+    renewed = write(tmp_path / "renewed.pem", made)
+    assert findings(lint_pkix_cert, renewed) == ""
+    assert findings(lint_pkix_signer_signee_cert_chain, root, renewed) == ""
 
 
 def test_crls(authority: Authority, tmp_path: Path, findings: Findings) -> None:

@@ -10,7 +10,7 @@ from services.cli import output
 from services.cli.credentials import check_server_names
 from services.cli.folder import CA_ADDRESS, HTTP_ADDRESS, OPS_ADDRESS, STATUS_ADDRESS, DataFolder
 from services.cli.init import initialise
-from services.cli.options import HostPort, HttpUrl, data_option, json_option
+from services.cli.options import HostPort, HttpUrl, data_option, json_option, key_type_option
 from services.cli.plan import Plan
 from services.clock import utc_now
 
@@ -63,6 +63,7 @@ from services.clock import utc_now
     multiple=True,
     help="What the gRPC servers answer to besides localhost. May be repeated.",
 )
+@key_type_option
 @json_option
 def command(
     data: Path,
@@ -74,6 +75,7 @@ def command(
     database_url: str,
     name: str,
     server_names: tuple[str, ...],
+    key_type: str,
     as_json: bool,
 ) -> None:
     """Make a data folder: root and issuing CA, credentials, configuration, database.
@@ -81,7 +83,8 @@ def command(
     The folder is there with everything in it afterwards, or not at all.
     """
     check_server_names(server_names)
-    initialise(DataFolder(data), Plan(ca, status, http, ops, public_url, database_url, name, server_names), utc_now())
+    plan = Plan(ca, status, http, ops, public_url, database_url, name, server_names, key_type)
+    initialise(DataFolder(data), plan, utc_now())
     if as_json:
         output.emit({"data": str(data), "config": str(data / "config.toml")})
         return

@@ -19,6 +19,7 @@ from typing import Any
 import click
 import structlog
 
+from gateway.memory import keep_memory_private
 from services.cli.checks import exposed, exposure_cure, passphrase_text, require_credential
 from services.cli.failures import Failed, in_one_line
 from services.cli.options import FILE, data_option, workers_option
@@ -42,6 +43,7 @@ def command(service: str, config: Path | None, workers: int | None, data: Path) 
     if workers is not None and service != "gateway":
         raise click.UsageError("--workers is for the gateway; ca and status are one process each.")
     supervised = die_with_supervisor()
+    keep_memory_private()
     os.umask(0o077)
     file = config or data / "config.toml"
     if not file.is_file():

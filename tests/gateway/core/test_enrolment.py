@@ -83,6 +83,15 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     async def ListIssuers(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    async def ImportIssuer(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def UpdateIssuer(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def ImportCertificateRevocationList(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
 
 class Channel:
     """A channel without TLS, that fails at first in a way that nobody thought of."""

@@ -943,3 +943,181 @@ class ListIssuersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListIssuersResponse: _TypeAlias = ListIssuersResponse  # noqa: Y015
+
+@_typing.final
+class ImportIssuerRequest(_message.Message):
+    """The request of ImportIssuer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_DER_FIELD_NUMBER: _builtins.int
+    KEY_REFERENCE_FIELD_NUMBER: _builtins.int
+    RETIRED_ISSUERS_FIELD_NUMBER: _builtins.int
+    RETIRED_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The name by which requests refer to the issuer: 1 to 63 lower-case letters, digits, dots, hyphens and
+    underscores, with a letter or digit at both ends. It stands in addresses, and stays.
+    """
+    key_reference: _builtins.str
+    """Optional. Where the service finds the private key: "file:" and a path below the folder of its configuration, to a
+    PEM file that is encrypted under the issuer's passphrase. Without it the issuer is offline.
+    """
+    retired: _builtins.bool
+    """Optional. The issuer shall be recorded as retired: it has issued, and does no more. Only with key_reference."""
+    validate_only: _builtins.bool
+    """Optional. Check everything, and record nothing."""
+    @_builtins.property
+    def certificates_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Required. Its CA certificates, in DER: one subject and one public key, the preferred one first. Each is self-signed,
+        or signed by an issuer that is known already; all of them by the same one.
+        """
+
+    @_builtins.property
+    def retired_issuers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Optional. Names of issuers to retire at the same moment."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        certificates_der: _abc.Iterable[_builtins.bytes] | None = ...,
+        key_reference: _builtins.str = ...,
+        retired_issuers: _abc.Iterable[_builtins.str] | None = ...,
+        retired: _builtins.bool = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificates_der", b"certificates_der", "key_reference", b"key_reference", "name", b"name", "retired", b"retired", "retired_issuers", b"retired_issuers", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportIssuerRequest: _TypeAlias = ImportIssuerRequest  # noqa: Y015
+
+@_typing.final
+class ImportIssuerResponse(_message.Message):
+    """The response of ImportIssuer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    ADDED_CERTIFICATES_FIELD_NUMBER: _builtins.int
+    added_certificates: _builtins.int
+    """Output only. How many of the CA certificates were not known before."""
+    @_builtins.property
+    def issuer(self) -> _types_pb2.Issuer:
+        """Output only. The issuer as recorded. Absent where validate_only was set and it is not recorded yet."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _types_pb2.Issuer | None = ...,
+        added_certificates: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_certificates", b"added_certificates", "issuer", b"issuer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportIssuerResponse: _TypeAlias = ImportIssuerResponse  # noqa: Y015
+
+@_typing.final
+class UpdateIssuerRequest(_message.Message):
+    """The request of UpdateIssuer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The name of the issuer."""
+    state: _types_pb2.IssuerState.ValueType
+    """Required. ACTIVE, RETIRED or OFFLINE."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: _types_pb2.IssuerState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateIssuerRequest: _TypeAlias = UpdateIssuerRequest  # noqa: Y015
+
+@_typing.final
+class UpdateIssuerResponse(_message.Message):
+    """The response of UpdateIssuer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def issuer(self) -> _types_pb2.Issuer:
+        """Output only. The issuer as recorded after the call."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _types_pb2.Issuer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateIssuerResponse: _TypeAlias = UpdateIssuerResponse  # noqa: Y015
+
+@_typing.final
+class ImportCertificateRevocationListRequest(_message.Message):
+    """The request of ImportCertificateRevocationList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    CRL_DER_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Required. The name of the issuer."""
+    crl_der: _builtins.bytes
+    """Required. The list, in DER."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        crl_der: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crl_der", b"crl_der", "issuer", b"issuer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCertificateRevocationListRequest: _TypeAlias = ImportCertificateRevocationListRequest  # noqa: Y015
+
+@_typing.final
+class ImportCertificateRevocationListResponse(_message.Message):
+    """The response of ImportCertificateRevocationList."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.str
+    """Output only. The number of the list, in lower-case hex."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCertificateRevocationListResponse: _TypeAlias = ImportCertificateRevocationListResponse  # noqa: Y015

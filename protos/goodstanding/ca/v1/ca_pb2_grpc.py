@@ -70,6 +70,21 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersResponse.FromString,
                 _registered_method=True)
+        self.ImportIssuer = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/ImportIssuer',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportIssuerRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportIssuerResponse.FromString,
+                _registered_method=True)
+        self.UpdateIssuer = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/UpdateIssuer',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UpdateIssuerRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UpdateIssuerResponse.FromString,
+                _registered_method=True)
+        self.ImportCertificateRevocationList = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/ImportCertificateRevocationList',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListResponse.FromString,
+                _registered_method=True)
 
 
 class CertificateAuthorityServiceServicer:
@@ -166,6 +181,47 @@ class CertificateAuthorityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportIssuer(self, request, context):
+        """Records an issuer, or adds CA certificates to one that is known by its subject and public key. Private keys do not
+        travel: key_reference says where this service finds the key, which it opens before anything is recorded. Issuers
+        may be retired in the same transaction, so that exactly one is active before and after a roll-over.
+
+        Roles: admin.
+        What is known already is not recorded twice: repeating a call changes nothing, and succeeds. Running gateways learn
+        of the issuer from the status service, and have a responder certified for it.
+
+        Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
+        name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
+        certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateIssuer(self, request, context):
+        """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+        its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+        key can be taken away, when all that it issued is over.
+
+        Roles: admin.
+        Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+        by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCertificateRevocationList(self, request, context):
+        """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+
+        Roles: admin.
+        Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
+        issuer; ALREADY_EXISTS when the number is not higher than all before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -203,6 +259,21 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     servicer.ListIssuers,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersResponse.SerializeToString,
+            ),
+            'ImportIssuer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportIssuer,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportIssuerRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportIssuerResponse.SerializeToString,
+            ),
+            'UpdateIssuer': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateIssuer,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UpdateIssuerRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UpdateIssuerResponse.SerializeToString,
+            ),
+            'ImportCertificateRevocationList': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCertificateRevocationList,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -395,6 +466,87 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/ListIssuers',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListIssuersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportIssuer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/ImportIssuer',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportIssuerRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportIssuerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateIssuer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/UpdateIssuer',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.UpdateIssuerRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.UpdateIssuerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCertificateRevocationList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/ImportCertificateRevocationList',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListResponse.FromString,
             options,
             channel_credentials,
             insecure,

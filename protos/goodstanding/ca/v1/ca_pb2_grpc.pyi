@@ -99,6 +99,35 @@ class CertificateAuthorityServiceStub:
 
     Roles: admin, issuer, revoker, reader, responder, importer.
     """
+    ImportIssuer: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ImportIssuerRequest, _ca_pb2.ImportIssuerResponse]
+    """Records an issuer, or adds CA certificates to one that is known by its subject and public key. Private keys do not
+    travel: key_reference says where this service finds the key, which it opens before anything is recorded. Issuers
+    may be retired in the same transaction, so that exactly one is active before and after a roll-over.
+
+    Roles: admin.
+    What is known already is not recorded twice: repeating a call changes nothing, and succeeds. Running gateways learn
+    of the issuer from the status service, and have a responder certified for it.
+
+    Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
+    name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
+    certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+    """
+    UpdateIssuer: _grpc.UnaryUnaryMultiCallable[_ca_pb2.UpdateIssuerRequest, _ca_pb2.UpdateIssuerResponse]
+    """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+    its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+    key can be taken away, when all that it issued is over.
+
+    Roles: admin.
+    Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+    by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+    """
+    ImportCertificateRevocationList: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]
+    """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+
+    Roles: admin.
+    Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
+    issuer; ALREADY_EXISTS when the number is not higher than all before.
+    """
 
 @_typing.type_check_only
 class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
@@ -166,6 +195,35 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     """Lists the issuers.
 
     Roles: admin, issuer, revoker, reader, responder, importer.
+    """
+    ImportIssuer: _aio.UnaryUnaryMultiCallable[_ca_pb2.ImportIssuerRequest, _ca_pb2.ImportIssuerResponse]  # type: ignore[assignment]
+    """Records an issuer, or adds CA certificates to one that is known by its subject and public key. Private keys do not
+    travel: key_reference says where this service finds the key, which it opens before anything is recorded. Issuers
+    may be retired in the same transaction, so that exactly one is active before and after a roll-over.
+
+    Roles: admin.
+    What is known already is not recorded twice: repeating a call changes nothing, and succeeds. Running gateways learn
+    of the issuer from the status service, and have a responder certified for it.
+
+    Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
+    name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
+    certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+    """
+    UpdateIssuer: _aio.UnaryUnaryMultiCallable[_ca_pb2.UpdateIssuerRequest, _ca_pb2.UpdateIssuerResponse]  # type: ignore[assignment]
+    """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+    its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+    key can be taken away, when all that it issued is over.
+
+    Roles: admin.
+    Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+    by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+    """
+    ImportCertificateRevocationList: _aio.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]  # type: ignore[assignment]
+    """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+
+    Roles: admin.
+    Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
+    issuer; ALREADY_EXISTS when the number is not higher than all before.
     """
 
 class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -273,6 +331,53 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the issuers.
 
         Roles: admin, issuer, revoker, reader, responder, importer.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportIssuer(
+        self,
+        request: _ca_pb2.ImportIssuerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.ImportIssuerResponse, _abc.Awaitable[_ca_pb2.ImportIssuerResponse]]:
+        """Records an issuer, or adds CA certificates to one that is known by its subject and public key. Private keys do not
+        travel: key_reference says where this service finds the key, which it opens before anything is recorded. Issuers
+        may be retired in the same transaction, so that exactly one is active before and after a roll-over.
+
+        Roles: admin.
+        What is known already is not recorded twice: repeating a call changes nothing, and succeeds. Running gateways learn
+        of the issuer from the status service, and have a responder certified for it.
+
+        Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
+        name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
+        certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateIssuer(
+        self,
+        request: _ca_pb2.UpdateIssuerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.UpdateIssuerResponse, _abc.Awaitable[_ca_pb2.UpdateIssuerResponse]]:
+        """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
+        its responders: status and revocation of what it issued go on. An issuer that is offline does not even that: its
+        key can be taken away, when all that it issued is over.
+
+        Roles: admin.
+        Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
+        by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportCertificateRevocationList(
+        self,
+        request: _ca_pb2.ImportCertificateRevocationListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.ImportCertificateRevocationListResponse, _abc.Awaitable[_ca_pb2.ImportCertificateRevocationListResponse]]:
+        """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+
+        Roles: admin.
+        Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
+        issuer; ALREADY_EXISTS when the number is not higher than all before.
         """
 
 def add_CertificateAuthorityServiceServicer_to_server(servicer: CertificateAuthorityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

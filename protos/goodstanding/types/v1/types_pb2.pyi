@@ -148,7 +148,7 @@ class _IssuerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssuerSta
     ISSUER_STATE_OFFLINE: _IssuerState.ValueType  # 2
     """Its key is not held by this service (a root, kept offline): it is known, and issues nothing here."""
     ISSUER_STATE_RETIRED: _IssuerState.ValueType  # 3
-    """Issues nothing any more; its certificates still have a status."""
+    """Issues nothing any more but certificates of its responders; its certificates still have a status."""
 
 class IssuerState(_IssuerState, metaclass=_IssuerStateEnumTypeWrapper):
     """Whether an issuer still issues."""
@@ -160,7 +160,7 @@ ISSUER_STATE_ACTIVE: IssuerState.ValueType  # 1
 ISSUER_STATE_OFFLINE: IssuerState.ValueType  # 2
 """Its key is not held by this service (a root, kept offline): it is known, and issues nothing here."""
 ISSUER_STATE_RETIRED: IssuerState.ValueType  # 3
-"""Issues nothing any more; its certificates still have a status."""
+"""Issues nothing any more but certificates of its responders; its certificates still have a status."""
 Global___IssuerState: _TypeAlias = IssuerState  # noqa: Y015
 
 @_typing.final

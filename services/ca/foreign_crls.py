@@ -1,0 +1,84 @@
+"""Revocation lists that were signed elsewhere: those of issuers whose keys are kept offline (R106 to R108)."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from services.ca.batch import Batch, Plan
+from services.ca.bootstrap import crl_row
+from services.ca.issuers import IssuerDirectory
+from services.ca.writer import Writer
+from services.clock import Clock
+from services.db import crls
+from services.db.chain import AuditEvent, details
+from services.db.engine import Connection
+from services.db.records import Actor, CrlRecord, IdempotencyKey, IssuerRecord
+from services.errors import InvalidArgument
+
+
+class ForeignCrls:
+    """The use case."""
+
+    def __init__(self, writer: Writer, directory: IssuerDirectory, clock: Clock) -> None:
+        self._writer = writer
+        self._directory = directory
+        self._clock = clock
+
+    def begin(self, issuer: str, der: bytes, actor: Actor) -> Future[int]:
+        """Record a list; the future resolves to its number.
+
+        Raises NotFound ISSUER_UNKNOWN, InvalidArgument CRL_INVALID; the future AlreadyExists CRL_NUMBER_USED.
+        """
+        record = self._directory.named(issuer)
+        event = AuditEvent(
+            "ImportCertificateRevocationList",
+            actor,
+            self._clock(),
+            issuer=record.name,
+            details=details({"crl_sha256": hashlib.sha256(der).hexdigest()}),
+        )
+        return self._writer.submit(_Recording(self._read(record, der), event))
+
+    def _read(self, issuer: IssuerRecord, der: bytes) -> CrlRecord:
+        try:
+            crl = x509.load_der_x509_crl(der)
+            row = crl_row(der, issuer.id)
+            public_key = x509.load_der_x509_certificate(issuer.certificates_der[0]).public_key()
+            sound = crl.is_signature_valid(public_key)  # type: ignore[arg-type]
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise _invalid(f"not a revocation list that can be served: {error}") from error
+        if crl.issuer.public_bytes() != issuer.subject_der or not sound:
+            raise _invalid(f"the list is not signed by issuer {issuer.name}")
+        if row.next_update <= self._clock():
+            raise _invalid("the list is over already")
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    row: CrlRecord
+    event: AuditEvent
+
+    @property
+    def key(self) -> IdempotencyKey | None:
+        return None
+
+    @property
+    def serialise(self) -> bool:
+        return True
+
+    def decide(self, batch: Batch) -> Plan[int]:
+        crls.require_next(batch.conn, self.row)
+        return Plan(lambda: self.row.number, others=self, audit=[self.event])
+
+    def write(self, conn: Connection) -> None:
+        crls.add_crl(conn, self.row)
+
+
+def _invalid(text: str) -> InvalidArgument:
+    return InvalidArgument("CRL_INVALID", text, field="crl_der")

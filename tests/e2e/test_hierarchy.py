@@ -1,0 +1,255 @@
+"""`goodstanding ca` on a running system: nothing is restarted, and every authority answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from goodstanding.ca.v1.ca_pb2 import IssueCertificateRequest
+from services.clock import utc_now
+from services.pki.hierarchy import make_issuing, make_root
+from services.pki.keys import encrypt_key, generate_key
+from tests.ca.world import make_csr
+from tests.e2e.client import services
+from tests.e2e.system import System
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system whose hierarchy these tests change, each with authorities of its own.
+
+    In the end, nothing was restarted, and no log holds a passphrase or anything of a private key.
+    """
+    system = System(tmp_path_factory.mktemp("grown")).start()
+    before = {service: system.processes_of(service) for service in ("ca", "status", "gateway")}
+    yield system
+    assert {service: system.processes_of(service) for service in before} == before, "something was restarted"
+    assert system.stop() == 0
+    logs = (system.folder / "data.stderr").read_text()
+    assert "PRIVATE KEY" not in logs
+    for file in (system.data / "secrets").glob("*.passphrase"):
+        assert file.read_text().strip() not in logs
+
+
+def ca(system: System, *arguments: str) -> dict[str, Any]:
+    """Run `goodstanding ca …`, and return its JSON."""
+    found: dict[str, Any] = json.loads(system.run("goodstanding", "ca", *arguments, "--yes", "--json").stdout)
+    assert found["done"]
+    return found
+
+
+def states(system: System) -> dict[str, str]:
+    """The issuers and their states."""
+    found = json.loads(system.run("goodstanding", "ca", "list", "--json").stdout)
+    return {issuer["name"]: issuer["state"] for issuer in found["issuers"]}
+
+
+def verify(system: System, leaf: Path, name: str = "issuing", chain: str | None = None) -> None:
+    """`openssl verify -x509_strict` accepts a leaf below an authority, with the root alone trusted."""
+    at = system.data / "ca"
+    untrusted = at / (chain or f"{name}.pem")
+    strict = ("-x509_strict", "-purpose", "sslserver", "-CAfile", str(at / "root.pem"), "-untrusted", str(untrusted))
+    assert system.run("openssl", "verify", *strict, str(leaf)).stdout == f"{leaf}: OK\n"
+
+
+def answered(system: System, name: str, leaf: Path, word: str = ": good") -> str:
+    """The answer about a leaf, which verifies below the authority of that name: soon, if not at once."""
+    at = system.data / "ca"
+    said = [""]
+    chain = ("-CAfile", str(at / "root.pem"), "-issuer", str(at / f"{name}.pem"))
+
+    def ask() -> bool:
+        chained = ("-verify_other", str(at / f"{name}.pem"))
+        done = system.run(
+            "openssl", "ocsp", *chain, *chained, "-cert", str(leaf), "-url", system.url, "-resp_text", check=False
+        )
+        said[0] = done.stdout + done.stderr
+        return word in said[0]
+
+    wait_until(ask, within=10)
+    return said[0]
+
+
+@contextmanager
+def issuing_all_the_while(system: System) -> Iterator[tuple[list[str], list[str]]]:
+    """Two callers issue one certificate after the other without naming an issuer, and every one of them succeeds.
+
+    Yields who issued, by caller.
+    """
+    issuers: tuple[list[str], list[str]] = ([], [])
+    done = threading.Event()
+
+    def issue(by: list[str]) -> None:
+        with services(system) as stubs:
+            request = IssueCertificateRequest(csr_der=make_csr(), profile="server")
+            while not done.is_set():
+                by.append(stubs.ca.IssueCertificate(request, timeout=10).certificate.issuer)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(issue, by) for by in issuers]
+        try:
+            wait_until(lambda: all(issuers), within=10)
+            yield issuers
+        finally:
+            done.set()
+        for each in running:
+            each.result()
+
+
+def test_the_plan_comes_first(grown: System) -> None:
+    """Without terminal and --yes nothing happens; --dry-run shows the plan, also as JSON."""
+    before = states(grown)
+    words = ("ca", "create-intermediate", "--parent", "root", "--name", "fleet")
+    refused = grown.run("goodstanding", *words, check=False)
+    assert (refused.returncode, "--yes" in refused.stderr) == (1, True)
+    assert "open the key of root" in refused.stdout
+    assert json.loads(grown.run("goodstanding", *words, "--dry-run", "--json").stdout)["done"] is False
+    shown = grown.run("goodstanding", *words, "--dry-run").stdout
+    assert "Note: fleet, issuing are active then: `goodstanding issue` needs --issuer" in shown
+    assert states(grown) == before
+    assert not (grown.data / "ca/fleet.key").exists()
+
+
+def test_a_renewal_keeps_the_key(grown: System) -> None:
+    """What was issued before verifies with either certificate; so does what is issued afterwards."""
+    at = grown.data / "ca"
+    old = grown.issue("before-renewal.example.com")
+    verify(grown, old)
+    (at / "old.pem").write_bytes((at / "issuing.pem").read_bytes())
+    done = ca(grown, "renew", "issuing")
+    assert len(done["issuer"]["certificates"]) == 2
+    new = grown.issue("after-renewal.example.com")
+    for leaf in (old, new):
+        for name in ("issuing", "old"):
+            verify(grown, leaf, name)
+            answered(grown, name, leaf)
+    first, second = (x509.load_pem_x509_certificate((at / f"{name}.pem").read_bytes()) for name in ("old", "issuing"))
+    assert (first.public_key(), first.subject) == (second.public_key(), second.subject)
+    assert first.serial_number != second.serial_number
+
+
+def test_a_roll_over(grown: System) -> None:
+    """The new key issues and answers without a restart, the old one answers on, and `issue` needs no --issuer."""
+    old = grown.issue("before-roll-over.example.com")
+    with issuing_all_the_while(grown) as issuers:
+        ca(grown, "rollover", "issuing", "--new-name", "issuing-2")
+        wait_until(lambda: all(by[-1] == "issuing-2" for by in issuers), within=10)
+    assert all(by == sorted(by) for by in issuers), "one takes over from the other, once"
+    new = grown.issue("after-roll-over.example.com")
+    answered(grown, "issuing-2", new)
+    assert states(grown) | {"root": "offline", "issuing": "retired", "issuing-2": "active"} == states(grown)
+    verify(grown, old, "issuing")
+    verify(grown, new, "issuing-2")
+    answered(grown, "issuing", old)
+    refused = grown.run("goodstanding", "issue", "--issuer", "issuing", "x.csr", check=False)
+    assert refused.returncode != 0
+    grown.run("goodstanding", "revoke", "--cert", str(old), "--reason", "superseded")
+    answered(grown, "issuing", old, ": revoked")
+
+
+def test_the_list_of_the_root(grown: System) -> None:
+    """A new one has the CA certificate that was revoked, and the next number; the gateway serves it."""
+    ca(grown, "create-intermediate", "--parent", "root", "--name", "doomed", "--path-length", "1")
+    made = x509.load_pem_x509_certificate((grown.data / "ca/doomed.pem").read_bytes())
+    grown.run("goodstanding", "revoke", "--cert", str(grown.data / "ca/doomed.pem"), "--reason", "superseded")
+    assert ca(grown, "crl", "root")["number"] == 2
+
+    def listed() -> bool:
+        done = grown.run("curl", "-sf", f"{grown.url}/crl/root.crl", "-o", "root.crl", check=False)
+        if done.returncode:
+            return False
+        crl = x509.load_der_x509_crl((grown.folder / "root.crl").read_bytes())
+        return crl.get_revoked_certificate_by_serial_number(made.serial_number) is not None
+
+    wait_until(listed, within=10)
+
+
+def test_an_existing_ca_comes_in(grown: System) -> None:
+    """Chain, certificate and encrypted key from elsewhere; a second time changes nothing; it issues and answers."""
+    folder, now = grown.folder, utc_now()
+    root_key, key = generate_key("p384"), generate_key("rsa2048")
+    root = make_root(name="Elsewhere root", key=root_key, now=now)
+    issuing = make_issuing(root=root, root_key=root_key, name="Elsewhere issuing", key=key, now=now)
+    (folder / "elsewhere.pem").write_bytes(issuing.public_bytes(Encoding.PEM))
+    (folder / "elsewhere-root.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    (folder / "elsewhere.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"secret"))
+    )
+    (folder / "elsewhere.pass").write_text("secret\n")
+    (folder / "wrong.key").write_bytes(encrypt_key(generate_key(), b"secret"))
+    words = ("import", "--cert", "elsewhere.pem", "--passphrase-file", "elsewhere.pass", "--name", "elsewhere")
+    chain = ("--chain", "elsewhere-root.pem")
+    for more, why in (
+        (("--key", "elsewhere.key"), "--chain"),
+        (("--key", "wrong.key", *chain), "is not the key of the certificate"),
+    ):
+        refused = grown.run("goodstanding", "ca", *words, *more, "--yes", check=False)
+        assert (refused.returncode, why in refused.stderr) == (1, True), refused.stderr
+    assert "elsewhere" not in states(grown)
+    first = ca(grown, *words, "--key", "elsewhere.key", *chain)
+    assert len(first["plan"]) == 4
+    assert ca(grown, *words, "--key", "elsewhere.key", *chain)["plan"] == [
+        "nothing: issuer elsewhere is known already, with this certificate"
+    ]
+    assert states(grown) | {"elsewhere": "active", "elsewhere-root": "offline"} == states(grown)
+    request = ("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "e.key", "-subj", "/CN=e.example")
+    grown.run(*request, "-out", "e.csr")
+    grown.run("goodstanding", "issue", "e.csr", "--issuer", "elsewhere", "--out", "e.pem")
+    trust = ("-CAfile", "elsewhere-root.pem")
+    said = grown.run("openssl", "verify", "-x509_strict", *trust, "-untrusted", "elsewhere.pem", "e.pem").stdout
+    assert said == "e.pem: OK\n"
+    (grown.data / "ca/elsewhere-above.pem").write_bytes((folder / "elsewhere-root.pem").read_bytes())
+
+    def good() -> bool:
+        asked = ("-issuer", "elsewhere.pem", "-cert", "e.pem", "-url", grown.url, "-verify_other", "elsewhere.pem")
+        return "e.pem: good" in grown.run("openssl", "ocsp", *trust, *asked, check=False).stdout
+
+    wait_until(good, within=10)
+    ca(grown, "retire", "elsewhere")
+    assert states(grown)["elsewhere"] == "retired"
+    ca(grown, "activate", "elsewhere")
+    assert states(grown)["elsewhere"] == "active"
+    ca(grown, "retire", "elsewhere")
+
+
+def test_three_tiers(grown: System) -> None:
+    """A root of its own, a CA for CAs below it, and an issuing CA below that one: the path verifies."""
+    ca(grown, "create-root", "--name", "other-root", "--subject", "CN=Other root,O=Example,C=NL", "--days", "3650")
+    below = ("--parent", "other-root", "--name", "policy", "--path-length", "1", "--key-type", "p-384")
+    ca(grown, "create-intermediate", *below)
+    ca(grown, "create-intermediate", "--parent", "policy", "--name", "plant", "--key-type", "rsa-2048")
+    assert states(grown) | {"other-root": "offline", "policy": "offline", "plant": "active"} == states(grown)
+    request = ("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "p.key", "-subj", "/CN=p.example")
+    grown.run(*request, "-out", "p.csr")
+    grown.run("goodstanding", "issue", "p.csr", "--issuer", "plant", "--out", "p.pem")
+    at = grown.data / "ca"
+    said = grown.run(
+        "openssl", "verify", "-x509_strict", "-CAfile", str(at / "other-root.pem"), "-untrusted",
+        str(at / "plant-chain.pem"), "p.pem",
+    )  # fmt: skip
+    assert said.stdout == "p.pem: OK\n"
+    refused = grown.run(
+        "goodstanding", "ca", "create-intermediate", "--parent", "plant", "--name", "too-deep", "--yes", check=False
+    )
+    assert refused.returncode == 1
+    assert "path length" in refused.stderr
+    assert not (at / "too-deep.key").exists()
+    ca(grown, "retire", "plant")
+
+
+def test_names_that_are_none(grown: System) -> None:
+    """They would be files elsewhere, or no part of an address."""
+    for name in ("../outside", "a b", ""):
+        words = ("ca", "create-root", "--name", name, "--yes")
+        refused = grown.run("goodstanding", *words, check=False)
+        assert (refused.returncode, "ISSUER_NAME_INVALID" in refused.stderr) == (1, True)
