@@ -2,7 +2,8 @@
 
 1. The caller may ask for this kind of certificate (R69).
 2. The request is sound and signed with the key that it is for (R114); only its key and names are used (R115).
-3. Everything about the certificate is decided, and checked again.
+3. Everything about the certificate is decided, checked again, and linted where the profile says so (R104). What is
+   wrong in steps 2 and 3 is told all at once.
 4. It is signed.
 5. It is recorded durably, and only then handed out (G1). A signed certificate that could not be recorded is forgotten.
 
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -32,8 +34,9 @@ from services.db import certificates, idempotency
 from services.db.engine import Connection, Database
 from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
 from services.errors import DomainError, PermissionDenied
-from services.pki.certificates import Draft, check, prepare, sign
-from services.pki.csr import CertificateRequest, read_csr
+from services.pki.certificates import Draft, Wishes, check, prepare, refuse, sign
+from services.pki.csr import CertificateRequest, RequestRefused, read_csr
+from services.pki.lint import Linter
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profiles import OCSP_RESPONDER, Profile, get_profile
 from services.pki.serials import new_serial
@@ -83,6 +86,7 @@ class Issuing:
         self._writer = writer
         self._issuers = issuers
         self._profiles = profiles
+        self._linter = Linter(profiles.values())
         self._settings = settings
         self._clock = clock
         self._serials = serials
@@ -91,7 +95,10 @@ class Issuing:
         """Check and sign now; the future resolves once the certificate is recorded. Raises DomainError, as it does."""
         profile = get_profile(command.profile, self._profiles)  # step 1
         _require_role(profile, actor)
-        request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
+        try:
+            request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
+        except RequestRefused as refused:
+            self._refuse(command, profile, refused)
         key = None if command.validate_only else retry_key(actor, METHOD)
         payload = _payload(command, profile, request) if key else b""
         now = self._clock()
@@ -124,7 +131,18 @@ class Issuing:
             validity=command.validity,
         )
         check(draft, issuer.signer)
+        self._linter.check(draft, issuer.signer, request.field)
         return draft
+
+    def _refuse(self, command: IssueCommand, profile: Profile, refused: RequestRefused) -> NoReturn:
+        """Tell what else is wrong beside the request."""
+        now = self._clock()
+        try:
+            issuer = self._issuers.for_issuing(command.issuer, now, profile.name).signer
+        except DomainError:
+            raise refused from None
+        domain = self._settings.trust_domain
+        refuse(refused, Wishes(profile, issuer, now, domain, command.names, command.not_after, command.validity))
 
     def _earlier(self, key: IdempotencyKey, payload: bytes) -> IssueResult | None:
         with self._db.read() as conn:
