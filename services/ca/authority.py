@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 
+from services.ca.blocked_keys import Blocking
 from services.ca.bulk import BulkRevoking
 from services.ca.find import Finding, ListQuery, Page
 from services.ca.issue import IssueCommand, IssueResult, Issuing
@@ -28,7 +29,7 @@ class CertificateAuthority:
 
     `begin_issue` and `begin_revoke` check (and sign) in the calling thread, and return a future of the durable result,
     so that an event loop need not hold a thread for each caller; `issue` and `revoke` wait for it.
-    `actor.request_id`, if not empty, makes retries safe (G6).
+    `actor.request_id`, if not empty, makes retries safe (G6). `blocking` blocks public keys.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class CertificateAuthority:
         self._revoking = Revoking(db, writer, self.directory, settings, clock)
         self.bulk = BulkRevoking(db, writer, self.directory, self._revoking, clock)
         self._finding = Finding(db, self.directory, clock)
+        self.blocking = Blocking(db, writer, clock)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

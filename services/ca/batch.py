@@ -5,7 +5,10 @@ the end, in an order that keeps the lock on the position short:
 
 1. the descriptions of new certificates (wide rows, no lock that others wait for),
 2. the position (from here on other writers wait),
-3. statuses, changes, what these mean for issuers, and the memory of request ids.
+3. statuses, changes, what these mean for issuers and for keys, and the memory of request ids.
+
+Keys that a batch certifies are looked up twice: when it begins, to refuse them, and once more when everything else is
+written and nobody else can write, where a hit is a Conflict (R103).
 
 A batch with a work that must not be raced by another process takes its revisions before anything is read instead: the
 lock on the position then covers the decisions as well. Revisions that come to nothing leave a gap, which harms nobody.
@@ -19,9 +22,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from services.db import certificates, idempotency, issuers, position, status
-from services.db.engine import Connection
+from services.db import blocked_keys, certificates, idempotency, issuers, position, status
+from services.db.engine import Conflict, Connection
 from services.db.records import (
+    BlockedKey,
     IdempotencyKey,
     IdempotencyRecord,
     IssuerRecord,
@@ -99,6 +103,7 @@ class Plan(Generic[T]):
     changes: Sequence[PendingChange] = ()
     """Of a work that changes several, in their order."""
     memories: Sequence[Memory] = ()
+    blocked_keys: tuple[BlockedKey, ...] = ()
 
 
 class Work(Protocol[T]):
@@ -122,11 +127,18 @@ class Work(Protocol[T]):
 class Batch:
     """One transaction in the making.
 
-    `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; when works
-    use more than those, more are taken at the end.
+    `keys` are those of all its works, `public_keys` those that they want certified (SHA-256). `reserve`, if not 0,
+    takes that many revisions, and the lock, at once; when works use more than those, more are taken at the end.
     """
 
-    def __init__(self, conn: Connection, *, keys: Iterable[IdempotencyKey] = (), reserve: int = 0) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        *,
+        keys: Iterable[IdempotencyKey] = (),
+        public_keys: Iterable[bytes] = (),
+        reserve: int = 0,
+    ) -> None:
         self.conn = conn
         self._reserve = reserve
         self._reserved = position.advance(conn, reserve) if reserve else None
@@ -138,6 +150,12 @@ class Batch:
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
         self._issuers: dict[int, IssuerRecord] | None = None
+        self._blocked = blocked_keys.find_blocked(conn, public_keys)
+        self._blocks: list[BlockedKey] = []
+
+    def is_blocked(self, public_key_sha256: bytes | None) -> bool:
+        """Whether that key, one of `public_keys`, was blocked when the batch began."""
+        return public_key_sha256 in self._blocked
 
     def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
         """The call that was made with this key, in the database or earlier in this batch."""
@@ -177,6 +195,7 @@ class Batch:
             self._latest[change.change.issuer_id, change.change.serial] = change
         for memory in (plan.memory, *plan.memories) if plan.memory else plan.memories:
             self._memories[memory.key] = memory
+        self._blocks += plan.blocked_keys
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
@@ -192,6 +211,7 @@ class Batch:
             status.apply_changes(self.conn, changes, self._changes[0].revision)
             for pending in self._changes:
                 self._tell_issuers(pending)
+        self._block_keys()
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
 
@@ -204,11 +224,21 @@ class Batch:
             position.advance(self.conn, count - self._reserve)
         return self._reserved
 
+    def _block_keys(self) -> None:
+        """Block the keys that this batch tells to be known to others; none of them is certified in it."""
+        compromises = [pending.change for pending in self._changes if _compromises(pending.change)]
+        for change, public_key in blocked_keys.keys_of(self.conn, compromises):
+            self._blocks.append(BlockedKey(public_key, "revocation", "", change.changed_at, change.actor))
+        if self._blocks:
+            blocked_keys.block_keys(self.conn, self._blocks)
+        wanted = [new.public_key_sha256 for new in (each.new for each in self._certificates) if new.public_key_sha256]
+        if wanted and blocked_keys.find_blocked(self.conn, wanted):
+            raise Conflict("KEY_BLOCKED", "a key was blocked while it was being certified; try again")
+
     def _tell_issuers(self, pending: PendingChange) -> None:
         if pending.ca_certificate is None:
             return
-        change = pending.change
-        compromises = change.revocation is not None and change.revocation.reason in COMPROMISES
+        change, compromises = pending.change, _compromises(pending.change)
         issuers.follow_certificate(self.conn, pending.ca_certificate, change, pending.revision, compromises=compromises)
 
     def _number(self, ids: list[int], revision: int) -> None:
@@ -218,6 +248,10 @@ class Batch:
         for change in self._changes:
             change.revision = revision
             revision += 1
+
+
+def _compromises(change: StatusChange) -> bool:
+    return change.revocation is not None and change.revocation.reason in COMPROMISES
 
 
 def _record(memory: Memory) -> IdempotencyRecord:

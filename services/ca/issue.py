@@ -5,7 +5,8 @@
 3. Everything about the certificate is decided, checked again, and linted where the profile says so (R104). What is
    wrong in steps 2 and 3 is told all at once.
 4. It is signed.
-5. It is recorded durably, and only then handed out (G1). A signed certificate that could not be recorded is forgotten.
+5. Its key is not among the blocked ones (R103). It is recorded durably, and only then handed out (G1). A signed
+   certificate that could not be recorded is forgotten.
 
 A retry gets what the first call got (G6). The transaction of step 5 finds that out; where step 3 refuses, it is found
 out there, because what is refused now (a notAfter that has passed, an issuer without key) may have been done before.
@@ -30,10 +31,10 @@ from services.ca.retries import require_same, retry_key
 from services.ca.settings import AuthoritySettings
 from services.ca.writer import Writer
 from services.clock import Clock
-from services.db import certificates, idempotency
+from services.db import blocked_keys, certificates, idempotency
 from services.db.engine import Connection, Database
 from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
-from services.errors import DomainError, PermissionDenied
+from services.errors import DomainError, InvalidArgument, PermissionDenied
 from services.pki.certificates import Draft, Wishes, check, prepare, refuse, sign
 from services.pki.csr import CertificateRequest, RequestRefused, read_csr
 from services.pki.lint import Linter
@@ -110,10 +111,10 @@ class Issuing:
                 return _resolved(earlier)
             raise
         if command.validate_only:
-            return _resolved(self._validated(draft, issuer, actor, now))
+            return _resolved(self._validated(draft, issuer, actor, now, request.field))
         certificate = sign(draft, issuer.signer)  # step 4
         new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now)
-        return self._writer.submit(_Recording(self, new, issuer, key, payload))  # step 5
+        return self._writer.submit(_Recording(self, new, issuer, key, payload, request.field))  # step 5
 
     def _draft(
         self, command: IssueCommand, profile: Profile, request: CertificateRequest, issuer: SigningIssuer, now: datetime
@@ -149,10 +150,12 @@ class Issuing:
             record = idempotency.find_outcome(conn, key)
             return self.replay(conn, record, payload) if record else None
 
-    def _validated(self, draft: Draft, issuer: SigningIssuer, actor: Actor, now: datetime) -> IssueResult:
+    def _validated(self, draft: Draft, issuer: SigningIssuer, actor: Actor, now: datetime, field: str) -> IssueResult:
         """The result without DER and serial number: nothing was signed."""
         new = _new_certificate(draft, None, issuer.record.id, actor, now)
         with self._db.read() as conn:
+            if blocked_keys.find_blocked(conn, [draft.public_key_sha256]):
+                raise key_blocked(field)
             self.require_room(conn, new)
         return IssueResult(certificate_record(new, issuer.record.name), chain_below_root(issuer.record))
 
@@ -181,10 +184,17 @@ class _Recording:
     issuer: SigningIssuer
     key: IdempotencyKey | None
     payload: bytes
+    field: str
+    """Where the certificate request came in."""
 
     @property
     def serialise(self) -> bool:
         return self.new.profile == OCSP_RESPONDER
+
+    @property
+    def public_key_sha256(self) -> bytes | None:
+        """The key that is certified: the writer looks it up for the whole batch."""
+        return self.new.public_key_sha256
 
     def decide(self, batch: Batch) -> Plan[IssueResult]:
         match batch.remembered(self.key):
@@ -196,6 +206,8 @@ class _Recording:
                 return Plan(lambda: self._result(pending))
         # It may have been revoked since it was looked up: once that was told, nothing more is recorded.
         require_standing(batch.issuers()[self.new.issuer_id], self.new.profile)
+        if batch.is_blocked(self.new.public_key_sha256):
+            raise key_blocked(self.field)
         self.issuing.require_room(batch.conn, self.new, batch)
         pending = PendingCertificate(self.new)
         memory = Memory(self.key, self.payload, pending, self.new.issued_at) if self.key else None
@@ -203,6 +215,12 @@ class _Recording:
 
     def _result(self, pending: PendingCertificate) -> IssueResult:
         return IssueResult(written_record(pending, self.issuer.record.name), chain_below_root(self.issuer.record))
+
+
+def key_blocked(field: str) -> InvalidArgument:
+    """R103."""
+    text = "this key is blocked, because somebody else may have it: make a new one"
+    return InvalidArgument("KEY_BLOCKED", text, field=field)
 
 
 def _require_role(profile: Profile, actor: Actor) -> None:

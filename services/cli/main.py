@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("services.cli.commands.status", "Show whether a certificate is in good standing."),
     "get": ("services.cli.commands.get", "Show a certificate with its state and history."),
     "list": ("services.cli.commands.list", "List certificates, the latest issued first."),
+    "keys": ("services.cli.commands.keys", "Block public keys, so that none of them is certified again."),
     "profiles": ("services.cli.commands.profiles", "Show and check profiles: which certificates are issued, to whom."),
     "issuers": ("services.cli.commands.issuers", "List the issuers."),
 }

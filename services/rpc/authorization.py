@@ -22,6 +22,8 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _CA + "GetCertificate": _PEOPLE,
     _CA + "ListCertificates": _PEOPLE,
     _CA + "ListIssuers": ANY_ROLE,
+    _CA + "BlockPublicKeys": frozenset({"admin", "revoker"}),
+    _CA + "ListBlockedPublicKeys": _PEOPLE,
     _STATUS + "GetCertificateStatus": _LOOK_UP,
     _STATUS + "BatchGetCertificateStatus": _LOOK_UP,
     _STATUS + "WatchCertificateStatus": frozenset({"admin", "reader", "responder"}),
