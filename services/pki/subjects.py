@@ -80,6 +80,8 @@ def decide_names(
     sans = request.sans if given is None else given
     if profile.subject_policy in ("cn-only", "none"):
         subject, names = _cn_only(profile, request, sans, trust_domain, given=given is not None)
+        if not profile.subject_set:  # one of the names, or nothing: it looks like no CA
+            return subject, names
     else:
         subject, names = _keep(profile, request, sans, trust_domain, given=given is not None)
     if subject in (issuer.name, _delegate_name(issuer.name)):
