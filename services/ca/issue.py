@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import NoReturn
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -37,6 +38,7 @@ from services.db.records import Actor, CertificateRecord, IdempotencyKey, Idempo
 from services.errors import DomainError, InvalidArgument, PermissionDenied
 from services.pki.certificates import Draft, Wishes, check, prepare, refuse, sign
 from services.pki.csr import CertificateRequest, RequestRefused, read_csr
+from services.pki.findings import Findings
 from services.pki.lint import Linter
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profiles import OCSP_RESPONDER, Profile, get_profile
@@ -100,7 +102,9 @@ class Issuing:
             request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
         except RequestRefused as refused:
             self._refuse(command, profile, refused)
-        key = None if command.validate_only else retry_key(actor, METHOD)
+        if command.validate_only:
+            return _resolved(self._validate(command, profile, request, actor))
+        key = retry_key(actor, METHOD)
         payload = _payload(command, profile, request) if key else b""
         now = self._clock()
         try:
@@ -110,8 +114,6 @@ class Issuing:
             if key and (earlier := self._earlier(key, payload)):
                 return _resolved(earlier)
             raise
-        if command.validate_only:
-            return _resolved(self._validated(draft, issuer, actor, now, request.field))
         certificate = sign(draft, issuer.signer)  # step 4
         new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now)
         return self._writer.submit(_Recording(self, new, issuer, key, payload, request.field))  # step 5
@@ -150,12 +152,23 @@ class Issuing:
             record = idempotency.find_outcome(conn, key)
             return self.replay(conn, record, payload) if record else None
 
-    def _validated(self, draft: Draft, issuer: SigningIssuer, actor: Actor, now: datetime, field: str) -> IssueResult:
-        """The result without DER and serial number: nothing was signed."""
+    def _validate(
+        self, command: IssueCommand, profile: Profile, request: CertificateRequest, actor: Actor
+    ) -> IssueResult:
+        """The result without DER and serial number: nothing is signed."""
+        now = self._clock()
+        issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
+        findings = Findings()
+        draft = None
+        with findings:
+            draft = self._draft(command, profile, request, issuer, now)
+        with self._db.read() as conn, findings:
+            if blocked_keys.find_blocked(conn, [sha256(request.public_key_der).digest()]):
+                raise key_blocked(request.field)
+        if draft is None or findings:
+            raise findings.error()
         new = _new_certificate(draft, None, issuer.record.id, actor, now)
         with self._db.read() as conn:
-            if blocked_keys.find_blocked(conn, [draft.public_key_sha256]):
-                raise key_blocked(field)
             self.require_room(conn, new)
         return IssueResult(certificate_record(new, issuer.record.name), chain_below_root(issuer.record))
 

@@ -58,6 +58,9 @@ def test_blocked_keys_are_refused(ca: Ca, issuer: Actor, admin: Actor, key: ec.E
         with pytest.raises(InvalidArgument) as caught:
             ca.issue(issuer, csr_der=make_csr(key=key), validate_only=validate_only)
         assert (caught.value.reason, caught.value.violations[0].field) == ("KEY_BLOCKED", "csr_der")
+    with pytest.raises(InvalidArgument) as caught:
+        ca.issue(issuer, csr_der=make_csr(key=key), validate_only=True, validity=timedelta(days=900))
+    assert {each.reason for each in caught.value.violations} == {"KEY_BLOCKED", "VALIDITY_TOO_LONG"}
     assert ca.count("certificates") == rows
     assert ca.issue(issuer).certificate.serial
     assert ca.authority.get(BySerial(before.certificate.serial)).revocation is None
