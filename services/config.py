@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from services.addresses import parse_address, parse_http_url
+from services.pki.profile import Profile
+from services.pki.profiles import BUILTIN
+from services.profile_files import FileUnreadable, configured_profiles, read_toml
 
 _PREFIX = "GOODSTANDING_"
 _OTHER_TABLES = ("gateway",)
@@ -83,6 +85,8 @@ class CaSettings(_Section):
     """How long a revocation list is valid: from thisUpdate to nextUpdate."""
     crl_interval_hours: int = Field(24, ge=1, le=96)
     """A new list is made at least that often, and within seconds of a change. Less than crl_validity_hours."""
+    profiles_file: Path | None = None
+    """Further [profiles.NAME] tables, beside those of this file (docs/profiles.md)."""
     passphrase_file: Path | None = None
     """The passphrase of every issuer's key that has none of its own in passphrase_files."""
     passphrase_files: dict[str, Path] = {}
@@ -146,6 +150,12 @@ class Settings(BaseSettings):
     tls: TlsSettings
     base: Path = Path()
     """The folder of the file; not a key of it. key_ref of an issuer is relative to it."""
+    _profiles: Mapping[str, Profile] = PrivateAttr(default_factory=lambda: BUILTIN)
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The built-in profiles and those of [profiles.NAME], by name."""
+        return self._profiles
 
     @classmethod
     def settings_customise_sources(
@@ -172,25 +182,32 @@ def load_settings(path: Path) -> Settings:
     Raises ConfigError.
     """
     tables = _read_tables(path)
-    try:
-        settings = Settings(**tables)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_line(path, each) for each in error.errors())) from None
-    except SettingsError as error:
-        raise ConfigError(f"environment: {error}") from None
     base = path.resolve().parent
-    return _rebased(settings, base).model_copy(update={"base": base})
+    own = tables.pop("profiles", {})
+    settings, problems = _checked(path, tables)
+    more = settings.ca.profiles_file if settings else None
+    profiles, found = configured_profiles(path, own, base / more if more else None)
+    if problems or found or settings is None:
+        raise ConfigError("\n".join([*problems, *found]))
+    whole = _rebased(settings, base).model_copy(update={"base": base})
+    whole._profiles = profiles
+    return whole
+
+
+def _checked(path: Path, tables: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+    try:
+        return Settings(**tables), []
+    except ValidationError as error:
+        return None, [_line(path, each) for each in error.errors()]
+    except SettingsError as error:
+        return None, [f"environment: {error}"]
 
 
 def _read_tables(path: Path) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; make one: goodstanding init") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from None
+        tables = read_toml(path, cure="; make one: goodstanding init")
+    except FileUnreadable as error:
+        raise ConfigError(str(error)) from None
     return {name: table for name, table in tables.items() if name not in _OTHER_TABLES}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
+from services.ca.blocked_keys import Blocking
 from services.ca.bulk import BulkRevoking
 from services.ca.find import Finding, ListQuery
 from services.ca.foreign_crls import ForeignCrls
@@ -30,7 +31,7 @@ class CertificateAuthority:
 
     `begin_issue` and `begin_revoke` check (and sign) in the calling thread, and return a future of the durable result,
     so that an event loop need not hold a thread for each caller; `issue` and `revoke` wait for it.
-    `actor.request_id`, if not empty, makes retries safe (G6).
+    `actor.request_id`, if not empty, makes retries safe (G6). `blocking` blocks public keys.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class CertificateAuthority:
         self._finding = Finding(db, self.directory, clock)
         self.hierarchy = Hierarchy(db, writer, self.directory, keys, clock)
         self.foreign_crls = ForeignCrls(writer, self.directory, clock)
+        self.blocking = Blocking(db, writer, clock)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

@@ -5,8 +5,11 @@ the end, in an order that keeps the lock on the position short:
 
 1. the descriptions of new certificates (wide rows, no lock that others wait for),
 2. the position (from here on other writers wait),
-3. statuses, changes, what these mean for issuers, and the memory of request ids,
+3. statuses, changes, what these mean for issuers and for keys, and the memory of request ids,
 4. the entries of the audit log that tell of all that (the lock on its head is the last one that is taken).
+
+Keys that a batch certifies are looked up twice: when it begins, to refuse them, and once more when everything else is
+written and nobody else can write, where a hit is a Conflict (R103).
 
 A batch with a work that must not be raced by another process takes its revisions before anything is read instead: the
 lock on the position then covers the decisions as well. Revisions that come to nothing leave a gap, which harms nobody.
@@ -21,11 +24,12 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from services.ca.audit import changed, issued
-from services.db import audit, certificates, idempotency, issuers, position, status
+from services.db import audit, blocked_keys, certificates, idempotency, issuers, position, status
 from services.db.audit import KnownHead
 from services.db.chain import AuditEvent
-from services.db.engine import Connection
+from services.db.engine import Conflict, Connection
 from services.db.records import (
+    BlockedKey,
     IdempotencyKey,
     IdempotencyRecord,
     IssuerRecord,
@@ -115,6 +119,7 @@ class Plan(Generic[T]):
     audit: Sequence[AuditEvent] = ()
     """What the audit log is to tell besides: certificates and changes have their entries without it."""
     others: OtherRows | None = None
+    blocked_keys: tuple[BlockedKey, ...] = ()
 
 
 class Work(Protocol[T]):
@@ -138,8 +143,9 @@ class Work(Protocol[T]):
 class Batch:
     """One transaction in the making.
 
-    `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; when works
-    use more than those, more are taken at the end. `head` is what this process knows of the audit log.
+    `keys` are those of all its works, `public_keys` those that they want certified (SHA-256). `reserve`, if not 0,
+    takes that many revisions, and the lock, at once; when works use more than those, more are taken at the end. `head`
+    is what this process knows of the audit log.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class Batch:
         conn: Connection,
         *,
         keys: Iterable[IdempotencyKey] = (),
+        public_keys: Iterable[bytes] = (),
         reserve: int = 0,
         head: KnownHead | None = None,
     ) -> None:
@@ -164,6 +171,12 @@ class Batch:
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
         self._issuers: dict[int, IssuerRecord] | None = None
         self._others: list[OtherRows] = []
+        self._blocked = blocked_keys.find_blocked(conn, public_keys)
+        self._blocks: list[BlockedKey] = []
+
+    def is_blocked(self, public_key_sha256: bytes | None) -> bool:
+        """Whether that key, one of `public_keys`, was blocked when the batch began."""
+        return public_key_sha256 in self._blocked
 
     def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
         """The call that was made with this key, in the database or earlier in this batch."""
@@ -206,6 +219,7 @@ class Batch:
         self._events.extend(plan.audit)
         if plan.others:
             self._others.append(plan.others)
+        self._blocks += plan.blocked_keys
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
@@ -221,6 +235,7 @@ class Batch:
             status.apply_changes(self.conn, changes, self._changes[0].revision)
             for pending in self._changes:
                 self._tell_issuers(pending)
+        self._block_keys()
         if self._memories:
             idempotency.insert_outcomes(self.conn, [_record(memory) for memory in self._memories.values()])
         for others in self._others:
@@ -245,11 +260,21 @@ class Batch:
             position.advance(self.conn, count - self._reserve)
         return self._reserved
 
+    def _block_keys(self) -> None:
+        """Block the keys that this batch tells to be known to others; none of them is certified in it."""
+        compromises = [pending.change for pending in self._changes if _compromises(pending.change)]
+        for change, public_key in blocked_keys.keys_of(self.conn, compromises):
+            self._blocks.append(BlockedKey(public_key, "revocation", "", change.changed_at, change.actor))
+        if self._blocks:
+            blocked_keys.block_keys(self.conn, self._blocks)
+        wanted = [new.public_key_sha256 for new in (each.new for each in self._certificates) if new.public_key_sha256]
+        if wanted and blocked_keys.find_blocked(self.conn, wanted):
+            raise Conflict("KEY_BLOCKED", "a key was blocked while it was being certified; try again")
+
     def _tell_issuers(self, pending: PendingChange) -> None:
         if pending.ca_certificate is None:
             return
-        change = pending.change
-        compromises = change.revocation is not None and change.revocation.reason in COMPROMISES
+        change, compromises = pending.change, _compromises(pending.change)
         issuers.follow_certificate(self.conn, pending.ca_certificate, change, pending.revision, compromises=compromises)
 
     def _number(self, ids: list[int], revision: int) -> None:
@@ -259,6 +284,10 @@ class Batch:
         for change in self._changes:
             change.revision = revision
             revision += 1
+
+
+def _compromises(change: StatusChange) -> bool:
+    return change.revocation is not None and change.revocation.reason in COMPROMISES
 
 
 def _record(memory: Memory) -> IdempotencyRecord:

@@ -2,9 +2,11 @@
 
 1. The caller may ask for this kind of certificate (R69).
 2. The request is sound and signed with the key that it is for (R114); only its key and names are used (R115).
-3. Everything about the certificate is decided, and checked again.
+3. Everything about the certificate is decided, checked again, and linted where the profile says so (R104). What is
+   wrong in steps 2 and 3 is told all at once.
 4. It is signed.
-5. It is recorded durably, and only then handed out (G1). A signed certificate that could not be recorded is forgotten.
+5. Its key is not among the blocked ones (R103). It is recorded durably, and only then handed out (G1). A signed
+   certificate that could not be recorded is forgotten.
 
 A retry gets what the first call got (G6). The transaction of step 5 finds that out; where step 3 refuses, it is found
 out there, because what is refused now (a notAfter that has passed, an issuer without key) may have been done before.
@@ -16,6 +18,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -29,12 +33,14 @@ from services.ca.retries import require_same, retry_key
 from services.ca.settings import AuthoritySettings
 from services.ca.writer import Writer
 from services.clock import Clock
-from services.db import certificates, idempotency
+from services.db import blocked_keys, certificates, idempotency
 from services.db.engine import Connection, Database
 from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
-from services.errors import DomainError, PermissionDenied
-from services.pki.certificates import Draft, check, prepare, sign
-from services.pki.csr import CertificateRequest, read_csr
+from services.errors import DomainError, InvalidArgument, PermissionDenied
+from services.pki.certificates import Draft, Wishes, check, prepare, refuse, sign
+from services.pki.csr import CertificateRequest, RequestRefused, read_csr
+from services.pki.findings import Findings
+from services.pki.lint import Linter
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profiles import OCSP_RESPONDER, Profile, get_profile
 from services.pki.serials import new_serial
@@ -85,6 +91,7 @@ class Issuing:
         self._writer = writer
         self._issuers = issuers
         self._profiles = profiles
+        self._linter = Linter(profiles.values())
         self._settings = settings
         self._clock = clock
         self._serials = serials
@@ -93,24 +100,30 @@ class Issuing:
         """Check and sign now; the future resolves once the certificate is recorded. Raises DomainError, as it does."""
         profile = get_profile(command.profile, self._profiles)  # step 1
         _require_role(profile, actor)
-        request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
-        key = None if command.validate_only else retry_key(actor, METHOD)
+        try:
+            request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
+        except RequestRefused as refused:
+            self._refuse(command, profile, refused)
+        if command.validate_only:
+            return _resolved(self._validate(command, profile, request, actor))
+        key = retry_key(actor, METHOD)
         payload = _payload(command, profile, request) if key else b""
         now = self._clock()
         try:
             issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
             serial = self._serials()
-            point = self.crl_points.of(issuer.record, serial) if profile.aia else CrlPoint()
+            point = self._point(profile, issuer, serial)
             draft = self._draft(command, profile, request, issuer, now, serial, point)  # step 3
         except DomainError:
             if key and (earlier := self._earlier(key, payload)):
                 return _resolved(earlier)
             raise
-        if command.validate_only:
-            return _resolved(self._validated(draft, issuer, actor, now))
         certificate = sign(draft, issuer.signer)  # step 4
         new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now, point)
-        return self._writer.submit(_Recording(self, new, issuer, key, payload))  # step 5
+        return self._writer.submit(_Recording(self, new, issuer, key, payload, request.field))  # step 5
+
+    def _point(self, profile: Profile, issuer: SigningIssuer, serial: bytes) -> CrlPoint:
+        return self.crl_points.of(issuer.record, serial) if profile.crl_distribution_point else CrlPoint()
 
     def _draft(
         self,
@@ -135,15 +148,41 @@ class Issuing:
             validity=command.validity,
         )
         check(draft, issuer.signer)
+        self._linter.check(draft, issuer.signer, request.field)
         return draft
+
+    def _refuse(self, command: IssueCommand, profile: Profile, refused: RequestRefused) -> NoReturn:
+        """Tell what else is wrong beside the request."""
+        now = self._clock()
+        try:
+            issuer = self._issuers.for_issuing(command.issuer, now, profile.name).signer
+        except DomainError:
+            raise refused from None
+        domain = self._settings.trust_domain
+        refuse(refused, Wishes(profile, issuer, now, domain, command.names, command.not_after, command.validity))
 
     def _earlier(self, key: IdempotencyKey, payload: bytes) -> IssueResult | None:
         with self._db.read() as conn:
             record = idempotency.find_outcome(conn, key)
             return self.replay(conn, record, payload) if record else None
 
-    def _validated(self, draft: Draft, issuer: SigningIssuer, actor: Actor, now: datetime) -> IssueResult:
-        """The result without DER and serial number: nothing was signed."""
+    def _validate(
+        self, command: IssueCommand, profile: Profile, request: CertificateRequest, actor: Actor
+    ) -> IssueResult:
+        """The result without DER and serial number: nothing is signed."""
+        now = self._clock()
+        issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
+        serial = self._serials()
+        point = self._point(profile, issuer, serial)
+        findings = Findings()
+        draft = None
+        with findings:
+            draft = self._draft(command, profile, request, issuer, now, serial, point)
+        with self._db.read() as conn, findings:
+            if blocked_keys.find_blocked(conn, [sha256(request.public_key_der).digest()]):
+                raise key_blocked(request.field)
+        if draft is None or findings:
+            raise findings.error()
         new = _new_certificate(draft, None, issuer.record.id, actor, now, CrlPoint())
         with self._db.read() as conn:
             self.require_room(conn, new)
@@ -174,10 +213,17 @@ class _Recording:
     issuer: SigningIssuer
     key: IdempotencyKey | None
     payload: bytes
+    field: str
+    """Where the certificate request came in."""
 
     @property
     def serialise(self) -> bool:
         return self.new.profile == OCSP_RESPONDER
+
+    @property
+    def public_key_sha256(self) -> bytes | None:
+        """The key that is certified: the writer looks it up for the whole batch."""
+        return self.new.public_key_sha256
 
     def decide(self, batch: Batch) -> Plan[IssueResult]:
         match batch.remembered(self.key):
@@ -189,6 +235,8 @@ class _Recording:
                 return Plan(lambda: self._result(pending))
         # It may have been revoked or retired since it was looked up: once that was told, nothing more is recorded.
         require_issuing(batch.issuers()[self.new.issuer_id], self.new.profile)
+        if batch.is_blocked(self.new.public_key_sha256):
+            raise key_blocked(self.field)
         self.issuing.require_room(batch.conn, self.new, batch)
         pending = PendingCertificate(self.new)
         memory = Memory(self.key, self.payload, pending, self.new.issued_at) if self.key else None
@@ -196,6 +244,12 @@ class _Recording:
 
     def _result(self, pending: PendingCertificate) -> IssueResult:
         return IssueResult(written_record(pending, self.issuer.record.name), chain_below_root(self.issuer.record))
+
+
+def key_blocked(field: str) -> InvalidArgument:
+    """R103."""
+    text = "this key is blocked, because somebody else may have it: make a new one"
+    return InvalidArgument("KEY_BLOCKED", text, field=field)
 
 
 def _require_role(profile: Profile, actor: Actor) -> None:

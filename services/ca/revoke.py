@@ -37,6 +37,7 @@ from services.db.records import (
     StatusChange,
 )
 from services.errors import InvalidArgument
+from services.pki.der import is_ca
 from services.pki.reasons import Action, Reason, decide
 
 METHOD = "RevokeCertificate"
@@ -207,9 +208,13 @@ def ca_certificate(batch: Batch, record: CertificateRecord) -> bytes | None:
     return next((der for der in owned if der == record.der), None)
 
 
+def _is_ca(record: CertificateRecord) -> bool:
+    return record.profile == CA_PROFILE or (record.der is not None and is_ca(record.der))
+
+
 def require_reason(reason: int, record: CertificateRecord, ca_certificate: bytes | None) -> None:
     """R48: an answer about a revoked CA certificate says why. Raises InvalidArgument (REASON_REQUIRED)."""
-    if reason == Reason.UNSPECIFIED and (record.profile == CA_PROFILE or ca_certificate is not None):
+    if reason == Reason.UNSPECIFIED and (ca_certificate is not None or _is_ca(record)):
         raise InvalidArgument("REASON_REQUIRED", "a CA certificate is not revoked without a reason", field="reason")
 
 

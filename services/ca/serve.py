@@ -27,10 +27,11 @@ from services.ca.settings import AuthoritySettings
 from services.ca.upkeep import HealthReport, keep_pruning, keep_telling_head
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
-from services.config import CaSettings, Settings, passphrase_file
+from services.config import CaSettings, ConfigError, Settings, passphrase_file
 from services.db import issuers, position, schema
 from services.db.engine import Database
 from services.passphrases import read_passphrase
+from services.pki.lint import LinterMissing
 from services.rpc.assembly import make_metrics, make_server, start_deny_list
 from services.rpc.lifecycle import serve_until_signal
 from services.rpc.server import RpcServer
@@ -58,7 +59,7 @@ async def serve(
         stack.callback(writer.close)
         refusals = RefusalLog(writer, clock)
         stack.callback(refusals.close)
-        authority = CertificateAuthority(db, writer, keys, _authority_settings(settings), clock=clock)
+        authority = _authority(db, writer, keys, settings, clock)
         workers = _executor(stack, SIGNING_THREADS, "ca-sign")
         readers = _executor(stack, READING_THREADS, "ca-read")
         deny_list = start_deny_list(stack, db)
@@ -123,6 +124,15 @@ def _begin_history(db: Database) -> None:
     # the one before. They have to drop what they know.
     with db.write() as conn:
         position.new_history(conn)
+
+
+def _authority(db: Database, writer: Writer, keys: HeldKeys, settings: Settings, clock: Clock) -> CertificateAuthority:
+    try:
+        return CertificateAuthority(
+            db, writer, keys, _authority_settings(settings), profiles=settings.profiles, clock=clock
+        )
+    except LinterMissing as missing:
+        raise ConfigError(str(missing)) from None
 
 
 def _authority_settings(settings: Settings) -> AuthoritySettings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -18,6 +19,7 @@ import grpc
 from goodstanding.ca.v1 import ca_pb2
 from services.ca import bulk_calls
 from services.ca.authority import CertificateAuthority
+from services.ca.blocked_keys import BlockCommand
 from services.ca.bridge import Bridge
 from services.ca.bulk import BulkRun
 from services.ca.issue import IssueCommand, IssueResult
@@ -166,6 +168,43 @@ class CertificateAuthorityServicer(IssuerMethods):
         # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
         self._authority.directory.forget()
         return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+
+    async def BlockPublicKeys(
+        self,
+        request: ca_pb2.BlockPublicKeysRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.BlockPublicKeysRequest, ca_pb2.BlockPublicKeysResponse],
+    ) -> ca_pb2.BlockPublicKeysResponse:
+        """Block public keys."""
+        actor = current_caller().actor("")
+        command = BlockCommand(
+            hashes=tuple(request.public_key_sha256), comment=request.comment, validate_only=request.validate_only
+        )
+        result = await self._bridge.run(lambda: self._authority.blocking.begin(command, actor))
+        return ca_pb2.BlockPublicKeysResponse(
+            blocked_count=result.blocked, already_blocked_count=result.already_blocked
+        )
+
+    async def ListBlockedPublicKeys(
+        self,
+        request: ca_pb2.ListBlockedPublicKeysRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.ListBlockedPublicKeysRequest, ca_pb2.ListBlockedPublicKeysResponse],
+    ) -> ca_pb2.ListBlockedPublicKeysResponse:
+        """Return one page of blocked public keys, or what is recorded of one."""
+        filters = ("blocked", request.public_key_sha256.hex())
+        cursor = paging.decode_token(request.page_token, filters, length=4)
+        limit = paging.page_size(request.page_size)
+        after = struct.pack(">4q", *cursor) if cursor else None
+        blocking = self._authority.blocking
+        if request.public_key_sha256:
+            one = await self._read(lambda: blocking.get(request.public_key_sha256))
+            return ca_pb2.ListBlockedPublicKeysResponse(keys=[messages.blocked_key_message(one)] if one else [])
+        found = await self._read(lambda: blocking.page(limit + 1, after))
+        more = len(found) > limit
+        place = struct.unpack(">4q", found[limit - 1].public_key_sha256) if more else ()
+        return ca_pb2.ListBlockedPublicKeysResponse(
+            keys=[messages.blocked_key_message(key) for key in found[:limit]],
+            next_page_token=paging.encode_token(place, filters) if more else "",
+        )
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)

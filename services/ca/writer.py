@@ -163,7 +163,7 @@ class Writer:
         accepted: list[tuple[_Job[Any], Plan[Any]]] = []
         with self._db.write() as conn:
             reserve = len(jobs) if any(job.work.serialise for job in jobs) else 0
-            batch = Batch(conn, keys=_keys(jobs), reserve=reserve, head=self._head)
+            batch = Batch(conn, keys=_keys(jobs), public_keys=_public_keys(jobs), reserve=reserve, head=self._head)
             for job in jobs:
                 try:
                     plan = job.work.decide(batch)
@@ -183,6 +183,12 @@ class Writer:
 
 def _keys(jobs: Sequence[_Job[Any]]) -> list[IdempotencyKey]:
     return [job.work.key for job in jobs if job.work.key]
+
+
+def _public_keys(jobs: Sequence[_Job[Any]]) -> list[bytes]:
+    """Of the works that certify a key (`services.ca.issue`)."""
+    found = (getattr(job.work, "public_key_sha256", None) for job in jobs)
+    return [public_key for public_key in found if public_key]
 
 
 def _answer(job: _Job[Any], plan: Plan[Any]) -> None:

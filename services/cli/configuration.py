@@ -22,6 +22,8 @@ listen = {ca}
 public_url = {public_url}
 # Reasons that a revocation may have: "rfc5280", or "baseline" (without holds and the reasons for authorities).
 reasons = "rfc5280"
+# Which certificates are issued, beside the built-in profiles: [profiles.NAME] tables here, or in a file of their own,
+# profiles_file = "profiles.toml". `goodstanding profiles list` shows them; docs/profiles.md explains them.
 
 [ca.passphrase_files]
 # By name of issuer. The alternatives: GOODSTANDING_PASSPHRASE_ISSUING, systemd credentials, or a prompt. Issuers that

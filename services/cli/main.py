@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("services.cli.commands.list", "List certificates, the latest issued first."),
     "count": ("services.cli.commands.count", "Count certificates by issuer, profile and state."),
     "audit": ("services.cli.commands.audit", "Read, export and verify the audit log."),
+    "keys": ("services.cli.commands.keys", "Block public keys, so that none of them is certified again."),
+    "profiles": ("services.cli.commands.profiles", "Show and check profiles: which certificates are issued, to whom."),
     "issuers": ("services.cli.commands.issuers", "List the issuers."),
 }
 

@@ -252,6 +252,18 @@ crl_blocks = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+# Public keys that are never certified again, by the SHA-256 of the SubjectPublicKeyInfo.
+blocked_keys = Table(
+    "blocked_keys",
+    metadata,
+    Column("public_key_sha256", LargeBinary(32), primary_key=True),
+    Column("source", String(16), nullable=False),  # revocation, import
+    Column("comment", Text, nullable=False),
+    Column("blocked_at", BigInteger, nullable=False),
+    *_actor_columns(),
+    sqlite_with_rowid=False,
+)
+
 # Certificates for the gRPC services themselves. Only denied ones are looked at when a call comes in.
 credentials = Table(
     "credentials",

@@ -369,6 +369,19 @@ class RevocationRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class BlockedKey:
+    """A public key that is never certified again."""
+
+    public_key_sha256: bytes
+    """Of its SubjectPublicKeyInfo."""
+    source: str
+    """`revocation` or `import`."""
+    comment: str
+    blocked_at: datetime
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialRecord:
     """A client or server certificate for the gRPC services."""
 

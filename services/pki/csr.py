@@ -7,6 +7,8 @@ the cheap before the costly:
 2. algorithm, size and strength of the key;
 3. string types in the subject, number of names;
 4. the signature.
+
+What is wrong in 2 to 4 is told at once, with one violation for each; the signature only of a key that is in order.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from cryptography.x509.oid import NameOID
 
 from services.errors import DomainError, InvalidArgument
 from services.pki import der as parts_of
+from services.pki.findings import Findings
 from services.pki.names import SubjectAlternativeNames, refuse_too_many
+from services.pki.profile import MAX_RSA_BITS, MIN_RSA_BITS
 from services.pki.weak_keys import weakness_of_rsa
 
 SubjectPublicKey: TypeAlias = (
@@ -39,20 +43,18 @@ SubjectPublicKey: TypeAlias = (
 )
 
 MAX_BYTES = 64 * 1024
-MIN_RSA_BITS = 2048
-MAX_RSA_BITS = 8192
 
 _RSA = bytes.fromhex("300d06092a864886f70d0101010500")
 # The whole AlgorithmIdentifier, so that explicit curve parameters and RSA keys bound to PSS fall out (R102).
 _KEY_ALGORITHMS = {
-    _RSA: "RSA",
-    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): "P-256",
-    bytes.fromhex("301006072a8648ce3d020106052b81040022"): "P-384",
-    bytes.fromhex("301006072a8648ce3d020106052b81040023"): "P-521",
-    bytes.fromhex("300506032b6570"): "Ed25519",
-    bytes.fromhex("300b0609608648016503040311"): "ML-DSA-44",
-    bytes.fromhex("300b0609608648016503040312"): "ML-DSA-65",
-    bytes.fromhex("300b0609608648016503040313"): "ML-DSA-87",
+    _RSA: "rsa",
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): "p256",
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): "p384",
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): "p521",
+    bytes.fromhex("300506032b6570"): "ed25519",
+    bytes.fromhex("300b0609608648016503040311"): "ml-dsa-44",
+    bytes.fromhex("300b0609608648016503040312"): "ml-dsa-65",
+    bytes.fromhex("300b0609608648016503040313"): "ml-dsa-87",
 }
 # UTF8String, PrintableString, IA5String: the others (T61String, BMPString, ...) are read differently by everybody.
 _STRING_TAGS = frozenset({0x0C, 0x13, 0x16})
@@ -65,19 +67,37 @@ _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _PEM = re.compile(rb"-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateRequest:
-    """What is believed of a certificate request. The names are as asked for, not checked yet."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedNames:
+    """The names in a certificate request, as asked for, not checked yet."""
 
-    der: bytes
     subject: x509.Name
     sans: SubjectAlternativeNames | None
     """None where the request carries no subjectAltName."""
+    field: str
+    """The field of the API request that it came in, for error messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRequest(RequestedNames):
+    """What is believed of a certificate request."""
+
+    der: bytes
     public_key: SubjectPublicKey
     public_key_der: bytes
     """SubjectPublicKeyInfo."""
-    field: str
-    """The field of the API request that it came in, for error messages."""
+    key_type: str
+    """Out of `services.pki.profile.KEY_TYPES`."""
+    key_bits: int
+    """The size of an RSA key; 0 for others."""
+
+
+class RequestRefused(InvalidArgument):
+    """A certificate request that is refused although it could be read: `names` are what it asked for."""
+
+    def __init__(self, cause: InvalidArgument, names: RequestedNames) -> None:
+        super().__init__(cause.reason, cause.message, violations=cause.violations, metadata=cause.metadata)
+        self.names = names
 
 
 def read_csr(
@@ -87,7 +107,8 @@ def read_csr(
 
     `field` is what violations name: `csr_der` or `csr_pem` unless said otherwise.
     Raises InvalidArgument: CSR_TOO_LARGE, CSR_MALFORMED, CSR_VERSION, KEY_TYPE_NOT_ALLOWED, KEY_TOO_SMALL,
-    KEY_TOO_LARGE, KEY_WEAK, SUBJECT_INVALID, TOO_MANY_NAMES, CSR_SIGNATURE_INVALID.
+    KEY_TOO_LARGE, KEY_WEAK, SUBJECT_INVALID, TOO_MANY_NAMES, CSR_SIGNATURE_INVALID. As RequestRefused, where the
+    names could be read all the same.
     """
     if (der is None) == (pem is None):
         raise InvalidArgument("CSR_MALFORMED", "exactly one certificate request is needed", field=field or "csr_pem")
@@ -123,22 +144,56 @@ def _read(der: bytes, field: str) -> CertificateRequest:
     parts = parts_of.request_parts(der)
     if parts.version != 0:
         raise InvalidArgument("CSR_VERSION", "the version of a certificate request is 0 (RFC 2986)", field=field)
-    check_public_key(parts.public_key_der, field)
-    check_subject_strings(parts.subject, field)
+    findings = Findings()
+    key_type = None
+    with findings:
+        key_type = check_public_key(parts.public_key_der, field)
+    sound_subject = False
+    with findings:
+        check_subject_strings(parts.subject, field)
+        sound_subject = True
     csr = x509.load_der_x509_csr(der)
     sans = _names_of(csr)
-    refuse_too_many(len(sans or ()), field)
-    public_key = csr.public_key()
-    if not isinstance(public_key, SubjectPublicKey):
-        raise _key_type(field)
-    _check_possession(csr, field)
+    with findings:
+        refuse_too_many(len(sans or ()), field)
+    public_key = None
+    with findings:
+        public_key = _loaded_key(csr, field) if key_type else None
+    with findings:
+        if public_key is not None:
+            _check_possession(csr, field)
+    if key_type is None or public_key is None or findings:
+        # A subject with a finding of its own is not read any further.
+        error = findings.error()
+        names = RequestedNames(subject=csr.subject, sans=sans, field=field) if sound_subject else None
+        raise RequestRefused(error, names) if names else error
     # Encoded anew: a point that came compressed stands uncompressed in the certificate.
     public_key_der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return CertificateRequest(der, csr.subject, sans, public_key, public_key_der, field)
+    return CertificateRequest(
+        subject=csr.subject,
+        sans=sans,
+        field=field,
+        der=der,
+        public_key=public_key,
+        public_key_der=public_key_der,
+        key_type=key_type,
+        key_bits=public_key.key_size if isinstance(public_key, rsa.RSAPublicKey) else 0,
+    )
 
 
-def check_public_key(public_key_der: bytes, field: str) -> None:
-    """Check type, size and strength of a SubjectPublicKeyInfo (R102), before any library loads it.
+def _loaded_key(csr: x509.CertificateSigningRequest, field: str) -> SubjectPublicKey:
+    try:
+        public_key = csr.public_key()
+    except ValueError:
+        text = "this is no key: its point does not lie on its curve, or its octets are not those of its kind"
+        raise InvalidArgument("KEY_WEAK", text, field=field) from None
+    if not isinstance(public_key, SubjectPublicKey):
+        raise _key_type(field)
+    return public_key
+
+
+def check_public_key(public_key_der: bytes, field: str) -> str:
+    """Check type, size and strength of a SubjectPublicKeyInfo (R102), before any library loads it. Return its type.
 
     Raises InvalidArgument (KEY_TYPE_NOT_ALLOWED, KEY_TOO_SMALL, KEY_TOO_LARGE, KEY_WEAK, on `field`), ValueError.
     """
@@ -146,7 +201,7 @@ def check_public_key(public_key_der: bytes, field: str) -> None:
     if algorithm not in _KEY_ALGORITHMS:
         raise _key_type(field)
     if algorithm != _RSA:
-        return
+        return _KEY_ALGORITHMS[algorithm]
     modulus, exponent = parts_of.rsa_numbers(public_key_der)
     bits = modulus.bit_length()
     if bits < MIN_RSA_BITS:
@@ -156,6 +211,7 @@ def check_public_key(public_key_der: bytes, field: str) -> None:
     weakness = "the size is not a multiple of 8 bits" if bits % 8 else weakness_of_rsa(modulus, exponent)
     if weakness:
         raise InvalidArgument("KEY_WEAK", f"this RSA key is not safe: {weakness}", field=field)
+    return "rsa"
 
 
 def check_subject_strings(attributes: Iterable[tuple[x509.ObjectIdentifier, int, int]], field: str) -> None:

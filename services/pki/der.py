@@ -79,6 +79,12 @@ def public_key_der(certificate: x509.Certificate) -> bytes:
     return asn1.encode_der(_tbs(certificate).public_key)
 
 
+def is_ca(certificate_der: bytes) -> bool:
+    """Whether this is the certificate of a CA (RFC 5280, section 4.2.1.9)."""
+    extensions = x509.load_der_x509_certificate(certificate_der).extensions
+    return any(isinstance(each.value, x509.BasicConstraints) and each.value.ca for each in extensions)
+
+
 @dataclass(frozen=True, slots=True)
 class RequestParts:
     """Raw parts of a PKCS #10 request."""

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 
 from services.errors import FieldViolation, InvalidArgument
+from services.pki.name_rules import ANY_NAMES, NameRules
 
 MAX_NAMES = 100
 """In one certificate. Each costs every relying party a comparison."""
@@ -98,13 +99,15 @@ def check_names(
     *,
     allowed_kinds: AbstractSet[str],
     trust_domain: str,
+    rules: NameRules = ANY_NAMES,
     field: str = "subject_alternative_names",
     indexed: bool = True,
 ) -> SubjectAlternativeNames:
     """Return the names in their normal form and without duplicates, or say what is wrong with them.
 
-    `allowed_kinds` are out of `dns`, `ip`, `email`, `uri`. With `indexed`, violations name the very element, as in
-    `subject_alternative_names.dns_names[3]`; without (names out of a certificate request), just `field`.
+    `allowed_kinds` are out of `dns`, `ip`, `email`, `uri`; `rules` say which of each kind. With `indexed`, violations
+    name the very element, as in `subject_alternative_names.dns_names[3]`; without (names out of a certificate request),
+    just `field`.
 
     Raises InvalidArgument: TOO_MANY_NAMES, NAME_INVALID, NAME_NOT_ALLOWED, NAME_RESERVED. Where several names are
     wrong, the reason is that of the first, and the first ten are listed as violations.
@@ -115,6 +118,7 @@ def check_names(
     for kind, index, name in _each(names):
         try:
             normal = _normal(kind, name, allowed_kinds, trust_domain)
+            _require_rule(rules, kind, normal, found)
             found[kind].setdefault(normal.lower(), normal)
         except _Wrong as wrong:
             place = f"{field}.{_FIELDS[kind]}[{index}]" if indexed and kind in _FIELDS else field
@@ -160,6 +164,18 @@ def _normal(kind: str, name: str, allowed_kinds: AbstractSet[str], trust_domain:
     if _is_within(_domain(kind, normal), trust_domain.lower()):
         raise _Wrong("NAME_RESERVED", "no certificate is issued in the trust domain of the services themselves")
     return normal
+
+
+def _require_rule(rules: NameRules, kind: str, normal: str, found: dict[str, dict[str, str]]) -> None:
+    """What the profile says about this very name, and about how many there are of its kind."""
+    if rules is ANY_NAMES:
+        return
+    objection = rules.objection(kind, normal)
+    if objection:
+        raise _Wrong("NAME_NOT_ALLOWED", f"the profile does not allow {_shown(normal)}: {objection}")
+    most = rules.most(kind)
+    if most is not None and len(found[kind].keys() | {normal.lower()}) > most:
+        raise _Wrong("TOO_MANY_NAMES", f"the profile allows {most} names of this kind ({kind}) at most")
 
 
 def _domain(kind: str, name: str) -> str:

@@ -5,8 +5,11 @@
   A common name that is not among the names gives way to the first DNS name that fits into 64 characters.
 - `keep`: the request's standard attributes, each checked, in the usual order, one in each RDN (R105). Others are
   refused. An emailAddress moves to the subject alternative names, where RFC 5280 (4.1.2.6) wants it, unless the
-  caller gave names.
+  caller gave names. Where the profile says which to keep, the others are left out.
+- `none`: nothing of the request's subject.
 - `ca-sets`: the CA names its delegate after itself (R66).
+
+What the profile sets itself takes the place of what the request says.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from services.errors import InvalidArgument
-from services.pki.csr import CertificateRequest
+from services.pki.csr import RequestedNames
 from services.pki.issuers import Issuer
 from services.pki.names import SubjectAlternativeNames, check_names, is_dns_name
-from services.pki.profiles import Profile
+from services.pki.profile import Profile
 
 NAMES_FIELD = "subject_alternative_names"
 MAX_COMMON_NAME = 64
@@ -62,7 +65,7 @@ _REPEATABLE = frozenset(
 def decide_names(
     profile: Profile,
     issuer: Issuer,
-    request: CertificateRequest,
+    request: RequestedNames,
     given: SubjectAlternativeNames | None,
     trust_domain: str,
 ) -> tuple[x509.Name, SubjectAlternativeNames]:
@@ -75,9 +78,12 @@ def decide_names(
             raise InvalidArgument("NAME_NOT_ALLOWED", "the CA sets the names of this profile", field=NAMES_FIELD)
         return _delegate_name(issuer.name), SubjectAlternativeNames()
     sans = request.sans if given is None else given
-    if profile.subject_policy == "cn-only":
-        return _cn_only(profile, request, sans, trust_domain, given=given is not None)
-    subject, names = _keep(profile, request, sans, trust_domain, given=given is not None)
+    if profile.subject_policy in ("cn-only", "none"):
+        subject, names = _cn_only(profile, request, sans, trust_domain, given=given is not None)
+        if not profile.subject_set:  # one of the names, or nothing: it looks like no CA
+            return subject, names
+    else:
+        subject, names = _keep(profile, request, sans, trust_domain, given=given is not None)
     if subject in (issuer.name, _delegate_name(issuer.name)):
         # To a reader that goes by names alone it would be the CA, or its responder.
         text = "the subject is that of the issuer, or of its OCSP responder"
@@ -87,7 +93,7 @@ def decide_names(
 
 def _cn_only(
     profile: Profile,
-    request: CertificateRequest,
+    request: RequestedNames,
     sans: SubjectAlternativeNames | None,
     trust_domain: str,
     *,
@@ -100,8 +106,8 @@ def _cn_only(
     if not names:
         text = "no names: neither subject alternative names, nor a common name that is a DNS name"
         raise InvalidArgument("NAMES_MISSING", text, field=NAMES_FIELD if given else request.field)
-    chosen = _fitting_common_name(common_name, names)
-    return (_one_each([x509.NameAttribute(NameOID.COMMON_NAME, chosen)]) if chosen else _EMPTY), names
+    chosen = _fitting_common_name(common_name, names) if profile.subject_policy == "cn-only" else None
+    return _with_set(profile, [(NameOID.COMMON_NAME, chosen)] if chosen else []), names
 
 
 def _fitting_common_name(asked: str | None, names: SubjectAlternativeNames) -> str | None:
@@ -116,19 +122,29 @@ def _fitting_common_name(asked: str | None, names: SubjectAlternativeNames) -> s
 
 def _keep(
     profile: Profile,
-    request: CertificateRequest,
+    request: RequestedNames,
     sans: SubjectAlternativeNames | None,
     trust_domain: str,
     *,
     given: bool,
 ) -> tuple[x509.Name, SubjectAlternativeNames]:
-    attributes = [(attribute.oid, _text(attribute, request.field)) for attribute in request.subject]
+    attributes = [
+        (attribute.oid, _text(attribute, request.field))
+        for attribute in request.subject
+        if _is_kept(profile, attribute.oid)
+    ]
     emails = tuple(value for oid, value in attributes if oid == NameOID.EMAIL_ADDRESS)
     if emails and not given:
         asked = sans or SubjectAlternativeNames()
         sans = SubjectAlternativeNames(asked.dns, asked.ip, (*asked.email, *emails), asked.uri, asked.other)
     names = _checked(profile, request, sans, trust_domain, given=given)
-    subject = _standard([pair for pair in attributes if pair[0] != NameOID.EMAIL_ADDRESS], request.field)
+    kept = [pair for pair in attributes if pair[0] != NameOID.EMAIL_ADDRESS]
+    _require_standard(kept, request.field)
+    missing = profile.subject_required - {oid for oid, _ in kept} - {each.oid for each in profile.subject_set}
+    if missing:
+        text = f"the profile needs {' and '.join(sorted(map(_label, missing)))} in the subject"
+        raise InvalidArgument("SUBJECT_INVALID", text, field=request.field)
+    subject = _with_set(profile, kept)
     if not names and subject == _EMPTY:
         raise InvalidArgument("NAMES_MISSING", "no names: neither a subject nor alternative names", field=request.field)
     return subject, names
@@ -136,7 +152,7 @@ def _keep(
 
 def _checked(
     profile: Profile,
-    request: CertificateRequest,
+    request: RequestedNames,
     sans: SubjectAlternativeNames | None,
     trust_domain: str,
     *,
@@ -146,12 +162,13 @@ def _checked(
         sans or SubjectAlternativeNames(),
         allowed_kinds=profile.allowed_name_kinds,
         trust_domain=trust_domain,
+        rules=profile.name_rules,
         field=NAMES_FIELD if given else request.field,
         indexed=given,
     )
 
 
-def _common_name(request: CertificateRequest) -> str | None:
+def _common_name(request: RequestedNames) -> str | None:
     found = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return _text(found[-1], request.field) if found else None  # The last is the most specific.
 
@@ -165,15 +182,31 @@ def _text(attribute: x509.NameAttribute[str | bytes], field: str) -> str:
     return value
 
 
-def _standard(attributes: list[tuple[x509.ObjectIdentifier, str]], field: str) -> x509.Name:
-    problem = _problem(attributes)
+def _is_kept(profile: Profile, oid: x509.ObjectIdentifier) -> bool:
+    # An email address is no attribute here: it becomes a name, which the profile has rules for.
+    kept = profile.subject_kept
+    return kept is None or oid in kept or (oid == NameOID.EMAIL_ADDRESS and "email" in profile.allowed_name_kinds)
+
+
+def _require_standard(attributes: list[tuple[x509.ObjectIdentifier, str]], field: str) -> None:
+    problem = subject_problem(attributes)
     if problem:
         raise InvalidArgument("SUBJECT_INVALID", problem, field=field)
+
+
+def _with_set(profile: Profile, attributes: list[tuple[x509.ObjectIdentifier, str]]) -> x509.Name:
+    """The subject in its order, with what the profile sets in the place of the same attributes."""
+    if profile.subject_set:
+        fixed = {attribute.oid: attribute.value for attribute in profile.subject_set}
+        attributes = [*(pair for pair in attributes if pair[0] not in fixed), *fixed.items()]
+    if not attributes:
+        return _EMPTY
     ordered = sorted(attributes, key=lambda pair: _ORDER[pair[0]])
     return _one_each([x509.NameAttribute(oid, value) for oid, value in ordered])
 
 
-def _problem(attributes: list[tuple[x509.ObjectIdentifier, str]]) -> str | None:
+def subject_problem(attributes: list[tuple[x509.ObjectIdentifier, str]]) -> str | None:
+    """What is wrong with these attributes of a subject, or None."""
     if len(attributes) > _MAX_ATTRIBUTES:
         return f"the subject has more than {_MAX_ATTRIBUTES} attributes"
     for oid, count in Counter(oid for oid, _ in attributes).items():

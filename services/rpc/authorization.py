@@ -31,6 +31,8 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _CA + "ImportIssuer": frozenset({"admin"}),
     _CA + "UpdateIssuer": frozenset({"admin"}),
     _CA + "ImportCertificateRevocationList": frozenset({"admin"}),
+    _CA + "BlockPublicKeys": frozenset({"admin", "revoker"}),
+    _CA + "ListBlockedPublicKeys": _PEOPLE,
     _STATUS + "GetCertificateStatus": _LOOK_UP,
     _STATUS + "GetPastCertificateStatus": _LOOK_UP,
     _STATUS + "BatchGetCertificateStatus": _LOOK_UP,

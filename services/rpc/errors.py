@@ -26,8 +26,8 @@ from services.errors import (
 
 DOMAIN = "goodstanding"
 
-# Details travel in the trailers, and clients refuse more than 8 KiB of those.
-_MAX_VIOLATIONS = 8
+# Details travel in the trailers, and clients refuse more than 8 KiB of those; base64 and the message need the rest.
+_MAX_VIOLATION_BYTES = 3000
 _MAX_TEXT = 300
 
 CODES: Mapping[type[DomainError], grpc.StatusCode] = {
@@ -51,16 +51,21 @@ def to_status(error: DomainError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and, where fields are at fault, BadRequest."""
     status = make_status(code_of(error), error.reason, error.message, error.metadata)
     if error.violations:
-        violations = error_details_pb2.BadRequest(
-            field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(
-                    field=_cut(each.field), reason=each.reason, description=_cut(each.description)
-                )
-                for each in error.violations[:_MAX_VIOLATIONS]
-            ]
-        )
-        status.details.append(_packed(violations))
+        status.details.append(_packed(_violations(error)))
     return status
+
+
+def _violations(error: DomainError) -> error_details_pb2.BadRequest:
+    """As many as there is room for; the first in any case."""
+    found = error_details_pb2.BadRequest()
+    for each in error.violations:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(each.field), reason=each.reason, description=_cut(each.description)
+        )
+        if found.field_violations and found.ByteSize() + violation.ByteSize() > _MAX_VIOLATION_BYTES:
+            break
+        found.field_violations.append(violation)
+    return found
 
 
 def make_status(

@@ -8,11 +8,13 @@ from ssl import DER_cert_to_PEM_cert
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from goodstanding.ca.v1 import ca_pb2
 from goodstanding.status.v1 import status_pb2
 from goodstanding.types.v1 import types_pb2
 from services.clock import to_epoch
 from services.db.records import (
     Actor,
+    BlockedKey,
     CertificateRecord,
     IssuerRecord,
     IssuerState,
@@ -49,6 +51,18 @@ def revocation_message(record: RevocationRecord) -> types_pb2.Revocation:
         revocation_time=timestamp(record.revoked_at),
         reason=types_pb2.RevocationReason.ValueType(record.reason),
         invalidity_time=_optional(record.invalidity_at),
+    )
+
+
+def blocked_key_message(record: BlockedKey) -> ca_pb2.BlockedPublicKey:
+    """A public key that is never certified again."""
+    by_revocation = record.source == "revocation"
+    return ca_pb2.BlockedPublicKey(
+        public_key_sha256=record.public_key_sha256,
+        source=ca_pb2.BLOCKED_KEY_SOURCE_REVOCATION if by_revocation else ca_pb2.BLOCKED_KEY_SOURCE_IMPORT,
+        comment=record.comment,
+        block_time=timestamp(record.blocked_at),
+        blocked_by=record.actor.identity,
     )
 
 

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from services.clock import from_epoch
-from services.db import crls, issuers, position, schema
+from services.db import blocked_keys, crls, issuers, position, schema
 from services.db.engine import Database
 from services.db.models import metadata
 from services.db.records import FULL, CrlRecord
@@ -121,6 +121,42 @@ def test_upgrade_from_the_first_schema_keeps_what_is_there(
     assert newest == CrlRecord(1, 7, b"seventh", from_epoch(3), from_epoch(3))
     with db.write() as conn:
         assert crls.take_number(conn, 1, FULL) == 8
+    db.close()
+
+
+def test_upgrade_blocks_the_keys_of_earlier_compromises(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys of certificates that were revoked for a compromise are blocked from then on (R103)."""
+    package = tmp_path / "services" / "db"
+    ignored = shutil.ignore_patterns("000[3-9]_*", "__pycache__")
+    shutil.copytree(schema.migrations_folder(), package / "_migrations", ignore=ignored)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "__file__", str(package / "schema.py"))
+        schema.upgrade(empty_database_url)
+    db = Database.open(empty_database_url)
+    insert = (
+        "INSERT INTO certificates (id, issuer_id, serial, subject, subject_alternative_names, profile,"
+        " public_key_sha256, not_before, not_after, issued_at, actor_identity, actor_name, actor_role,"
+        " actor_fingerprint, peer, request_id) VALUES (:id, 1, :serial, '', '[]', 'server', :key, 1, 9, 1,"
+        " '', '', '', '', '', '')"
+    )
+    status = "INSERT INTO certificate_status VALUES (1, :serial, :id, 1, 9, :revoked, :reason, NULL, 5, 1)"
+    # Two certificates of one key, one of another, one that is superseded, and one that is good.
+    rows = [(b"a", 7, 1), (b"a", 8, 1), (b"b", 7, 2), (b"c", 7, 4), (b"d", None, None)]
+    with db.write() as conn:
+        conn.execute(text("INSERT INTO issuers VALUES (1, 'i', 'active', 'subject', 'key', NULL, NULL, 1, 1, NULL)"))
+        for number, (key, revoked, reason) in enumerate(rows, 1):
+            values = {"id": number, "serial": bytes([number]), "key": key * 32}
+            conn.execute(text(insert), values)
+            conn.execute(text(status), {"id": number, "serial": bytes([number]), "revoked": revoked, "reason": reason})
+    schema.upgrade(empty_database_url)
+    with db.read() as conn:
+        found = blocked_keys.list_blocked(conn, limit=9)
+    assert [(key.public_key_sha256, key.source) for key in found] == [
+        (b"a" * 32, "revocation"),
+        (b"b" * 32, "revocation"),
+    ]
     db.close()
 
 

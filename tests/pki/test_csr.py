@@ -247,7 +247,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "RSA-PSS key": (_pss_only_key, "KEY_TYPE_NOT_ALLOWED"),
     "explicit curve": (_explicit_curve, "KEY_TYPE_NOT_ALLOWED"),
     "secp256k1": (_on_another_curve, "KEY_TYPE_NOT_ALLOWED"),
-    "point off the curve": (_point_off_the_curve, "CSR_MALFORMED"),
+    "point off the curve": (_point_off_the_curve, "KEY_WEAK"),
     "101 names": (lambda: _many_names(101), "TOO_MANY_NAMES"),
     "1000 names": (lambda: _many_names(1000), "TOO_MANY_NAMES"),
     "broken subjectAltName": (lambda: _san_bytes(b"\x30\x06\x82\x09a.a"), "CSR_MALFORMED"),

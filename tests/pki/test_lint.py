@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -14,15 +15,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lint_pkix_signer_signee_cert_chain
 
-from services.pki.certificates import Issuer
+from services.pki.certificates import AuthorityUrls, Issuer, check, prepare, sign
 from services.pki.crl_entries import encode_entry
 from services.pki.crl_signing import sign_crl
 from services.pki.crls import CrlEntry, make_crl
+from services.pki.csr import read_csr
 from services.pki.hierarchy import make_root, renew
 from services.pki.keys import KEY_KINDS, KeyKind
+from services.pki.lint import Linter
 from services.pki.mtls import make_client_credential, make_server_credential, make_tls_ca
+from services.pki.profile_tables import read_profiles
+from services.pki.serials import new_serial
 
-from .conftest import NOW, Authority, key_of, make_authority, make_csr
+from .conftest import NOW, URLS, Authority, key_of, make_authority, make_csr
+from .test_csr import ML_DSA
+from .test_profile_tables import example
 
 Findings = Callable[..., str]
 
@@ -60,21 +67,27 @@ def _requests() -> dict[tuple[str, str], bytes]:
     kinds: tuple[KeyKind, ...] = ("p256", "p384", "p521", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87")
     found: dict[tuple[str, str], bytes] = {}
     for kind in kinds:
-        found["server", kind] = found["client", kind] = make_csr("a.example", key=key_of(kind))
+        for profile in ("server", "server-short", "client"):
+            found[profile, kind] = make_csr("a.example", key=key_of(kind))
+        found["ocsp-responder", kind] = make_csr("", key=key_of(kind))
+    for number, make in ML_DSA.items():
+        for profile in ("server", "server-short", "client"):
+            found[profile, f"ml-dsa-{number}"] = make_csr("a.example", key=make())
     found["server", "no subject"] = make_csr("", [x509.DNSName("a.example"), x509.DNSName("b.example")])
     mail, uri = x509.RFC822Name("a@b.example"), x509.UniformResourceIdentifier("https://other.example/a")
     found["client", "many names"] = make_csr("alice", [mail, uri, x509.DNSName("a.example")])
-    found["ocsp-responder", "p256"] = make_csr("")
-    found["ocsp-responder", "rsa2048"] = make_csr("", key=key_of("rsa2048"))
     return found
 
 
-@pytest.mark.parametrize(("profile", "which"), list(_requests()))
+REQUESTS = _requests()
+
+
+@pytest.mark.parametrize(("profile", "which"), list(REQUESTS))
 def test_certificates_of_every_profile(
     authority: Authority, tmp_path: Path, findings: Findings, profile: str, which: str
 ) -> None:
     """RFC 5280 has no objection, neither to the certificate nor to it beside its issuer's."""
-    certificate = authority.issue(_requests()[profile, which], profile)
+    certificate = authority.issue(REQUESTS[profile, which], profile)
     leaf = write(tmp_path / "leaf.pem", certificate)
     assert findings(lint_pkix_cert, leaf) == ""
     issuer = write(tmp_path / "issuer.pem", authority.issuer.certificate)
@@ -85,6 +98,51 @@ def test_a_delegate_fits_the_baseline_requirements(authority: Authority, tmp_pat
     """The linter of the baseline requirements takes a delegate as it is (R66)."""
     leaf = write(tmp_path / "leaf.pem", authority.issue(make_csr(""), "ocsp-responder"))
     assert findings(lint_cabf_serverauth_cert, "-t", "OCSP-RESPONDER", leaf) == ""
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa2048"])
+def test_the_baseline_requirements(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
+    """A profile as docs/profiles.md shows it makes certificates that the baseline requirements have no word against."""
+    profile = read_profiles(example())[0]["web"]
+    profile = replace(profile, min_rsa_bits=2048, key_types=frozenset({"rsa", "p256", "p384"}))
+    authority = make_authority("p256")
+    urls = AuthorityUrls(ocsp="http://ocsp.example.com", ca_issuers="http://ocsp.example.com/ca/issuing.cer")
+    request = read_csr(der=make_csr("www.example.com", key=key_of(kind)))
+    draft = prepare(
+        profile=profile,
+        issuer=authority.issuer,
+        request=request,
+        serial=new_serial(),
+        now=NOW,
+        urls=urls,
+        trust_domain="goodstanding",
+    )
+    check(draft, authority.issuer)
+    Linter([replace(profile, lint_level="warning")]).check(draft, authority.issuer, "csr_der")
+    leaf = write(tmp_path / "leaf.pem", sign(draft, authority.issuer))
+    assert findings(lint_cabf_serverauth_cert, "-d", leaf) == ""
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519"])
+def test_intermediates(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
+    """RFC 5280 has no objection to CAs from requests, name constraints and all."""
+    authority = make_authority()
+    root = Issuer(authority.root, authority.root_key)
+    for name in ("intermediate", "department"):
+        draft = prepare(
+            profile=read_profiles(example())[0][name],
+            issuer=root,
+            request=read_csr(der=make_csr("Department CA", key=key_of(kind))),
+            serial=new_serial(),
+            now=NOW,
+            urls=URLS,
+            trust_domain="goodstanding",
+        )
+        check(draft, root)
+        path = write(tmp_path / "ca.pem", sign(draft, root))
+        assert findings(lint_pkix_cert, path) == ""
+        above = write(tmp_path / "root.pem", authority.root)
+        assert findings(lint_pkix_signer_signee_cert_chain, above, path) == ""
 
 
 @pytest.mark.parametrize("kind", KEY_KINDS)

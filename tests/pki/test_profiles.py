@@ -38,8 +38,8 @@ def test_contradictions_cannot_be_made(profile: Profile, change: dict[str, Any])
 
 
 def test_the_built_in_profiles() -> None:
-    """There are three; only the responder role gets delegates, and nobody else's profile is for it."""
-    assert set(BUILTIN) == {"server", "client", "ocsp-responder"}
+    """There are five; only the responder role gets delegates, and nobody else's profile is for it."""
+    assert set(BUILTIN) == {"server", "server-short", "client", "intermediate", "ocsp-responder"}
     assert DELEGATE.roles == {"responder"}
     assert not (SERVER.roles | CLIENT.roles) & {"responder", "reader", "revoker"}
     assert DELEGATE.max_validity == timedelta(days=3)

@@ -92,6 +92,12 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     async def ImportCertificateRevocationList(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    async def BlockPublicKeys(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def ListBlockedPublicKeys(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
 
 class Channel:
     """A channel without TLS, that fails at first in a way that nobody thought of."""

@@ -86,6 +86,30 @@ CERTIFICATE_ORDER_NOT_AFTER_TIME: CertificateOrder.ValueType  # 2
 """The first to expire first."""
 Global___CertificateOrder: _TypeAlias = CertificateOrder  # noqa: Y015
 
+class _BlockedKeySource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BlockedKeySourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BlockedKeySource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BLOCKED_KEY_SOURCE_UNSPECIFIED: _BlockedKeySource.ValueType  # 0
+    """Never sent."""
+    BLOCKED_KEY_SOURCE_REVOCATION: _BlockedKeySource.ValueType  # 1
+    """A certificate with it was revoked for a compromise."""
+    BLOCKED_KEY_SOURCE_IMPORT: _BlockedKeySource.ValueType  # 2
+    """BlockPublicKeys named it."""
+
+class BlockedKeySource(_BlockedKeySource, metaclass=_BlockedKeySourceEnumTypeWrapper):
+    """Why a public key is blocked."""
+
+BLOCKED_KEY_SOURCE_UNSPECIFIED: BlockedKeySource.ValueType  # 0
+"""Never sent."""
+BLOCKED_KEY_SOURCE_REVOCATION: BlockedKeySource.ValueType  # 1
+"""A certificate with it was revoked for a compromise."""
+BLOCKED_KEY_SOURCE_IMPORT: BlockedKeySource.ValueType  # 2
+"""BlockPublicKeys named it."""
+Global___BlockedKeySource: _TypeAlias = BlockedKeySource  # noqa: Y015
+
 @_typing.final
 class SubjectAlternativeNames(_message.Message):
     """Names for IssueCertificate, in the place of those in the certificate request."""
@@ -150,13 +174,15 @@ class IssueCertificateRequest(_message.Message):
     csr_pem: _builtins.str
     """The request in PEM."""
     profile: _builtins.str
-    """Optional. The profile to issue under: "server" (the default), "client" or "ocsp-responder"."""
+    """Optional. The profile to issue under: "server" (the default), "server-short", "client", "intermediate",
+    "ocsp-responder", or one of the configuration.
+    """
     request_id: _builtins.str
     """Optional. Makes retries safe: the same caller, request_id and payload gets the same result, for seven days at
     least. 1 to 128 printable ASCII characters.
     """
     validate_only: _builtins.bool
-    """Optional. Check everything, and issue and record nothing."""
+    """Optional. Check everything, say all that is wrong, and issue and record nothing."""
     @_builtins.property
     def not_after_time(self) -> _timestamp_pb2.Timestamp:
         """The last second of the validity. Refused when it lies beyond the issuer's or the profile's limit."""
@@ -1121,3 +1147,163 @@ class ImportCertificateRevocationListResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportCertificateRevocationListResponse: _TypeAlias = ImportCertificateRevocationListResponse  # noqa: Y015
+
+@_typing.final
+class BlockPublicKeysRequest(_message.Message):
+    """The request of BlockPublicKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_SHA256_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    comment: _builtins.str
+    """Optional. Why, for people: up to 200 printable characters."""
+    validate_only: _builtins.bool
+    """Optional. Check everything, and record nothing."""
+    @_builtins.property
+    def public_key_sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Required. The SHA-256 of each key's SubjectPublicKeyInfo in DER, 32 octets; 1 to 1000 of them. Points of elliptic
+        curves are uncompressed in it, as in certificates.
+        """
+
+    def __init__(
+        self,
+        *,
+        public_key_sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+        comment: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "public_key_sha256", b"public_key_sha256", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockPublicKeysRequest: _TypeAlias = BlockPublicKeysRequest  # noqa: Y015
+
+@_typing.final
+class BlockPublicKeysResponse(_message.Message):
+    """The response of BlockPublicKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKED_COUNT_FIELD_NUMBER: _builtins.int
+    ALREADY_BLOCKED_COUNT_FIELD_NUMBER: _builtins.int
+    blocked_count: _builtins.int
+    """Output only. How many of the keys were not blocked before."""
+    already_blocked_count: _builtins.int
+    """Output only. How many were."""
+    def __init__(
+        self,
+        *,
+        blocked_count: _builtins.int = ...,
+        already_blocked_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_blocked_count", b"already_blocked_count", "blocked_count", b"blocked_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockPublicKeysResponse: _TypeAlias = BlockPublicKeysResponse  # noqa: Y015
+
+@_typing.final
+class BlockedPublicKey(_message.Message):
+    """A public key that is never certified again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_SHA256_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    BLOCK_TIME_FIELD_NUMBER: _builtins.int
+    BLOCKED_BY_FIELD_NUMBER: _builtins.int
+    public_key_sha256: _builtins.bytes
+    """Output only. The SHA-256 of its SubjectPublicKeyInfo."""
+    source: Global___BlockedKeySource.ValueType
+    """Output only. What blocked it."""
+    comment: _builtins.str
+    """Output only. What whoever blocked it wrote."""
+    blocked_by: _builtins.str
+    """Output only. The identity of whoever blocked it, or revoked the certificate. Empty for revocations that were recorded
+    before keys were blocked.
+    """
+    @_builtins.property
+    def block_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was blocked."""
+
+    def __init__(
+        self,
+        *,
+        public_key_sha256: _builtins.bytes = ...,
+        source: Global___BlockedKeySource.ValueType = ...,
+        comment: _builtins.str = ...,
+        block_time: _timestamp_pb2.Timestamp | None = ...,
+        blocked_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block_time", b"block_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_time", b"block_time", "blocked_by", b"blocked_by", "comment", b"comment", "public_key_sha256", b"public_key_sha256", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockedPublicKey: _TypeAlias = BlockedPublicKey  # noqa: Y015
+
+@_typing.final
+class ListBlockedPublicKeysRequest(_message.Message):
+    """The request of ListBlockedPublicKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_SHA256_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. How many to return at the most: 100 if 0, never more than 1000."""
+    page_token: _builtins.str
+    """Optional. next_page_token of the page before, with the same filters."""
+    public_key_sha256: _builtins.bytes
+    """Optional. Only this key, by the SHA-256 of its SubjectPublicKeyInfo."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        public_key_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "public_key_sha256", b"public_key_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlockedPublicKeysRequest: _TypeAlias = ListBlockedPublicKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListBlockedPublicKeysResponse(_message.Message):
+    """The response of ListBlockedPublicKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Output only. Asks for the page after this one. Empty on the last page."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockedPublicKey]:
+        """Output only. The keys of this page."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___BlockedPublicKey] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBlockedPublicKeysResponse: _TypeAlias = ListBlockedPublicKeysResponse  # noqa: Y015

@@ -85,6 +85,16 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListResponse.FromString,
                 _registered_method=True)
+        self.BlockPublicKeys = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/BlockPublicKeys',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.FromString,
+                _registered_method=True)
+        self.ListBlockedPublicKeys = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/ListBlockedPublicKeys',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.FromString,
+                _registered_method=True)
 
 
 class CertificateAuthorityServiceServicer:
@@ -94,11 +104,13 @@ class CertificateAuthorityServiceServicer:
     def IssueCertificate(self, request, context):
         """Issues a certificate. It is recorded durably before the call succeeds.
 
-        Roles: admin and issuer for every profile but "ocsp-responder"; responder for "ocsp-responder" alone.
+        Roles: those that the profile names: admin and issuer for most, admin alone for CA certificates ("intermediate"),
+        responder alone for "ocsp-responder".
         Of the certificate request only the public key and the names are believed; its signature proves possession of the
         key and is checked first. Extensions that it asks for are never copied.
 
-        Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT with every field at fault, also for a public key that is blocked; NOT_FOUND for an unknown
+        issuer or profile; FAILED_PRECONDITION
         when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
         issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
         ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
@@ -222,6 +234,26 @@ class CertificateAuthorityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BlockPublicKeys(self, request, context):
+        """Blocks public keys: none of them is certified from then on, whoever asks. What was issued for them stays as it is;
+        revoke it. The keys of certificates that are revoked for KEY_COMPROMISE or CA_COMPROMISE are blocked by that.
+        A key that is blocked already is counted, and stays as it is recorded, so that a call may be repeated.
+
+        Roles: admin, revoker. Errors: INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBlockedPublicKeys(self, request, context):
+        """Lists blocked public keys, in the order of their hashes.
+
+        Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -274,6 +306,16 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     servicer.ImportCertificateRevocationList,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListResponse.SerializeToString,
+            ),
+            'BlockPublicKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.BlockPublicKeys,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.SerializeToString,
+            ),
+            'ListBlockedPublicKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBlockedPublicKeys,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -547,6 +589,60 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/ImportCertificateRevocationList',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ImportCertificateRevocationListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BlockPublicKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/BlockPublicKeys',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBlockedPublicKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/ListBlockedPublicKeys',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,11 +40,13 @@ class CertificateAuthorityServiceStub:
     IssueCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.IssueCertificateRequest, _ca_pb2.IssueCertificateResponse]
     """Issues a certificate. It is recorded durably before the call succeeds.
 
-    Roles: admin and issuer for every profile but "ocsp-responder"; responder for "ocsp-responder" alone.
+    Roles: those that the profile names: admin and issuer for most, admin alone for CA certificates ("intermediate"),
+    responder alone for "ocsp-responder".
     Of the certificate request only the public key and the names are believed; its signature proves possession of the
     key and is checked first. Extensions that it asks for are never copied.
 
-    Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT with every field at fault, also for a public key that is blocked; NOT_FOUND for an unknown
+    issuer or profile; FAILED_PRECONDITION
     when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
     issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
     ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
@@ -128,6 +130,18 @@ class CertificateAuthorityServiceStub:
     Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
     issuer; ALREADY_EXISTS when the number is not higher than all before.
     """
+    BlockPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.BlockPublicKeysRequest, _ca_pb2.BlockPublicKeysResponse]
+    """Blocks public keys: none of them is certified from then on, whoever asks. What was issued for them stays as it is;
+    revoke it. The keys of certificates that are revoked for KEY_COMPROMISE or CA_COMPROMISE are blocked by that.
+    A key that is blocked already is counted, and stays as it is recorded, so that a call may be repeated.
+
+    Roles: admin, revoker. Errors: INVALID_ARGUMENT.
+    """
+    ListBlockedPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListBlockedPublicKeysRequest, _ca_pb2.ListBlockedPublicKeysResponse]
+    """Lists blocked public keys, in the order of their hashes.
+
+    Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
 
 @_typing.type_check_only
 class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
@@ -137,11 +151,13 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     IssueCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.IssueCertificateRequest, _ca_pb2.IssueCertificateResponse]  # type: ignore[assignment]
     """Issues a certificate. It is recorded durably before the call succeeds.
 
-    Roles: admin and issuer for every profile but "ocsp-responder"; responder for "ocsp-responder" alone.
+    Roles: those that the profile names: admin and issuer for most, admin alone for CA certificates ("intermediate"),
+    responder alone for "ocsp-responder".
     Of the certificate request only the public key and the names are believed; its signature proves possession of the
     key and is checked first. Extensions that it asks for are never copied.
 
-    Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT with every field at fault, also for a public key that is blocked; NOT_FOUND for an unknown
+    issuer or profile; FAILED_PRECONDITION
     when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
     issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
     ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
@@ -225,6 +241,18 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
     issuer; ALREADY_EXISTS when the number is not higher than all before.
     """
+    BlockPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.BlockPublicKeysRequest, _ca_pb2.BlockPublicKeysResponse]  # type: ignore[assignment]
+    """Blocks public keys: none of them is certified from then on, whoever asks. What was issued for them stays as it is;
+    revoke it. The keys of certificates that are revoked for KEY_COMPROMISE or CA_COMPROMISE are blocked by that.
+    A key that is blocked already is counted, and stays as it is recorded, so that a call may be repeated.
+
+    Roles: admin, revoker. Errors: INVALID_ARGUMENT.
+    """
+    ListBlockedPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListBlockedPublicKeysRequest, _ca_pb2.ListBlockedPublicKeysResponse]  # type: ignore[assignment]
+    """Lists blocked public keys, in the order of their hashes.
+
+    Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
 
 class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
     """The certificate authority. It holds the issuing keys and is the only writer of certificates and revocations."""
@@ -237,11 +265,13 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ca_pb2.IssueCertificateResponse, _abc.Awaitable[_ca_pb2.IssueCertificateResponse]]:
         """Issues a certificate. It is recorded durably before the call succeeds.
 
-        Roles: admin and issuer for every profile but "ocsp-responder"; responder for "ocsp-responder" alone.
+        Roles: those that the profile names: admin and issuer for most, admin alone for CA certificates ("intermediate"),
+        responder alone for "ocsp-responder".
         Of the certificate request only the public key and the names are believed; its signature proves possession of the
         key and is checked first. Extensions that it asks for are never copied.
 
-        Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer or profile; FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT with every field at fault, also for a public key that is blocked; NOT_FOUND for an unknown
+        issuer or profile; FAILED_PRECONDITION
         when the issuer does not issue, or is revoked or compromised (profile "ocsp-responder" is issued all the same), or no
         issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
         ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
@@ -378,6 +408,30 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         Roles: admin.
         Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
         issuer; ALREADY_EXISTS when the number is not higher than all before.
+        """
+
+    @_abc_1.abstractmethod
+    def BlockPublicKeys(
+        self,
+        request: _ca_pb2.BlockPublicKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.BlockPublicKeysResponse, _abc.Awaitable[_ca_pb2.BlockPublicKeysResponse]]:
+        """Blocks public keys: none of them is certified from then on, whoever asks. What was issued for them stays as it is;
+        revoke it. The keys of certificates that are revoked for KEY_COMPROMISE or CA_COMPROMISE are blocked by that.
+        A key that is blocked already is counted, and stays as it is recorded, so that a call may be repeated.
+
+        Roles: admin, revoker. Errors: INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBlockedPublicKeys(
+        self,
+        request: _ca_pb2.ListBlockedPublicKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.ListBlockedPublicKeysResponse, _abc.Awaitable[_ca_pb2.ListBlockedPublicKeysResponse]]:
+        """Lists blocked public keys, in the order of their hashes.
+
+        Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
         """
 
 def add_CertificateAuthorityServiceServicer_to_server(servicer: CertificateAuthorityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

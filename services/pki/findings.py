@@ -1,0 +1,48 @@
+"""All that is wrong with a request at once, rather than one mistake with each attempt."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from services.errors import InvalidArgument
+
+
+class Findings:
+    """Runs checks that do not depend on each other, and raises in the end what all of them found.
+
+    Each check stands in a `with` of its own, and may use nothing that an earlier one left unset. Only InvalidArgument
+    is kept: everything else is no finding about the request, and is raised at once.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: list[InvalidArgument] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, InvalidArgument):
+            return False
+        self._found.append(error)
+        return True
+
+    def __bool__(self) -> bool:
+        """Whether anything was found."""
+        return bool(self._found)
+
+    def error(self) -> InvalidArgument:
+        """Every finding as a violation of one error, with reason and text of the first. There must be one."""
+        first = self._found[0]
+        if len(self._found) == 1:
+            return first
+        violations = list(dict.fromkeys(violation for error in self._found for violation in error.violations))
+        return InvalidArgument(first.reason, first.message, violations=violations, metadata=first.metadata)
+
+    def settle(self) -> None:
+        """Raise what was found, if anything was."""
+        if self._found:
+            raise self.error()

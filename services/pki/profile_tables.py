@@ -1,0 +1,389 @@
+"""Profiles out of a configuration: `[profiles.NAME]` tables become whole, checked profiles, or a list of all mistakes.
+
+A profile says only what differs from the one that it is based on: `based_on`, or the built-in one of the same name, or
+else `server`. Tables are taken together key by key; lists and values are replaced. `enabled = false` takes a built-in
+profile away. `ocsp-responder` stays as it is: other parts of the system rely on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from cryptography import x509
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError
+
+from services.pki import profile_words as words
+from services.pki.name_rules import AddressRule, DomainRule, NameRules, Network, UriRule
+from services.pki.profile import (
+    OCSP_RESPONDER,
+    Authority,
+    NameConstraints,
+    Policy,
+    Profile,
+    ProfileInvalid,
+    SubjectAttribute,
+)
+from services.pki.profile_text import table_of
+from services.pki.profiles import BUILTIN, DEFAULT_PROFILE
+from services.pki.subjects import subject_problem
+from services.pki.validity import BASELINE_CAPS, Cap
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where (`profiles`, name, table, key), and what, with the cure."""
+
+    place: tuple[str, ...]
+    text: str
+
+
+_Duration = Annotated[timedelta, BeforeValidator(words.read_duration)]
+_Day = Annotated[datetime, BeforeValidator(words.read_day)]
+_Oid = Annotated[InstanceOf[x509.ObjectIdentifier], BeforeValidator(words.read_oid)]
+_Purpose = Annotated[InstanceOf[x509.ObjectIdentifier], BeforeValidator(words.read_purpose)]
+_Attribute = Annotated[InstanceOf[x509.ObjectIdentifier], BeforeValidator(words.read_attribute)]
+_Usage = Annotated[str, BeforeValidator(words.read_usage)]
+_Domain = Annotated[str, BeforeValidator(words.read_domain)]
+_Prefix = Annotated[str, BeforeValidator(words.read_prefix)]
+_TrustDomain = Annotated[str, BeforeValidator(words.read_trust_domain)]
+_Network = Annotated[Network, BeforeValidator(words.read_network)]
+_Most = Annotated[int, Field(ge=1, le=100)] | None
+
+
+class _Table(BaseModel):
+    # A misspelt key would otherwise leave its default in force without a word.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+def _yes_or_no(value: object) -> object:
+    """`dns = true` takes any name of the kind, `false` none."""
+    return {} if value is True else None if value is False else value
+
+
+def _whole_policy(value: object) -> object:
+    return {"oid": value} if isinstance(value, str) else value
+
+
+class _Keys(_Table):
+    types: frozenset[str]
+    rsa_min_bits: int
+    rsa_max_bits: int
+
+
+class _Cap(_Table):
+    since: _Day = Field(alias="from")
+    longest: _Duration = Field(alias="max")
+
+
+class _Validity(_Table):
+    default: _Duration
+    min: _Duration
+    max: _Duration
+    cap: Annotated[tuple[_Cap, ...] | None, BeforeValidator(lambda value: None if value == "baseline" else value)]
+    """None for the preset."""
+
+
+class _Dns(_Table):
+    allowed: tuple[_Domain, ...] | None = None
+    forbidden: tuple[_Domain, ...] = ()
+    subdomains: bool = True
+    wildcards: bool | None = None
+    max: _Most = None
+
+    def rule(self) -> DomainRule:
+        wildcards = self.subdomains if self.wildcards is None else self.wildcards
+        return DomainRule(
+            allowed=self.allowed,
+            forbidden=self.forbidden,
+            subdomains=self.subdomains,
+            wildcards=wildcards,
+            most=self.max,
+        )
+
+
+class _Email(_Table):
+    allowed: tuple[_Domain, ...] | None = None
+    forbidden: tuple[_Domain, ...] = ()
+    subdomains: bool = False
+    max: _Most = None
+
+    def rule(self) -> DomainRule:
+        return DomainRule(
+            allowed=self.allowed, forbidden=self.forbidden, subdomains=self.subdomains, wildcards=False, most=self.max
+        )
+
+
+class _Ip(_Table):
+    allowed: tuple[_Network, ...] | None = None
+    forbidden: tuple[_Network, ...] = ()
+    max: _Most = None
+
+    def rule(self) -> AddressRule:
+        return AddressRule(allowed=self.allowed, forbidden=self.forbidden, most=self.max)
+
+
+class _Uri(_Table):
+    allowed: tuple[_Prefix, ...] | None = None
+    trust_domains: tuple[_TrustDomain, ...] = ()
+    forbidden: tuple[_Prefix, ...] = ()
+    max: _Most = None
+
+    def rule(self) -> UriRule:
+        return UriRule(allowed=self.allowed, trust_domains=self.trust_domains, forbidden=self.forbidden, most=self.max)
+
+
+class _Names(_Table):
+    dns: Annotated[_Dns | None, BeforeValidator(_yes_or_no)]
+    ip: Annotated[_Ip | None, BeforeValidator(_yes_or_no)]
+    email: Annotated[_Email | None, BeforeValidator(_yes_or_no)]
+    uri: Annotated[_Uri | None, BeforeValidator(_yes_or_no)]
+
+    def kinds(self) -> frozenset[str]:
+        return frozenset(kind for kind in ("dns", "ip", "email", "uri") if getattr(self, kind) is not None)
+
+    def rules(self) -> NameRules:
+        # An empty table is `true`: no rule, which is quicker to keep.
+        return NameRules(
+            dns=self.dns.rule() if self.dns and self.dns != _Dns() else None,
+            ip=self.ip.rule() if self.ip and self.ip != _Ip() else None,
+            email=self.email.rule() if self.email and self.email != _Email() else None,
+            uri=self.uri.rule() if self.uri and self.uri != _Uri() else None,
+        )
+
+
+class _Subject(_Table):
+    policy: Literal["cn-only", "keep", "none"]
+    keep: frozenset[_Attribute] | None = None
+    required: frozenset[_Attribute] = frozenset()
+    set: dict[_Attribute, str] = {}
+
+
+class _Policy(_Table):
+    oid: _Oid
+    url: str | None = None
+
+
+class _Extensions(_Table):
+    key_usage: frozenset[_Usage]
+    extended_key_usage: tuple[_Purpose, ...]
+    certificate_policies: tuple[Annotated[_Policy, BeforeValidator(_whole_policy)], ...]
+    basic_constraints: bool
+    subject_key_identifier: bool
+    ocsp: bool
+    ca_issuers: bool
+    crl_distribution_point: bool
+    must_staple: bool
+    no_revocation_available: bool
+
+
+class _Subtrees(_Table):
+    dns: tuple[_Domain, ...] = ()
+    ip: tuple[_Network, ...] = ()
+    email: tuple[_Domain, ...] = ()
+    uri: tuple[_Domain, ...] = ()
+
+    def pairs(self) -> tuple[tuple[str, Any], ...]:
+        return tuple((kind, value) for kind in ("dns", "ip", "email", "uri") for value in getattr(self, kind))
+
+
+class _Ca(_Table):
+    path_length: Annotated[
+        int | None, Field(ge=0, le=100), BeforeValidator(lambda value: None if value == "unlimited" else value)
+    ] = 0
+    permitted: _Subtrees = _Subtrees()
+    excluded: _Subtrees = _Subtrees()
+
+    def authority(self) -> Authority:
+        permitted, excluded = self.permitted.pairs(), self.excluded.pairs()
+        constraints = NameConstraints(permitted=permitted, excluded=excluded) if permitted or excluded else None
+        return Authority(path_length=self.path_length, name_constraints=constraints)
+
+
+class _Profile(_Table):
+    description: str = Field(max_length=200)
+    roles: frozenset[str]
+    lint: Literal["pkix", "cabf-serverauth"] | None = None
+    lint_level: Literal["error", "warning"] = "error"
+    lint_accept: frozenset[str] = frozenset()
+    keys: _Keys
+    validity: _Validity
+    names: _Names
+    subject: _Subject
+    extensions: _Extensions
+    ca: _Ca | None = None
+
+
+def read_profiles(tables: object) -> tuple[Mapping[str, Profile], tuple[Problem, ...]]:
+    """Read the table `profiles` of a configuration: all profiles, built-in ones included, and all mistakes.
+
+    Where there is a mistake, the profiles are not to be used.
+    """
+    if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
+        return BUILTIN, (Problem(("profiles",), "must hold tables only, as in [profiles.web]"),)
+    problems = list(_head_problems(tables))
+    bad = {problem.place[1] for problem in problems}
+    readable = {name: table for name, table in tables.items() if name not in bad}
+    profiles: dict[str, Profile] = dict(BUILTIN)
+    for name in _in_order(readable):
+        profile, found = _read(name, readable[name], profiles)
+        problems += found
+        if profile is not None:
+            profiles[name] = profile
+    for name, table in tables.items():
+        if table.get("enabled") is False:
+            profiles.pop(name, None)
+    return profiles, tuple(problems)
+
+
+def _head_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """What is wrong with names, and with who is based on whom."""
+    for name, table in tables.items():
+        if not _NAME.fullmatch(name):
+            yield Problem(("profiles", name), "a name has 1 to 64 lower-case letters, digits, dashes and underscores")
+        if name == OCSP_RESPONDER:
+            yield Problem(("profiles", name), "is built in and stays as it is: remove the table")
+            continue
+        if not isinstance(table.get("enabled", True), bool):
+            yield Problem(("profiles", name, "enabled"), "must be true or false")
+        base = table.get("based_on", name if name in BUILTIN else DEFAULT_PROFILE)
+        known = [each for each in (*BUILTIN, *tables) if each not in (name, OCSP_RESPONDER)]
+        if base == OCSP_RESPONDER or (base != name and base not in known) or (base == name and name not in BUILTIN):
+            yield Problem(("profiles", name, "based_on"), f"must be out of {', '.join(dict.fromkeys(known))}")
+        elif _goes_in_circles(name, tables):
+            yield Problem(("profiles", name, "based_on"), "goes in circles: base one of them on a built-in profile")
+
+
+def _base_of(name: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
+    default = name if name in BUILTIN else DEFAULT_PROFILE
+    return str(tables[name].get("based_on", default)) if name in tables else name
+
+
+def _goes_in_circles(name: str, tables: Mapping[str, Mapping[str, Any]]) -> bool:
+    seen = [name]
+    while (base := _base_of(seen[-1], tables)) != seen[-1]:
+        if base in seen:
+            return True
+        seen.append(base)
+    return False
+
+
+def _in_order(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each after the one that it is based on."""
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        base = _base_of(name, tables)
+        if base in tables and base != name:
+            add(base)
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in tables:
+        add(name)
+    return ordered
+
+
+def _read(name: str, table: Mapping[str, Any], profiles: Mapping[str, Profile]) -> tuple[Profile | None, list[Problem]]:
+    base = profiles.get(_base_of(name, {name: table}))
+    if base is None:
+        return None, []  # it has mistakes of its own, which are told
+    own = {key: value for key, value in table.items() if key not in ("based_on", "enabled")}
+    whole = _merged(table_of(base), own)
+    try:
+        read = _Profile.model_validate(whole)
+    except ValidationError as error:
+        return None, [
+            Problem(("profiles", name, *_location(each["loc"])), _text(each["type"], each["msg"]))
+            for each in error.errors()
+        ]
+    problems = [Problem(("profiles", name, *place), text) for place, text in _further_problems(read)]
+    try:
+        profile = _profile(name, read)
+    except ProfileInvalid as invalid:
+        problems += [
+            Problem(("profiles", name, *filter(None, place.split("."))), text) for place, text in invalid.problems
+        ]
+        return None, problems
+    return (None if problems else profile), problems
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        earlier = merged.get(key)
+        if isinstance(earlier, Mapping) and isinstance(value, Mapping) and key != "set":
+            merged[key] = _merged(earlier, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _location(place: tuple[int | str, ...]) -> list[str]:
+    """The keys on the way; a number is a place in a list, and belongs to the key before it."""
+    keys: list[str] = []
+    for part in place:
+        if isinstance(part, int) and keys:
+            keys[-1] += f"[{part}]"
+        else:
+            keys.append(str(part))
+    return keys
+
+
+def _text(kind: str, message: str) -> str:
+    known = {"extra_forbidden": "is not a setting; look for a spelling mistake", "missing": "is missing"}
+    return known.get(kind, message.removeprefix("Value error, "))
+
+
+def _further_problems(read: _Profile) -> Iterator[tuple[tuple[str, ...], str]]:
+    dns = read.names.dns
+    if dns is not None and dns.wildcards and not dns.subdomains:
+        yield ("names", "dns", "wildcards"), "contradicts subdomains = false: leave one of them out"
+    for oid, value in read.subject.set.items():
+        problem = subject_problem([(oid, value)])
+        if problem or not value.strip() or not value.isprintable():
+            yield ("subject", "set"), problem or f"{words.write_attribute(oid)} is no plain text"
+
+
+def _profile(name: str, read: _Profile) -> Profile:
+    return Profile(
+        name=name,
+        description=read.description,
+        roles=read.roles,
+        key_types=read.keys.types,
+        min_rsa_bits=read.keys.rsa_min_bits,
+        max_rsa_bits=read.keys.rsa_max_bits,
+        default_validity=read.validity.default,
+        max_validity=read.validity.max,
+        min_validity=read.validity.min,
+        caps=BASELINE_CAPS if read.validity.cap is None else _caps(read.validity.cap),
+        allowed_name_kinds=read.names.kinds(),
+        name_rules=read.names.rules(),
+        subject_policy=read.subject.policy,
+        subject_kept=read.subject.keep,
+        subject_required=read.subject.required,
+        subject_set=tuple(SubjectAttribute(oid, value) for oid, value in read.subject.set.items()),
+        key_usages=read.extensions.key_usage,
+        extended_key_usages=read.extensions.extended_key_usage,
+        policies=tuple(Policy(policy.oid, policy.url) for policy in read.extensions.certificate_policies),
+        basic_constraints=read.extensions.basic_constraints,
+        subject_key_identifier=read.extensions.subject_key_identifier,
+        ocsp=read.extensions.ocsp,
+        ca_issuers=read.extensions.ca_issuers,
+        crl_distribution_point=read.extensions.crl_distribution_point,
+        must_staple=read.extensions.must_staple,
+        no_revocation_available=read.extensions.no_revocation_available,
+        authority=read.ca.authority() if read.ca is not None else None,
+        lint=read.lint,
+        lint_level=read.lint_level,
+        lint_accept=read.lint_accept,
+    )
+
+
+def _caps(caps: tuple[_Cap, ...]) -> tuple[Cap, ...]:
+    return tuple(Cap(cap.since, cap.longest) for cap in caps)

@@ -1,0 +1,107 @@
+"""`goodstanding profiles`: reads files, calls nobody."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from services.cli.main import cli
+from services.config import ConfigError, load_settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
+MINIMAL = '[database]\nurl = "sqlite:///goodstanding.db"\n[tls]\nroot = "tls/ca.pem"\n'
+BAD = '[profiles.web.validity]\nmax = "x"\n[profiles.mail]\nroles = ["reader"]\n'
+
+
+def run(*arguments: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(cli, ["profiles", *arguments])
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The example of docs/profiles.md as a file of its own."""
+    file = tmp_path / "profiles.toml"
+    file.write_text("".join(re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)))
+    return file
+
+
+def test_the_page_passes_the_check(example: Path) -> None:
+    """What the page shows can be put into a file as it is."""
+    result = run("check", str(example))
+    assert result.exit_code == 0, result.output
+    assert "no mistakes: server-short, client" in result.output
+
+
+def test_mistakes_are_all_told(tmp_path: Path) -> None:
+    """Each with file, table and key; the exit status says that there are some."""
+    file = tmp_path / "p.toml"
+    file.write_text(BAD)
+    result = run("check", str(file))
+    assert result.exit_code == 1
+    assert (
+        f'{file}: [profiles.web.validity] max: must be a number with a unit out of s, m, h, d, w: "90d"'
+        in result.output
+    )
+    assert f"{file}: [profiles.mail] roles: needs at least one, out of admin, issuer" in result.output
+    as_json = run("check", str(file), "--json")
+    assert (as_json.exit_code, len(json.loads(as_json.stdout)["problems"])) == (1, 2)
+
+
+def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
+    """It is one line."""
+    file = tmp_path / "p.toml"
+    file.write_text("[profiles")
+    result = run("check", str(file))
+    assert (result.exit_code, "is not TOML" in result.output) == (1, True)
+
+
+def test_list_and_show(example: Path, tmp_path: Path) -> None:
+    """Those of a configuration and the built-in ones; what is shown is TOML; without a configuration the latter."""
+    config = tmp_path / "config.toml"
+    config.write_text(MINIMAL + f'[ca]\nprofiles_file = "{example.name}"\n[profiles.own]\n')
+    names = [each["name"] for each in json.loads(run("list", "--config", str(config), "--json").stdout)["profiles"]]
+    assert {"own", "web", "intermediate", "ocsp-responder"} <= set(names)
+    assert "server" not in names
+    assert "Public web servers" in run("list", "--data", str(tmp_path)).stdout
+    shown = tomllib.loads(run("show", "machine", "--data", str(tmp_path)).stdout)
+    assert shown["profiles"]["machine"]["names"]["ip"]["forbidden"] == ["10.66.0.0/16"]
+    assert json.loads(run("show", "machine", "--data", str(tmp_path), "--json").stdout)["validity"]["cap"][0] == {
+        "from": "2027-01-01",
+        "max": "60d",
+    }
+    assert "[profiles.server.keys]" in run("show", "server", "--data", str(tmp_path / "none")).stdout
+    assert run("show", "webb", "--data", str(tmp_path)).exit_code == 1
+
+
+def test_settings_tell_mistakes_of_every_kind_at_once(tmp_path: Path) -> None:
+    """Those in the settings, in the profiles beside them, and in the file of further ones (and names in both)."""
+    config, more = tmp_path / "config.toml", tmp_path / "more.toml"
+    more.write_text('[profiles.web]\nlint = "x"\n[ca]\n')
+    config.write_text(MINIMAL + '[ca]\nprofiles_file = "more.toml"\n' + BAD)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config)
+    places = {line.partition("] ")[0] + "]" for line in str(caught.value).splitlines()}
+    assert places == {
+        f"{more}: [ca]",
+        f"{more}: [profiles.web]",
+        f"{config}: [profiles.mail]",
+        f"{more}: [profiles.web]",
+    }
+
+
+def test_settings_hold_the_profiles(example: Path, tmp_path: Path) -> None:
+    """Built-in ones, without what is switched off, and configured ones."""
+    config = tmp_path / "config.toml"
+    config.write_text(MINIMAL + f'[ca]\nprofiles_file = "{example.name}"\n')
+    settings = load_settings(config)
+    assert {"web", "client", "ocsp-responder"} <= set(settings.profiles)
+    assert "server" not in settings.profiles
+    config.write_text(MINIMAL + '[ca]\nprofiles_file = "missing.toml"\n')
+    with pytest.raises(ConfigError, match=r"missing\.toml: no such file"):
+        load_settings(config)

@@ -1,0 +1,189 @@
+"""Profiles out of a configuration: whole and checked, or every mistake with its place."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.pki.profile_tables import read_profiles
+from services.pki.profile_text import toml_of
+from services.pki.profiles import BUILTIN
+from services.pki.validity import BASELINE_CAPS
+
+PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
+
+
+def example() -> dict[str, Any]:
+    """The tables on the page."""
+    text = "".join(re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+    tables: dict[str, Any] = tomllib.loads(text)["profiles"]
+    return tables
+
+
+def test_the_page_is_right() -> None:
+    """The example on docs/profiles.md is a configuration, and means what it says."""
+    profiles, problems = read_profiles(example())
+    assert problems == ()
+    assert set(profiles) == set(BUILTIN) - {"server"} | {"web", "workload", "staff", "machine", "department"}
+    assert profiles["web"].caps == BASELINE_CAPS
+    assert profiles["workload"].name_rules.most("uri") == 1
+    assert profiles["department"].authority != BUILTIN["intermediate"].authority
+
+
+@pytest.mark.parametrize("name", [*sorted(set(BUILTIN) - {"ocsp-responder"}), "web", "staff", "machine", "department"])
+def test_what_is_shown_can_be_read_again(name: str) -> None:
+    """The TOML of a profile is that profile, whatever it is based on."""
+    profile = {**BUILTIN, **read_profiles(example())[0]}[name]
+    table = tomllib.loads(toml_of(profile))["profiles"][name]
+    read, problems = read_profiles({"again": {"based_on": "client", **table}})
+    assert problems == ()
+    assert read["again"] == replace(profile, name="again")
+
+
+# Each: the table of a profile `x` and the place and text of what is wrong with it.
+MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "misspelt table": ({"nmaes": {}}, "nmaes", "spelling mistake"),
+    "misspelt key": ({"validity": {"maximum": "1d"}}, "validity maximum", "spelling mistake"),
+    "bare number": ({"validity": {"max": 90}}, "validity max", "a unit out of"),
+    "default above max": ({"validity": {"default": "900d"}}, "validity", "between min and max"),
+    "unordered caps": (
+        {"validity": {"cap": [{"from": date(2028, 1, 1), "max": "9d"}, {"from": date(2027, 1, 1), "max": "99d"}]}},
+        "validity cap",
+        "order of its dates",
+    ),
+    "wildcard as a domain": ({"names": {"dns": {"allowed": ["*.a.example"]}}}, "names dns allowed[0]", "a domain"),
+    "wildcards without subdomains": (
+        {"names": {"dns": {"subdomains": False, "wildcards": True}}},
+        "names dns wildcards",
+        "contradicts subdomains",
+    ),
+    "bits beyond the range": ({"names": {"ip": {"allowed": ["10.0.0.1/8"]}}}, "names ip allowed[0]", "range"),
+    "no scheme": ({"names": {"uri": {"allowed": ["example.com"]}}}, "names uri allowed[0]", "beginning of a URI"),
+    "no names at all": ({"names": {"dns": False, "ip": False}}, "names", "nothing could be issued"),
+    "country of three letters": ({"subject": {"set": {"C": "NLD"}}}, "subject set", "countryName"),
+    "attribute": ({"subject": {"set": {"XX": "a"}}}, "subject set XX [key]", "out of DC, C"),
+    "CA set names": ({"subject": {"policy": "ca-sets"}}, "subject policy", "'cn-only', 'keep' or 'none'"),
+    "unknown key type": ({"keys": {"types": ["dsa"]}}, "keys types", "at least one out of rsa"),
+    "small RSA": ({"keys": {"rsa_min_bits": 1024}}, "keys rsa_min_bits", "2048"),
+    "keyEncipherment alone": (
+        {"extensions": {"key_usage": ["keyEncipherment"]}},
+        "extensions key_usage",
+        "nothing for keys of the types ed25519",
+    ),
+    "keyCertSign": ({"extensions": {"key_usage": ["keyCertSign"]}}, "extensions key_usage", "for CAs"),
+    "OCSPSigning (R69)": (
+        {"extensions": {"extended_key_usage": ["serverAuth", "OCSPSigning"]}},
+        "extensions extended_key_usage",
+        "ocsp-responder alone",
+    ),
+    "any purpose": (
+        {"extensions": {"extended_key_usage": ["anyExtendedKeyUsage"]}},
+        "extensions extended_key_usage",
+        "more than any profile",
+    ),
+    "purpose by a wrong name": (
+        {"extensions": {"extended_key_usage": ["server"]}},
+        "extensions extended_key_usage[0]",
+        "out of serverAuth",
+    ),
+    "staple without OCSP (R118)": (
+        {"extensions": {"must_staple": True, "ocsp": False}},
+        "extensions must_staple",
+        "ocsp = true",
+    ),
+    "noRevAvail for long (R119)": (
+        {"extensions": {"no_revocation_available": True, "ocsp": False, "crl_distribution_point": False}},
+        "extensions no_revocation_available",
+        "7 days at the most",
+    ),
+    "noRevAvail and OCSP (R119)": (
+        {"based_on": "server-short", "extensions": {"ocsp": True}},
+        "extensions no_revocation_available",
+        "contradicts ocsp",
+    ),
+    "noRevAvail and CRL (R119)": (
+        {"based_on": "server-short", "extensions": {"crl_distribution_point": True}},
+        "extensions no_revocation_available",
+        "contradicts crl_distribution_point",
+    ),
+    "role of gateways": ({"roles": ["responder"]}, "roles", "out of admin, issuer"),
+    "CA for issuers": ({"based_on": "intermediate", "roles": ["issuer"]}, "roles", "out of admin"),
+    "CA without keyCertSign": (
+        {"based_on": "intermediate", "extensions": {"key_usage": ["cRLSign"]}},
+        "extensions key_usage",
+        "keyCertSign and cRLSign",
+    ),
+    "unknown base": ({"based_on": "servre"}, "based_on", "out of server, "),
+    "based on itself": ({"based_on": "x"}, "based_on", "out of server, "),
+    "based on the responder": ({"based_on": "ocsp-responder"}, "based_on", "out of server, "),
+    "unknown linter": ({"lint": "zlint"}, "lint", "'pkix' or 'cabf-serverauth'"),
+}
+
+
+@pytest.mark.parametrize(("table", "place", "text"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes(table: dict[str, Any], place: str, text: str) -> None:
+    """Each is found, with table and key, and says what would be right."""
+    problems = read_profiles({"x": table})[1]
+    assert {problem.place for problem in problems} == {("profiles", "x", *_split(place))}
+    assert any(text in problem.text for problem in problems), problems
+
+
+def _split(place: str) -> list[str]:
+    return ["subject", "set", "XX", "[key]"] if place.endswith("[key]") else place.split()
+
+
+def test_all_mistakes_come_at_once() -> None:
+    """Those of several tables and profiles, and those of names beside those of content."""
+    problems = read_profiles(
+        {
+            "Web": {},
+            "ca": {},
+            "ocsp-responder": {"validity": {"max": "3650d"}},
+            "a": {"based_on": "b"},
+            "b": {"based_on": "a"},
+            "c": {"validity": {"max": "x", "min": "y"}, "names": {"dns": {"allowed": [1]}}},
+            "d": {"enabled": "no"},
+        }
+    )[1]
+    assert {problem.place[1:] for problem in problems} == {
+        ("Web",),
+        ("ca",),
+        ("ocsp-responder",),
+        ("a", "based_on"),
+        ("b", "based_on"),
+        ("c", "validity", "max"),
+        ("c", "validity", "min"),
+        ("c", "names", "dns", "allowed[0]"),
+        ("d", "enabled"),
+    }
+
+
+@pytest.mark.parametrize("tables", [1, [], {"x": 1}], ids=["number", "list", "value"])
+def test_what_is_no_table(tables: object) -> None:
+    """`profiles` holds tables, and nothing else."""
+    assert [problem.place for problem in read_profiles(tables)[1]] == [("profiles",)]
+
+
+def test_nothing_is_configured() -> None:
+    """Without tables there are the built-in profiles."""
+    assert read_profiles({}) == (dict(BUILTIN), ())
+
+
+def test_profiles_are_based_on_each_other_in_any_order() -> None:
+    """What a profile is based on may come later, may be built in and changed, and may be switched off."""
+    profiles, problems = read_profiles(
+        {
+            "b": {"based_on": "a", "description": "B"},
+            "a": {"based_on": "server", "names": {"ip": False}},
+            "server": {"enabled": False, "validity": {"default": "5d"}},
+        }
+    )
+    assert problems == ()
+    assert "server" not in profiles
+    assert (profiles["b"].default_validity.days, profiles["b"].allowed_name_kinds) == (5, frozenset({"dns"}))
