@@ -139,7 +139,8 @@ class Batch:
     """One transaction in the making.
 
     `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; when works
-    use more than those, more are taken at the end. `head` is what this process knows of the audit log.
+    use more than those, more are taken at the end. `head` is what this process knows of the audit log, `known` the issuers
+    as batches before this one have seen them.
     """
 
     def __init__(
@@ -149,10 +150,12 @@ class Batch:
         keys: Iterable[IdempotencyKey] = (),
         reserve: int = 0,
         head: KnownHead | None = None,
+        known: issuers.KnownIssuers | None = None,
     ) -> None:
         self.conn = conn
         self._reserve = reserve
         self._head = head
+        self._known = known or issuers.KnownIssuers()
         self._reserved = position.advance(conn, reserve) if reserve else None
         wanted = list(dict.fromkeys(keys))
         self._remembered = idempotency.find_outcomes(conn, wanted) if wanted else {}
@@ -162,7 +165,7 @@ class Batch:
         self._events: list[AuditEvent] = []
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
-        self._issuers: dict[int, IssuerRecord] | None = None
+        self._issuers: Mapping[int, IssuerRecord] | None = None
         self._others: list[OtherRows] = []
 
     def remembered(self, key: IdempotencyKey | None) -> IdempotencyRecord | Memory | None:
@@ -184,7 +187,7 @@ class Batch:
     def issuers(self) -> Mapping[int, IssuerRecord]:
         """All issuers by id, as they are before this batch."""
         if self._issuers is None:
-            self._issuers = {record.id: record for record in issuers.list_issuers(self.conn)}
+            self._issuers = self._known.by_id(self.conn)
         return self._issuers
 
     def pending_delegates(self, identity: str, issuer_id: int) -> Sequence[datetime]:
