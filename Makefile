@@ -40,7 +40,7 @@ freshness: setup ## revoke under load while one thing after the other fails, for
 	FRESHNESS_SECONDS=$${FRESHNESS_SECONDS:-8} $(BIN)/pytest -q -n 2 --dist worksteal tests/freshness $(ARGS)
 
 storm: setup ## kill -9 of the ca in a storm of issues and revocations, a hundred times in a row (STORM_KILLS, STORM_SEED)
-	STORM_KILLS=$${STORM_KILLS:-100} $(BIN)/pytest -q -s tests/storm $(ARGS)
+	STORM_KILLS=$${STORM_KILLS:-100} $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/storm $(ARGS)
 
 flood: setup ## an hour's worth of random questions in minutes: what hot answers keep of their rate (FLOOD_SECONDS)
 	$(BIN)/python -m tests.flood $(ARGS)

@@ -11,7 +11,6 @@ import random
 import sys
 from pathlib import Path
 
-import pytest
 from cryptography import x509
 
 from services.db.engine import Database
@@ -44,7 +43,6 @@ async def storm_and_kill(crowd: Crowd, ca: Service, address: str, tls: Path, sec
         storm.cancel()
 
 
-@pytest.mark.timeout(60 + 20 * KILLS)
 def test_kill_9_in_a_storm(empty_database_url: str, tmp_path: Path) -> None:
     """After each kill all that was acknowledged is there and valid, and nothing twice or half; retries get the same."""
     data, (address, *others) = tmp_path / "data", free_addresses(4)
