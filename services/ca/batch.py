@@ -139,8 +139,8 @@ class Batch:
     """One transaction in the making.
 
     `keys` are those of all its works. `reserve`, if not 0, takes that many revisions, and the lock, at once; when works
-    use more than those, more are taken at the end. `head` is what this process knows of the audit log, `known` the issuers
-    as batches before this one have seen them.
+    use more than those, more are taken at the end. `head` is what this process knows of the audit log, `known` are the
+    issuers as batches before this one have seen them.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +36,7 @@ class Result:
     """What became of the request in that place of the call."""
 
     index: int
+    request: ca_pb2.IssueCertificateRequest
     outcome: IssueResult | DomainError
 
 
@@ -148,7 +149,7 @@ def _error(error: DomainError) -> ca_pb2.IssuanceError:
 
 def _begin_portion(portion: _Portion, begin: Begin) -> Future[list[Result]]:
     """In a signing thread: check and sign one after the other. The future has all results, once all are durable."""
-    gathering = _Gathering([index for index, _ in portion])
+    gathering = _Gathering(portion)
     for place, (_, request) in enumerate(portion):
         future: Future[IssueResult]
         try:
@@ -163,11 +164,11 @@ def _begin_portion(portion: _Portion, begin: Begin) -> Future[list[Result]]:
 class _Gathering:
     """Many futures into one. What is no DomainError fails the whole."""
 
-    def __init__(self, indexes: Sequence[int]) -> None:
+    def __init__(self, portion: _Portion) -> None:
         self.all: Future[list[Result]] = Future()
-        self._indexes = indexes
-        self._outcomes: list[IssueResult | BaseException | None] = [None] * len(indexes)
-        self._left = len(indexes)
+        self._portion = portion
+        self._outcomes: list[IssueResult | BaseException | None] = [None] * len(portion)
+        self._left = len(portion)
         self._lock = threading.Lock()
 
     def put(self, place: int, done: Future[IssueResult]) -> None:
@@ -180,9 +181,9 @@ class _Gathering:
         if not self.all.set_running_or_notify_cancel():
             return
         results = []
-        for index, outcome in zip(self._indexes, self._outcomes, strict=True):
+        for (index, request), outcome in zip(self._portion, self._outcomes, strict=True):
             if not isinstance(outcome, IssueResult | DomainError):
                 self.all.set_exception(outcome or RuntimeError("a request without an outcome"))
                 return
-            results.append(Result(index, outcome))
+            results.append(Result(index, request, outcome))
         self.all.set_result(results)

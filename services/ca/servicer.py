@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -32,7 +33,7 @@ from services.pki.names import SubjectAlternativeNames
 from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
-from services.rpc.refusals import CallObject, describe_call
+from services.rpc.refusals import CallObject, describe_call, tell_refusal
 
 T = TypeVar("T")
 
@@ -79,6 +80,9 @@ class CertificateAuthorityServicer(IssuerMethods):
             return self._authority.begin_issue(_issue_command(request), actor)
 
         async for results in issue_calls.carry_out(request_iterator, begin, self._bridge):
+            for result in results:
+                if isinstance(result.outcome, DomainError):
+                    tell_refusal(result.outcome, "IssueCertificate", partial(_issue_object, result.request))
             yield issue_calls.response(results, self._clock)
 
     async def RevokeCertificate(

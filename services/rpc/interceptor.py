@@ -44,7 +44,7 @@ from services.rpc.deny_list import DenyList
 from services.rpc.errors import internal_status, make_status, to_status
 from services.rpc.identity import Authenticator, Caller, set_caller
 from services.rpc.metrics import RpcMetrics
-from services.rpc.refusals import Refusal, refusal_of
+from services.rpc.refusals import Refusal, refusal_of, set_teller
 
 _logger = structlog.get_logger(__name__)
 
@@ -182,6 +182,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if call.method != "unknown":
             authorize(call.method, caller.role)
         set_caller(caller)
+        set_teller(lambda error, method: self._tell(error, call, method))
         return caller
 
     async def _bounded(self, call: _Call, caller: Caller, run: Callable[[], Awaitable[Any]], *, streaming: bool) -> Any:
@@ -234,11 +235,11 @@ class Guard(grpc.aio.ServerInterceptor):
             for limit in self._streams[fingerprint]:
                 limit.reschedule(self._loop.time())
 
-    def _tell(self, error: Exception, call: _Call) -> None:
+    def _tell(self, error: Exception, call: _Call, method: str = "") -> None:
         if self._on_refusal is None or not isinstance(error, DomainError):
             return
         try:
-            refusal = refusal_of(error, call.method, call.caller, call.context.peer())
+            refusal = refusal_of(error, method or call.method, call.caller, call.context.peer())
             if refusal is not None:
                 self._on_refusal(refusal)
         except Exception:  # the caller's answer does not depend on it

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 
 from services.db.engine import Connection, Database
+from tests.ca.world import chain_flaws
 
 SUPERSEDED = 4
 
@@ -36,6 +37,8 @@ class Ledger:
             self._check_issued(certificates, outcomes)
             self._check_statuses(conn, certificates)
             self._check_names(conn, outcomes)
+            self._check_audit_log(conn, outcomes)
+        assert chain_flaws(db) == []
         for request_id in self.unchecked:
             x509.load_der_x509_certificate(self.issued[request_id]).verify_directly_issued_by(issuer)
         self.unchecked.clear()
@@ -73,6 +76,15 @@ class Ledger:
     def _check_names(self, conn: Connection, outcomes: dict[str, int]) -> None:
         named = set(conn.exec_driver_sql("SELECT DISTINCT certificate_id FROM certificate_names").scalars())
         assert named >= set(outcomes.values()), "a certificate cannot be found by its name"
+
+    def _check_audit_log(self, conn: Connection, outcomes: dict[str, int]) -> None:
+        """An entry for each certificate that was issued, and for each that was revoked (retries have none)."""
+        entries = conn.exec_driver_sql("SELECT method, request_id FROM audit_entries WHERE result = 'OK'").all()
+        told = Counter((row[0], row[1]) for row in entries if row[1])
+        revoked = _outcomes(conn, "RevokeCertificate")
+        assert told == Counter(
+            [*(("IssueCertificate", each) for each in outcomes), *(("RevokeCertificate", each) for each in revoked)]
+        )
 
 
 def _certificates(conn: Connection) -> dict[int, tuple[bytes, bytes]]:
