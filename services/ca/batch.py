@@ -212,6 +212,7 @@ class Batch:
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
+        self._known = issuers.KnownIssuers()  # what is seen from here on may come to nothing
         rows = [certificate.new for certificate in self._certificates]
         ids = certificates.insert_certificates(self.conn, rows) if rows else []
         count = len(rows) + len(self._changes)

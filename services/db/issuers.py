@@ -163,7 +163,7 @@ def list_issuers(conn: Connection) -> list[IssuerRecord]:
 
 
 class KnownIssuers:
-    """All issuers as of a transaction, read again only where they have changed. For one thread.
+    """All issuers as of a transaction that has not changed any yet, read again only where they have changed.
 
     Whatever changes an issuer gives it a revision (watchers follow those), so that a version of the table that was seen
     before, in the same history of the same database, has the same rows.
