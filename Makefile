@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
 CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood conformance bench bench-crls bench-peers bench-page bench-scale clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood storm conformance bench bench-crls bench-peers bench-page bench-scale clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -38,6 +38,9 @@ endif
 
 freshness: setup ## revoke under load while one thing after the other fails, for longer than `make test` has time for
 	FRESHNESS_SECONDS=$${FRESHNESS_SECONDS:-8} $(BIN)/pytest -q -n 2 --dist worksteal tests/freshness $(ARGS)
+
+storm: setup ## kill -9 of the ca in a storm of issues and revocations, a hundred times in a row (STORM_KILLS, STORM_SEED)
+	STORM_KILLS=$${STORM_KILLS:-100} $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/storm $(ARGS)
 
 flood: setup ## an hour's worth of random questions in minutes: what hot answers keep of their rate (FLOOD_SECONDS)
 	$(BIN)/python -m tests.flood $(ARGS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import openssl
 from benchmarks.cores import Watch
-from benchmarks.issuing import CALLERS, issue_all, requests
+from benchmarks.issuing import CALLERS, issue_all, issue_stream, requests
 from benchmarks.measure import Goal, Row, percentile
 from benchmarks.openssl import Authority
 from benchmarks.processes import System
@@ -22,6 +22,7 @@ def run_issuing(
     p50 = Row("issue_1_p50", "goodstanding, issuing over gRPC, 1 caller: p50", "ms")
     p99 = Row("issue_1_p99", "goodstanding, issuing over gRPC, 1 caller: p99", "ms")
     many = Row("issue_32", f"goodstanding, issuing over gRPC, {CALLERS} callers", "/s", "openssl_ca", GOAL)
+    stream = Row("issue_stream", "goodstanding, issuing over gRPC, one stream", "/s", "openssl_ca", GOAL)
     batch = Row("openssl_ca", "openssl ca, one batch, on a core", "/s")
     count = size.certificates
     csrs = requests(count + size.lone_calls, "bench")
@@ -38,6 +39,9 @@ def run_issuing(
         watch = Watch(system.pids["ca"])
         crowd = issue_all(system, csrs[:count], CALLERS)
         many.add(count / crowd.seconds, watch.busy())
+        watch = Watch(system.pids["ca"])
+        bulk = issue_stream(system, csrs[:count])
+        stream.add(count / bulk.seconds, watch.busy())
         batch.add(count / peer.sign(files))
-        serials += alone.serials + crowd.serials
-    return [p50, p99, many, batch], serials
+        serials += alone.serials + crowd.serials + bulk.serials
+    return [p50, p99, many, stream, batch], serials

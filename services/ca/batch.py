@@ -145,7 +145,7 @@ class Batch:
 
     `keys` are those of all its works, `public_keys` those that they want certified (SHA-256). `reserve`, if not 0,
     takes that many revisions, and the lock, at once; when works use more than those, more are taken at the end. `head`
-    is what this process knows of the audit log.
+    is what this process knows of the audit log, `known` are the issuers as batches before this one have seen them.
     """
 
     def __init__(
@@ -156,10 +156,12 @@ class Batch:
         public_keys: Iterable[bytes] = (),
         reserve: int = 0,
         head: KnownHead | None = None,
+        known: issuers.KnownIssuers | None = None,
     ) -> None:
         self.conn = conn
         self._reserve = reserve
         self._head = head
+        self._known = known or issuers.KnownIssuers()
         self._reserved = position.advance(conn, reserve) if reserve else None
         wanted = list(dict.fromkeys(keys))
         self._remembered = idempotency.find_outcomes(conn, wanted) if wanted else {}
@@ -169,7 +171,7 @@ class Batch:
         self._events: list[AuditEvent] = []
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
-        self._issuers: dict[int, IssuerRecord] | None = None
+        self._issuers: Mapping[int, IssuerRecord] | None = None
         self._others: list[OtherRows] = []
         self._blocked = blocked_keys.find_blocked(conn, public_keys)
         self._blocks: list[BlockedKey] = []
@@ -197,7 +199,7 @@ class Batch:
     def issuers(self) -> Mapping[int, IssuerRecord]:
         """All issuers by id, as they are before this batch."""
         if self._issuers is None:
-            self._issuers = {record.id: record for record in issuers.list_issuers(self.conn)}
+            self._issuers = self._known.by_id(self.conn)
         return self._issuers
 
     def pending_delegates(self, identity: str, issuer_id: int) -> Sequence[datetime]:
@@ -223,6 +225,7 @@ class Batch:
 
     def flush(self) -> None:
         """Write everything, in the order given above."""
+        self._known = issuers.KnownIssuers()  # what is seen from here on may come to nothing
         rows = [certificate.new for certificate in self._certificates]
         ids = certificates.insert_certificates(self.conn, rows) if rows else []
         count = len(rows) + len(self._changes)

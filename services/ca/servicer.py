@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TypeVar
 
 import grpc
 
 from goodstanding.ca.v1 import ca_pb2
-from services.ca import bulk_calls
+from services.ca import bulk_calls, issue_calls
 from services.ca.authority import CertificateAuthority
 from services.ca.blocked_keys import BlockCommand
 from services.ca.bridge import Bridge
@@ -34,7 +35,7 @@ from services.pki.names import SubjectAlternativeNames
 from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
-from services.rpc.refusals import CallObject, describe_call
+from services.rpc.refusals import CallObject, describe_call, tell_refusal
 
 T = TypeVar("T")
 
@@ -67,6 +68,24 @@ class CertificateAuthorityServicer(IssuerMethods):
         command = _issue_command(request)
         result = await self._issue(command, actor)
         return self._issue_response(result)
+
+    async def IssueCertificates(
+        self,
+        request_iterator: AsyncIterator[ca_pb2.IssueCertificatesRequest],
+        context: grpc.aio.ServicerContext[ca_pb2.IssueCertificatesRequest, ca_pb2.IssueCertificatesResponse],
+    ) -> AsyncIterator[ca_pb2.IssueCertificatesResponse]:
+        """Issue many certificates, and tell of each."""
+        caller = current_caller()
+
+        def begin(request: ca_pb2.IssueCertificateRequest) -> Future[IssueResult]:
+            actor = caller.actor(requests.read_request_id(request.request_id))
+            return self._authority.begin_issue(_issue_command(request), actor)
+
+        async for results in issue_calls.carry_out(request_iterator, begin, self._bridge):
+            for result in results:
+                if isinstance(result.outcome, DomainError):
+                    tell_refusal(result.outcome, "IssueCertificate", partial(_issue_object, result.request))
+            yield issue_calls.response(results, self._clock)
 
     async def RevokeCertificate(
         self,

@@ -28,6 +28,7 @@ import structlog
 from services.ca.batch import Batch, Plan, Work
 from services.db.audit import KnownHead
 from services.db.engine import Conflict, Database
+from services.db.issuers import KnownIssuers
 from services.db.records import IdempotencyKey
 from services.errors import DomainError, ResourceExhausted, Unavailable
 
@@ -63,6 +64,7 @@ class Writer:
         self._closing = False
         self._crowd = 1
         self._head = KnownHead()
+        self._issuers = KnownIssuers()
         self._thread = threading.Thread(target=self._run, name="ca-writer", daemon=True)
         self._thread.start()
 
@@ -108,14 +110,15 @@ class Writer:
             while not self._queue and not self._closing:
                 self._wake.wait()
             self._linger()
-            size = min(len(self._queue), self._max_batch)
-            self._crowd = size
-            return [self._queue.popleft() for _ in range(size)]
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
+            # Those who queued while the last batch was written, or wait for their turn, are of the crowd as well.
+            self._crowd = len(batch) + len(self._queue)
+            return batch
 
     def _linger(self) -> None:
-        """Give those who were in the last batch, and will be back, a moment to catch up with who is here already."""
+        """Give most of those who were here a moment ago, and will be back, time to join who is here already."""
         deadline = time.monotonic() + LINGER_SECONDS
-        while 0 < len(self._queue) < min(self._crowd, self._max_batch) and not self._closing:
+        while 0 < len(self._queue) < min(self._crowd * 3 // 4, self._max_batch) and not self._closing:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
@@ -163,7 +166,14 @@ class Writer:
         accepted: list[tuple[_Job[Any], Plan[Any]]] = []
         with self._db.write() as conn:
             reserve = len(jobs) if any(job.work.serialise for job in jobs) else 0
-            batch = Batch(conn, keys=_keys(jobs), public_keys=_public_keys(jobs), reserve=reserve, head=self._head)
+            batch = Batch(
+                conn,
+                keys=_keys(jobs),
+                public_keys=_public_keys(jobs),
+                reserve=reserve,
+                head=self._head,
+                known=self._issuers,
+            )
             for job in jobs:
                 try:
                     plan = job.work.decide(batch)

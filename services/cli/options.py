@@ -26,7 +26,9 @@ R = TypeVar("R")
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 READABLE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+READABLE_OR_FOLDER = click.Path(exists=True, allow_dash=True, path_type=Path)
 WRITABLE = click.Path(dir_okay=False, path_type=Path)
+ANYWHERE = click.Path(path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, or_, select, true, update
 
 from services.clock import from_epoch, to_epoch, utc_now
 from services.db import audit
 from services.db.chain import AuditEvent, details
-from services.db.models import issuer_certificates, issuers, status_changes
+from services.db.models import issuer_certificates, issuers, position, status_changes
 from services.db.records import (
     Actor,
     CompromiseRecord,
@@ -162,6 +162,27 @@ def list_issuers(conn: Connection) -> list[IssuerRecord]:
     return [_record(row, rows, certificates) for row in rows.values()]
 
 
+class KnownIssuers:
+    """All issuers as of a transaction that has not changed any yet, read again only where they have changed.
+
+    Whatever changes an issuer gives it a revision (watchers follow those), so that a version of the table that was seen
+    before, in the same history of the same database, has the same rows.
+    """
+
+    def __init__(self) -> None:
+        self._version: tuple[object, ...] | None = None
+        self._records: Mapping[int, IssuerRecord] = {}
+
+    def by_id(self, conn: Connection) -> Mapping[int, IssuerRecord]:
+        """All issuers by id, as `list_issuers` finds them now."""
+        version = (conn.info["history_suffix"], *conn.execute(_version).one())
+        if version != self._version:
+            # Read after the version: what changes in between (PostgreSQL) makes the next look read again.
+            self._records = {record.id: record for record in list_issuers(conn)}
+            self._version = version
+        return self._records
+
+
 def issuers_changed_between(conn: Connection, after: int, through: int) -> list[IssuerRecord]:
     """Issuers whose last change has a revision in (after, through], in that order."""
     in_range = issuers.c.revision.between(after + 1, through)
@@ -248,6 +269,12 @@ _issuers = (
     )
     .outerjoin(status_changes, status_changes.c.revision == issuers.c.compromised_by)
     .order_by(issuers.c.id)
+)
+
+_version = (
+    select(position.c.history, func.count(issuers.c.id), func.max(issuers.c.revision))
+    .select_from(position.outerjoin(issuers, true()))
+    .group_by(position.c.history)
 )
 
 # Those that are revoked come last, so that chains go through another one where there is one.

@@ -18,6 +18,7 @@ _LOOK_UP = _PEOPLE | {"responder"}
 METHOD_ROLES: Mapping[str, frozenset[str]] = {
     # Which profiles a role may issue under is up to the profile; see services.pki.profiles.
     _CA + "IssueCertificate": frozenset({"admin", "issuer", "responder"}),
+    _CA + "IssueCertificates": frozenset({"admin", "issuer", "responder"}),
     _CA + "RevokeCertificate": frozenset({"admin", "revoker"}),
     _CA + "RevokeCertificates": frozenset({"admin", "revoker"}),
     _CA + "GetCertificate": _PEOPLE,

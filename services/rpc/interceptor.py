@@ -44,7 +44,7 @@ from services.rpc.deny_list import DenyList
 from services.rpc.errors import internal_status, make_status, to_status
 from services.rpc.identity import Authenticator, Caller, set_caller
 from services.rpc.metrics import RpcMetrics
-from services.rpc.refusals import Refusal, refusal_of
+from services.rpc.refusals import Refusal, refusal_of, set_teller
 
 _logger = structlog.get_logger(__name__)
 
@@ -117,8 +117,8 @@ class Guard(grpc.aio.ServerInterceptor):
             return requests if handler.request_streaming else await self._only_request(context)
 
         async def unary(requests: Any, context: Context) -> Any:
-            async def run() -> Any:
-                return await inner(await request_of(requests, context), context)
+            async def run() -> Any:  # within the limit of the whole call
+                return await inner(requests if handler.request_streaming else await _read_one(context), context)
 
             return await self._serve(method, context, run, streaming=False)
 
@@ -144,22 +144,22 @@ class Guard(grpc.aio.ServerInterceptor):
         return handler
 
     async def _only_request(self, context: Context) -> Any:
-        """The request of a call that has a single one. Raises InvalidArgument (MESSAGE_MISSING)."""
+        """The request of a stream of answers, which itself may last. Raises InvalidArgument (MESSAGE_MISSING)."""
         try:
             async with asyncio.timeout(self._unary_seconds):
-                request = await context.read()
+                return await _read_one(context)
         except TimeoutError:
             raise _TooSlowError from None
-        if request is grpc.aio.EOF:
-            raise InvalidArgument("MESSAGE_MISSING", "the call came without its request")
-        return request
 
     async def _serve(self, method: str, context: Context, run: Callable[[], Awaitable[Any]], *, streaming: bool) -> Any:
         call = _Call(method, context, secrets.token_hex(8))
         try:
             caller = self._admit(call)
-            with self._counted(caller):
+            self._count(caller)
+            try:
                 result = await self._bounded(call, caller, run, streaming=streaming)
+            finally:
+                self._discount(caller)
             call.code = _number(context.code())
             return result
         except grpc.aio.AbortError:  # a handler that ended the call by itself
@@ -182,6 +182,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if call.method != "unknown":
             authorize(call.method, caller.role)
         set_caller(caller)
+        set_teller(lambda error, method: self._tell(error, call, method))
         return caller
 
     async def _bounded(self, call: _Call, caller: Caller, run: Callable[[], Awaitable[Any]], *, streaming: bool) -> Any:
@@ -200,20 +201,18 @@ class Guard(grpc.aio.ServerInterceptor):
             self._authenticator.authenticate(call.context.auth_context(), call.context.peer(), call.call_id)
             raise _TooSlowError from None
 
-    @contextlib.contextmanager
-    def _counted(self, caller: Caller) -> Any:
+    def _count(self, caller: Caller) -> None:
         """One of the calls that an identity may have in progress. Raises ResourceExhausted (TOO_MANY_CALLS)."""
         if self._in_progress[caller.identity] >= self._rpcs_per_identity:
             raise ResourceExhausted(
                 "TOO_MANY_CALLS", f"{caller.identity} has {self._rpcs_per_identity} calls in progress; end some of them"
             )
         self._in_progress[caller.identity] += 1
-        try:
-            yield
-        finally:
-            self._in_progress[caller.identity] -= 1
-            if not self._in_progress[caller.identity]:
-                del self._in_progress[caller.identity]
+
+    def _discount(self, caller: Caller) -> None:
+        self._in_progress[caller.identity] -= 1
+        if not self._in_progress[caller.identity]:
+            del self._in_progress[caller.identity]
 
     @contextlib.contextmanager
     def _cuttable(self, caller: Caller, limit: asyncio.Timeout) -> Any:
@@ -236,11 +235,11 @@ class Guard(grpc.aio.ServerInterceptor):
             for limit in self._streams[fingerprint]:
                 limit.reschedule(self._loop.time())
 
-    def _tell(self, error: Exception, call: _Call) -> None:
+    def _tell(self, error: Exception, call: _Call, method: str = "") -> None:
         if self._on_refusal is None or not isinstance(error, DomainError):
             return
         try:
-            refusal = refusal_of(error, call.method, call.caller, call.context.peer())
+            refusal = refusal_of(error, method or call.method, call.caller, call.context.peer())
             if refusal is not None:
                 self._on_refusal(refusal)
         except Exception:  # the caller's answer does not depend on it
@@ -305,6 +304,14 @@ def _status_of(error: Exception, call: _Call) -> status_pb2.Status:
         )
     _logger.error("call failed unexpectedly", exc_info=error, **call.described())
     return internal_status(call.call_id)
+
+
+async def _read_one(context: Context) -> Any:
+    """The request of a call that has a single one. Raises InvalidArgument (MESSAGE_MISSING)."""
+    request = await context.read()
+    if request is grpc.aio.EOF:
+        raise InvalidArgument("MESSAGE_MISSING", "the call came without its request")
+    return request
 
 
 async def _no_such_method() -> None:

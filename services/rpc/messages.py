@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from ssl import DER_cert_to_PEM_cert
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -125,8 +125,9 @@ def pem(der: bytes) -> str:
     return DER_cert_to_PEM_cert(der)
 
 
-def pem_chain(ders: Iterable[bytes]) -> str:
-    """Certificates in PEM, one after the other."""
+@lru_cache(maxsize=64)
+def pem_chain(ders: tuple[bytes, ...]) -> str:
+    """Certificates in PEM, one after the other. Every certificate of an issuer comes with the same."""
     return "".join(pem(der) for der in ders)
 
 

@@ -25,11 +25,18 @@ class RpcMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}  # looking them up by labels is slow
 
     def observe(self, method: str, code: str, seconds: float) -> None:
         """One call has ended. `method` must come from a bounded set: each one makes a time series."""
-        self._calls.labels(method, code).inc()
-        self._seconds.labels(method, code).observe(seconds)
+        series = self._series.get((method, code))
+        if series is None:
+            series = self._series[method, code] = (
+                self._calls.labels(method, code),
+                self._seconds.labels(method, code),
+            )
+        series[0].inc()
+        series[1].observe(seconds)
 
 
 def serve_metrics(listen: str, registry: CollectorRegistry) -> Callable[[], None]:

@@ -48,6 +48,26 @@ def describe_call(describe: Callable[[], CallObject]) -> None:
     _object.set(describe)
 
 
+_teller: ContextVar[Callable[[DomainError, str], None] | None] = ContextVar("refusal_teller", default=None)
+
+
+def set_teller(tell: Callable[[DomainError, str], None]) -> None:
+    """Who is told of refusals within the current call; for the interceptor. `tell` takes the error and a method."""
+    _teller.set(tell)
+
+
+def tell_refusal(error: DomainError, method: str, describe: Callable[[], CallObject]) -> None:
+    """Tell of one thing that was refused in a call that goes on. `method`: what would have been called for it alone."""
+    tell = _teller.get()
+    if tell is None:
+        return
+    described = _object.set(describe)
+    try:
+        tell(error, method)
+    finally:
+        _object.reset(described)
+
+
 def refusal_of(error: DomainError, method: str, caller: Caller | None, peer: str) -> Refusal | None:
     """The refusal that an error stands for; None where it is no decision. `method` is a full name."""
     name = method.rpartition("/")[2]

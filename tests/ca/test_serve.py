@@ -139,6 +139,42 @@ async def test_issue_and_revoke_over_grpc(installation: Installation) -> None:
 
 
 @pytest.mark.asyncio
+async def test_bulk_issuing_over_the_wire(installation: Installation) -> None:
+    """Requests in several messages are answered before the sender ends; the audit log tells what was refused."""
+    garbage = ca_pb2.IssueCertificateRequest(csr_der=b"garbage", request_id="one")
+    tried = ca_pb2.IssueCertificateRequest(csr_der=b"garbage", validate_only=True)
+    fine = [ca_pb2.IssueCertificateRequest(csr_der=make_csr(), request_id=f"fine-{number}") for number in range(3)]
+
+    async def use(channel: grpc.aio.Channel) -> None:
+        call = ca_pb2_grpc.CertificateAuthorityServiceStub(channel).IssueCertificates()
+        found: dict[int, ca_pb2.IssuanceResult] = {}
+        for requests in ([fine[0], garbage], [tried, *fine[1:]]):
+            await call.write(ca_pb2.IssueCertificatesRequest(requests=requests))
+            wanted = len(found) + len(requests)
+            while len(found) < wanted:
+                answer = await call.read()
+                assert isinstance(answer, ca_pb2.IssueCertificatesResponse)
+                found.update({each.index: each for each in answer.results})
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert [found[index].error.reason for index in range(5)] == ["", "CSR_MALFORMED", "CSR_MALFORMED", "", ""]
+        assert found[0].certificate.certificate_der
+
+    await installation.run(use)
+    db = Database.open(installation.url)
+    told = [entry.event for entry in audit_entries(db)[4:]]
+    db.close()
+    # The refused one is written later than those that it came with.
+    assert sorted((each.method, each.result, each.actor.request_id) for each in told) == [
+        ("IssueCertificate", "CSR_MALFORMED", "one"),
+        *(("IssueCertificate", "OK", f"fine-{number}") for number in range(3)),
+    ]
+    refused = next(each for each in told if each.result != "OK")
+    assert refused.actor.identity == "spiffe://goodstanding/admin/test"
+    assert json.loads(refused.details)["csr_sha256"] == hashlib.sha256(b"garbage").hexdigest()
+
+
+@pytest.mark.asyncio
 async def test_refused_calls_are_in_the_audit_log(installation: Installation) -> None:
     """What was refused is written at the end at the latest, with the caller and what was asked for; no dry run is."""
 

@@ -12,7 +12,15 @@ from sqlalchemy import text
 
 from services.db import credentials, crls, issuers, position, status
 from services.db.engine import Database
-from services.db.records import CredentialRecord, CrlRecord, IssuerState, NewCertificate, NewIssuer, StatusChange
+from services.db.records import (
+    CredentialRecord,
+    CrlRecord,
+    IssuerRecord,
+    IssuerState,
+    NewCertificate,
+    NewIssuer,
+    StatusChange,
+)
 from services.errors import AlreadyExists
 
 Issuers = Callable[..., NewIssuer]
@@ -177,3 +185,37 @@ def test_credentials_are_denied_for_good(database: Database, now: datetime) -> N
         assert credentials.denied_fingerprints(conn) == {admin.fingerprint}
         assert credentials.get_credential(conn, "ef" * 32) is None
         assert credentials.list_credentials(conn) == [other, replace(denied, name="renamed")]
+
+
+def test_known_issuers_are_never_stale(
+    database: Database,
+    new_issuer: Issuers,
+    new_certificate: Callable[..., NewCertificate],
+    record: Callable[..., list[int]],
+    change: Changes,
+) -> None:
+    """Whatever happened to the issuers since the last look, the next transaction sees."""
+    known = issuers.KnownIssuers()
+
+    def look() -> dict[int, IssuerRecord]:
+        with database.write() as conn:
+            seen = dict(known.by_id(conn))
+            assert seen == {each.id: each for each in issuers.list_issuers(conn)}
+            return seen
+
+    before = look()  # one that the other fixtures need
+    with database.write() as conn:
+        first = issuers.add_issuer(conn, new_issuer("first"), position.advance(conn, 1))
+    with database.write() as conn:
+        issuers.add_issuer(conn, new_issuer("second", first), position.advance(conn, 1))
+    assert [each.name for each in look().values()] == [*(each.name for each in before.values()), "first", "second"]
+    with database.write() as conn:
+        issuers.set_issuer_state(conn, first, IssuerState.RETIRED, position.advance(conn, 1))
+    assert look()[first].state is IssuerState.RETIRED
+    row = new_certificate()
+    record(row)
+    with database.write() as conn:
+        revision = position.advance(conn, 1)
+        status.apply_changes(conn, [change(row, 1)], revision)
+        issuers.follow_certificate(conn, b"first certificate", change(row, 1), revision, compromises=True)
+    assert look()[first].compromise is not None

@@ -198,7 +198,7 @@ def test_good_parts_of_requests(authority: Authority) -> None:
     der = requests.read_certificate(pem=pem, field="certificate_pem")
     assert requests.read_revoke_target(revoke(certificate_der=der)).certificate_der == der
     assert messages.pem(der) == pem
-    assert messages.pem_chain([der, der]) == pem * 2
+    assert messages.pem_chain((der, der)) == pem * 2
     with pytest.raises(InvalidArgument, match="2 certificates"):
         requests.read_certificate(pem=pem * 2, field="certificate_pem")
 

@@ -15,8 +15,8 @@ from services.cli import output
 from services.cli.client import connect
 from services.cli.failures import Failed
 from services.cli.options import (
-    READABLE,
-    WRITABLE,
+    ANYWHERE,
+    READABLE_OR_FOLDER,
     Connection,
     connection_options,
     is_pem,
@@ -30,7 +30,7 @@ KINDS = {"DNS": "dns_names", "IP": "ip_addresses", "EMAIL": "email_addresses", "
 
 
 @click.command("issue")
-@click.argument("csr", metavar="CSR", type=READABLE)
+@click.argument("csrs", metavar="CSR...", type=READABLE_OR_FOLDER, nargs=-1, required=True)
 @issuer_option
 @click.option("--profile", metavar="NAME", default="server", show_default=True, help="What the certificate is for.")
 @click.option("--days", type=click.IntRange(1, 36500), help="How long it is valid; the profile's default otherwise.")
@@ -41,19 +41,25 @@ KINDS = {"DNS": "dns_names", "IP": "ip_addresses", "EMAIL": "email_addresses", "
     multiple=True,
     help="DNS:, IP:, email: or URI: and a name, in the place of the names in the request. May be repeated.",
 )
-@click.option("--out", metavar="FILE", type=WRITABLE, help="Write the certificate here, not to standard output.")
+@click.option("--out", metavar="FILE", type=ANYWHERE, help="Write the certificate here, not to standard output.")
+@click.option(
+    "--many",
+    is_flag=True,
+    help="For each CSR, and each in a folder (.csr, .req, .p10), write NAME.crt beside it or in the folder --out.",
+)
 @click.option("--chain", is_flag=True, help="Append the CA certificates above it, without the root.")
 @request_id_option
 @click.option("--dry-run", is_flag=True, help="Check everything; issue and record nothing.")
 @json_option
 @connection_options
 def command(
-    csr: Path,
+    csrs: tuple[Path, ...],
     issuer: str,
     profile: str,
     days: int | None,
     sans: tuple[str, ...],
     out: Path | None,
+    many: bool,
     chain: bool,
     request_id: str,
     dry_run: bool,
@@ -62,25 +68,43 @@ def command(
 ) -> None:
     """Issue a certificate for the certificate request in the file CSR (PKCS #10, PEM or DER; -: standard input).
 
-    The certificate goes to standard output in PEM, a summary to standard error.
+    The certificate goes to standard output in PEM, a summary to standard error. With --many there may be any number of
+    files and folders; what has its NAME.crt already is left alone, so that the same command again does the rest.
     """
+    require_one(csrs, out, many=many)
     request = ca_pb2.IssueCertificateRequest(
         issuer=issuer,
         profile=profile,
         subject_alternative_names=names(sans),
-        request_id=request_id or secrets.token_hex(16),
+        request_id=request_id,
         validate_only=dry_run,
     )
-    put_csr(request, read(csr))
-    if out is not None:
-        require_writable(out)
     if days is not None:
         request.validity.FromTimedelta(timedelta(days=days))
+    if many:
+        from services.cli.issue_many import issue_many, plan
+
+        issue_many(plan(csrs, out), request, connection, with_chain=chain, as_json=as_json)
+        return
+    request.request_id = request_id or secrets.token_hex(16)
+    put_csr(request, read(csrs[0]))
+    if out is not None:
+        require_writable(out)
     retry = f"whether it was issued is not known: repeat with --request-id {request.request_id} to be told"
     with connect(connection, "ca") as ca:
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
         response = ca.call(stub.IssueCertificate, request, retry="" if dry_run else retry)
     show(response, request, out=out, chain=chain, as_json=as_json)
+
+
+def require_one(csrs: tuple[Path, ...], out: Path | None, *, many: bool) -> None:
+    """Refuse, without --many, what only it can do; and with it, what it cannot."""
+    if many and any(str(csr) == "-" for csr in csrs):
+        raise click.UsageError("--many takes files and folders, not standard input.")
+    if not many and (len(csrs) > 1 or csrs[0].is_dir()):
+        raise click.UsageError("several requests, or a folder of them, need --many.")
+    if not many and out is not None and out.is_dir():
+        raise click.BadParameter(f"{str(out)!r} is a directory; name a file.", param_hint="'--out'")
 
 
 def put_csr(request: ca_pb2.IssueCertificateRequest, content: bytes) -> None:

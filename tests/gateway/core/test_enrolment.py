@@ -65,6 +65,9 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
         ).sign(key, hashes.SHA256())
         return certificate.public_bytes(Encoding.DER)
 
+    def IssueCertificates(self, _request_iterator: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     async def RevokeCertificate(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 

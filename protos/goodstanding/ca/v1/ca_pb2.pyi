@@ -264,6 +264,128 @@ class IssueCertificateResponse(_message.Message):
 Global___IssueCertificateResponse: _TypeAlias = IssueCertificateResponse  # noqa: Y015
 
 @_typing.final
+class IssueCertificatesRequest(_message.Message):
+    """One of the requests of IssueCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssueCertificateRequest]:
+        """Required. The next requests, 100 at most. A request_id each makes the call safe to repeat."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___IssueCertificateRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCertificatesRequest: _TypeAlias = IssueCertificatesRequest  # noqa: Y015
+
+@_typing.final
+class IssueCertificatesResponse(_message.Message):
+    """One of the responses of IssueCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuanceResult]:
+        """Output only. What became of some of the requests."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___IssuanceResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCertificatesResponse: _TypeAlias = IssueCertificatesResponse  # noqa: Y015
+
+@_typing.final
+class IssuanceResult(_message.Message):
+    """What became of one request of IssueCertificates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    CHAIN_DER_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Output only. Which request: its place among all that were sent in this call, from 0 on."""
+    @_builtins.property
+    def certificate(self) -> _types_pb2.Certificate:
+        """Output only. The certificate, as in IssueCertificateResponse. Absent where it was refused."""
+
+    @_builtins.property
+    def chain_der(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Output only. The CA certificates above it, in DER, its issuer first, without the root."""
+
+    @_builtins.property
+    def error(self) -> Global___IssuanceError:
+        """Output only. Why it was refused."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        certificate: _types_pb2.Certificate | None = ...,
+        chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
+        error: Global___IssuanceError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "chain_der", b"chain_der", "error", b"error", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuanceResult: _TypeAlias = IssuanceResult  # noqa: Y015
+
+@_typing.final
+class IssuanceError(_message.Message):
+    """Why a request was refused: what IssueCertificate would have failed with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """Output only. The number of the gRPC status code."""
+    reason: _builtins.str
+    """Output only. The stable reason in UPPER_SNAKE_CASE."""
+    message: _builtins.str
+    """Output only. A text for people."""
+    field: _builtins.str
+    """Output only. The field at fault, if one is."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        field: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuanceError: _TypeAlias = IssuanceError  # noqa: Y015
+
+@_typing.final
 class RevokeCertificateRequest(_message.Message):
     """The request of RevokeCertificate."""
 

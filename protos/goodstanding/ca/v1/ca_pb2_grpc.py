@@ -40,6 +40,11 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificateRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificateResponse.FromString,
                 _registered_method=True)
+        self.IssueCertificates = channel.stream_stream(
+                '/goodstanding.ca.v1.CertificateAuthorityService/IssueCertificates',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificatesRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificatesResponse.FromString,
+                _registered_method=True)
         self.RevokeCertificate = channel.unary_unary(
                 '/goodstanding.ca.v1.CertificateAuthorityService/RevokeCertificate',
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateRequest.SerializeToString,
@@ -115,6 +120,23 @@ class CertificateAuthorityServiceServicer:
         issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
         ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
         many live certificates as it may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueCertificates(self, request_iterator, context):
+        """Issues many certificates in one call. Each request is decided as IssueCertificate would, and one that is refused does
+        not stop the others. A result is sent once its certificate is recorded durably, so results come in another order than
+        requests: their index tells to which one they belong.
+
+        Roles: as in IssueCertificate.
+        Requests may be sent for as long as results are taken; no more than some hundred are in progress at a time. Whoever
+        ends the call early finds out what became of the rest by asking again with the same request_id, here or in
+        IssueCertificate.
+
+        Errors: INVALID_ARGUMENT for a message with too many requests; RESOURCE_EXHAUSTED when nothing is sent for half a
+        minute. What is wrong with a single request is in its result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,6 +284,11 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificateRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificateResponse.SerializeToString,
             ),
+            'IssueCertificates': grpc.stream_stream_rpc_method_handler(
+                    servicer.IssueCertificates,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificatesRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificatesResponse.SerializeToString,
+            ),
             'RevokeCertificate': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeCertificate,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.RevokeCertificateRequest.FromString,
@@ -346,6 +373,33 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/IssueCertificate',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificateRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueCertificates(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/IssueCertificates',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificatesRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.IssueCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,19 @@ class CertificateAuthorityServiceStub:
     ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
     many live certificates as it may.
     """
+    IssueCertificates: _grpc.StreamStreamMultiCallable[_ca_pb2.IssueCertificatesRequest, _ca_pb2.IssueCertificatesResponse]
+    """Issues many certificates in one call. Each request is decided as IssueCertificate would, and one that is refused does
+    not stop the others. A result is sent once its certificate is recorded durably, so results come in another order than
+    requests: their index tells to which one they belong.
+
+    Roles: as in IssueCertificate.
+    Requests may be sent for as long as results are taken; no more than some hundred are in progress at a time. Whoever
+    ends the call early finds out what became of the rest by asking again with the same request_id, here or in
+    IssueCertificate.
+
+    Errors: INVALID_ARGUMENT for a message with too many requests; RESOURCE_EXHAUSTED when nothing is sent for half a
+    minute. What is wrong with a single request is in its result.
+    """
     RevokeCertificate: _grpc.UnaryUnaryMultiCallable[_ca_pb2.RevokeCertificateRequest, _ca_pb2.RevokeCertificateResponse]
     """Revokes a certificate, puts it on hold, or releases it from hold (reason REMOVE_FROM_CRL). The change is durable,
     and seen by every look-up that starts later, before the call succeeds.
@@ -162,6 +175,19 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
     ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
     many live certificates as it may.
+    """
+    IssueCertificates: _aio.StreamStreamMultiCallable[_ca_pb2.IssueCertificatesRequest, _ca_pb2.IssueCertificatesResponse]  # type: ignore[assignment]
+    """Issues many certificates in one call. Each request is decided as IssueCertificate would, and one that is refused does
+    not stop the others. A result is sent once its certificate is recorded durably, so results come in another order than
+    requests: their index tells to which one they belong.
+
+    Roles: as in IssueCertificate.
+    Requests may be sent for as long as results are taken; no more than some hundred are in progress at a time. Whoever
+    ends the call early finds out what became of the rest by asking again with the same request_id, here or in
+    IssueCertificate.
+
+    Errors: INVALID_ARGUMENT for a message with too many requests; RESOURCE_EXHAUSTED when nothing is sent for half a
+    minute. What is wrong with a single request is in its result.
     """
     RevokeCertificate: _aio.UnaryUnaryMultiCallable[_ca_pb2.RevokeCertificateRequest, _ca_pb2.RevokeCertificateResponse]  # type: ignore[assignment]
     """Revokes a certificate, puts it on hold, or releases it from hold (reason REMOVE_FROM_CRL). The change is durable,
@@ -276,6 +302,25 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         issuer was named and not exactly one fits; PERMISSION_DENIED for a profile that the role does not allow;
         ALREADY_EXISTS when request_id was used with another payload; RESOURCE_EXHAUSTED when a responder already holds as
         many live certificates as it may.
+        """
+
+    @_abc_1.abstractmethod
+    def IssueCertificates(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ca_pb2.IssueCertificatesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ca_pb2.IssueCertificatesResponse], _abc.AsyncIterator[_ca_pb2.IssueCertificatesResponse]]:
+        """Issues many certificates in one call. Each request is decided as IssueCertificate would, and one that is refused does
+        not stop the others. A result is sent once its certificate is recorded durably, so results come in another order than
+        requests: their index tells to which one they belong.
+
+        Roles: as in IssueCertificate.
+        Requests may be sent for as long as results are taken; no more than some hundred are in progress at a time. Whoever
+        ends the call early finds out what became of the rest by asking again with the same request_id, here or in
+        IssueCertificate.
+
+        Errors: INVALID_ARGUMENT for a message with too many requests; RESOURCE_EXHAUSTED when nothing is sent for half a
+        minute. What is wrong with a single request is in its result.
         """
 
     @_abc_1.abstractmethod
