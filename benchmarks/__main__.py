@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from benchmarks import plot, report
+from benchmarks import crls, plot, report
 from benchmarks.issuing import CALLERS, issue_all, requests
 from benchmarks.machine import machine, versions
 from benchmarks.measure import Goal, Row
@@ -77,7 +77,8 @@ def run(folder: Path, size: Size, progress: Progress) -> tuple[list[Row], list[s
         issuing, serials = run_issuing(system, peer, folder, size, progress)
         answering, left_out = run_answering(system, issuer, peer, serials, folder, size, progress)
         revoking = run_revoking(system, issuer, size, progress)
-    return [*answering, *revoking, *run_starting(data, issuer, serials[0], size, progress), *issuing], left_out
+    starting = run_starting(data, issuer, serials[0], size, progress)
+    return [*answering, *revoking, *starting, *issuing, *run_crls(folder / "crls", size, progress)], left_out
 
 
 def run_revoking(system: System, issuer: x509.Certificate, size: Size, progress: Progress) -> list[Row]:
@@ -99,6 +100,23 @@ def run_starting(data: Path, issuer: x509.Certificate, serial: int, size: Size, 
         progress(f"restart {number + 1} of {size.starts}")
         row.add(start_and_ask(data, issuer, serial))
     return [row]
+
+
+def run_crls(folder: Path, size: Size, progress: Progress) -> list[Row]:
+    """A full list of revoked certificates, from a cold start, and the next one after one more revocation."""
+    progress(f"a revocation list of {size.entries:,} entries")
+    folder.mkdir()
+    crls.fill(folder, size.entries)
+    measured = crls.in_process(folder, "full")
+    what = f"goodstanding, a full CRL of {size.entries:,} entries"
+    rows = [
+        Row("crl_cold", f"{what}: from a cold start to the list", "s", goal=Goal(value=crls.GOAL_SECONDS)),
+        Row("crl_one_more", f"{what}: one more revocation, then the next list", "s"),
+        Row("crl_memory", f"{what}: the most memory", "MiB", goal=Goal(value=crls.GOAL_MIB)),
+    ]
+    for row, key in zip(rows, ("cold_seconds", "one_more_seconds", "peak_mib"), strict=True):
+        row.add(measured[key])
+    return rows
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ class Size:
     revocations: int
     starts: int
     """Restarts of all processes."""
+    entries: int
+    """Of the revocation list."""
 
     def facts(self) -> dict[str, str]:
         """The same for a report."""
@@ -37,8 +39,9 @@ class Size:
             "lone calls": str(self.lone_calls),
             "revocations": str(self.revocations),
             "restarts": str(self.starts),
+            "entries of the revocation list": f"{self.entries:,}",
         }
 
 
-FULL = Size(rounds=5, seconds=2.0, certificates=1600, lone_calls=300, revocations=200, starts=5)
-QUICK = Size(rounds=3, seconds=0.3, certificates=500, lone_calls=60, revocations=20, starts=1)
+FULL = Size(rounds=5, seconds=2.0, certificates=1600, lone_calls=300, revocations=200, starts=5, entries=1_000_000)
+QUICK = Size(rounds=3, seconds=0.3, certificates=500, lone_calls=60, revocations=20, starts=1, entries=50_000)

@@ -28,7 +28,6 @@ from tests.conformance.wire import Reply, Responder
 from tests.e2e.client import csr
 
 TIMEOUT = 15.0
-_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 class Certified(Subject):
@@ -69,7 +68,7 @@ class Certificates:
 
     def issue(self, name: str, issuer: str = "issuing", *, validity: timedelta | None = None) -> Certified:
         """Issue a certificate with the profile `server`."""
-        request = ca_pb2.IssueCertificateRequest(issuer=issuer, csr_der=csr(name, key=_KEY))
+        request = ca_pb2.IssueCertificateRequest(issuer=issuer, csr_der=csr(name))
         if validity is not None:
             request.validity.FromTimedelta(validity)
         reply = self._stub.IssueCertificate(request, timeout=TIMEOUT)
@@ -112,7 +111,7 @@ def _signed(name: str, authority: Authority, begin: datetime, end: datetime) -> 
     builder = x509.CertificateBuilder(
         authority.certificate.subject,
         subject,
-        _KEY.public_key(),
+        ec.generate_private_key(ec.SECP256R1()).public_key(),
         x509.random_serial_number(),
         begin.replace(microsecond=0),
         end.replace(microsecond=0),

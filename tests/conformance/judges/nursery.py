@@ -45,17 +45,15 @@ class Nursery:
     def __init__(self, folder: Path, calls: Services) -> None:
         self._folder = folder
         self._calls = calls
-        # One key for all: making keys is what takes time.
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.key_file = folder / "leaf.key"
-        self.key_file.write_bytes(
-            self._key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-        )
 
     def issue(self, name: str, issuer: str = "issuing", reason: int | None = None) -> Leaf:
         """Issue, and revoke if there is a reason."""
+        # A key for each: one that is compromised is never certified again.
+        key = ec.generate_private_key(ec.SECP256R1())
+        key_file = self._folder / f"{name}.key"
+        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
         reply = self._calls.ca.IssueCertificate(
-            ca_pb2.IssueCertificateRequest(issuer=issuer, csr_der=csr(f"{name}.example.com", key=self._key)), timeout=10
+            ca_pb2.IssueCertificateRequest(issuer=issuer, csr_der=csr(f"{name}.example.com", key=key)), timeout=10
         )
         file = self._folder / f"{name}.pem"
         file.write_text(reply.certificate_pem)
@@ -65,7 +63,7 @@ class Nursery:
             issuer,
             name,
             file,
-            self.key_file,
+            key_file,
             certificate.serial_number,
             certificate.not_valid_after_utc,
             revocation,
