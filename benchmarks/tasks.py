@@ -98,9 +98,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long answers take at `SHARE` of the rate that the same round found for another row."""
+    """How long answers take at `SHARE` of a rate: that of a goal, or the one that the same round found for a row."""
 
-    saturated: Row
+    saturated: Row | float
     address: str
     messages: Messages
     rows: list[Row]
@@ -108,7 +108,8 @@ class Latency:
 
     def run(self, seconds: float) -> None:
         """Ask at that rate."""
-        taken = paced(self.address, self.messages, arrivals(SHARE * self.saturated.runs[-1], seconds))
+        full = self.saturated.runs[-1] if isinstance(self.saturated, Row) else self.saturated
+        taken = paced(self.address, self.messages, arrivals(SHARE * full, seconds))
         add_percentiles(self.rows, taken)
 
     def warm_up(self, seconds: float) -> None:

@@ -21,6 +21,9 @@ _SHARE: Final = 0.06
 as much."""
 _IDLE: Final = 0.0001
 """Seconds: who takes less between two turns of the loop has nothing to do."""
+_QUIET: Final = 0.01
+"""Seconds: others who had work so recently will be back. What waits for them then is a short turn, not a long one."""
+_SHORT: Final = 0.00015
 _TURN: Final = 0.0005
 _MOST: Final = 0.001
 """Seconds at one go: among others enough to share a look-up, and never so much that they notice."""
@@ -41,6 +44,7 @@ class Lane:
         self._waiting: deque[_Piece] = deque()
         self._begun: deque[_Piece] = deque()
         self._ended = 0.0
+        self._busy = 0.0
         self._credit = 0.0
         self._due = False
 
@@ -74,9 +78,11 @@ class Lane:
         begin = self._clock()
         # While something is waiting the loop never sleeps: what has passed since the last turn was others' work.
         others = begin - self._ended
+        if others >= _IDLE:
+            self._busy = begin
         self._credit = min(self._credit + others * _SHARE, _MOST)
         if others < _IDLE:
-            self._work(begin + _MOST)
+            self._work(begin + (_MOST if begin - self._busy > _QUIET else _SHORT))
         elif self._credit >= _TURN:
             self._work(begin + self._credit)
             self._credit = 0.0

@@ -122,3 +122,22 @@ async def test_nobody_waits_long_for_it() -> None:
     done = sum(each.done() for each in work) or round((clock.now - begin) / 0.0001)
     assert 1 <= done <= 11
     await asyncio.gather(*work)
+
+
+@pytest.mark.asyncio
+async def test_whoever_will_be_back_waits_for_a_short_turn() -> None:
+    """A moment without others is used, but not so long that they notice; after a while without them turns are long."""
+    clock, log = Clock(), list[str]()
+    lane = Lane(1000, clock)
+    work = [asyncio.ensure_future(lane.run(clock.spend(0.0001, log))) for _ in range(500)]
+    await asyncio.sleep(0)
+    clock.now += 0.001
+    await asyncio.sleep(0)  # others were at work: no turn, or one on credit
+    turns = []
+    for _ in range(100):
+        before = len(log)
+        await asyncio.sleep(0)
+        turns.append(len(log) - before)
+    assert max(turns[:5]) <= 2
+    assert max(turns) >= 9
+    await asyncio.gather(*work)
