@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PICTURE = "![Answers a second beside nginx and openssl](docs/performance.png)"
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 README_ROWS = (
-    ("hot_post", "cached answers on one core, over connections that stay open"),
+    ("wrk_get", "cached answers on one core, over connections that stay open"),
     ("nonce", "answers with a fresh nonce on one core, each signed"),
     ("revoked_p99", "from the success of a revocation until two gateways say so, 99 of 100"),
 )

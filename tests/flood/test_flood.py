@@ -25,7 +25,7 @@ MAX_GROWTH = 16 << 20
 GARBAGE = 20_000
 """Blocks that may wait for Python's next collection of cycles: look-ups leave some, what is held already does not."""
 RATE = 4500.0
-"""Questions per second, far more than are answered."""
+"""Questions per second, more than most machines answer."""
 STRETCHES = (0.4, 0.7, 0.7, 0.7, 0.7)
 """Seconds; the first one warms up."""
 LEAST_BESIDE = 2.0
@@ -61,7 +61,9 @@ def test_memory_and_queues_are_bounded(flooded: Flooded, kind: str) -> None:
     put_off = watch.counted("goodstanding_http_overloaded_total") + watch.counted(
         "goodstanding_ocsp_answers_total:try_later"
     )
-    assert put_off >= noted.put_off > 0
+    assert put_off >= noted.put_off
+    # A quick machine may answer all that this test can ask.
+    assert noted.put_off or highest["goodstanding_http_pending"] < place.max_pending
     assert watch.counted("goodstanding_ocsp_answers_total:internal_error") == 0
 
 
