@@ -18,10 +18,10 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Cached answers, 1,000 certificates, on one core: answers a second",
         (
-            ("hot_post", "goodstanding, POST"),
-            ("nginx_post", "nginx, a constant, POST"),
-            ("hot_get", "goodstanding, GET"),
-            ("nginx_get", "nginx, a constant, GET"),
+            ("wrk_get", "goodstanding, GET"),
+            ("wrk_nginx", "nginx, a constant, GET"),
+            ("hot_pipelined", "goodstanding, POST, 16 deep"),
+            ("nginx_pipelined", "nginx, a constant, 16 deep"),
         ),
     ),
     (
