@@ -43,14 +43,19 @@ class Heads:
     def __len__(self) -> int:
         return len(self._new) + len(self._used)
 
-    def find(self, octets: bytes) -> Head | None:
-        """What the head says that begins with the line and ends with the empty line in `octets`."""
-        known = self._used.get(octets)
-        if known is None and octets in self._new:
-            known = self._used[octets] = self._new.pop(octets)
+    def find(self, octets: bytes, at: int = 0) -> tuple[int, Head | None]:
+        """Where the head ends that begins at `at`, and what it says; None if it is not known.
+
+        No more is looked at than a head that is remembered may have, however much was received.
+        """
+        end = octets.find(_END, at, at + _MAX_HEAD) + len(_END)
+        text = octets[at:end]
+        known = self._used.get(text)
+        if known is None and text in self._new:
+            known = self._used[text] = self._new.pop(text)
             if len(self._used) > _MAX_USED:
                 del self._used[next(iter(self._used))]
-        return known
+        return end, known
 
     def learn(self, octets: bytes, head: Head) -> None:
         """Remember the head of the whole request that `octets` begin with, and which the parser has found to say this.

@@ -150,25 +150,23 @@ class OcspProtocol(Connection):
 
     def _recognise(self, data: bytes) -> bytes:
         """Answer requests whose heads were parsed before, one by one; return what is left for the parser."""
-        door = self.door
-        known = door.heads.find
+        door, at = self.door, 0
         while not (self._ended or self._exchanges or self.flow.write_paused):
-            end = data.find(b"\r\n\r\n") + 4
-            head = known(data[:end]) if end > 3 else None
-            if head is None or len(data) < end + head.length:
+            end, head = door.heads.find(data, at)
+            behind = end + head.length if head is not None else 0
+            if head is None or len(data) < behind:
                 break
-            behind = end + head.length
             self._keep_alive = head.keep_alive and not self._draining
             self._ended = not self._keep_alive
             self._conditions = head.conditions
             self._answer(head.der or data[end:behind])
             self._rearm()
-            if behind == len(data):
+            at = behind
+            if at == len(data):
                 return b""
-            data = data[behind:]
             if len(self._corked) >= door.limits.max_pipelined:
                 self.uncork()
-        return data
+        return data[at:] if at else data
 
     def _feed(self, data: bytes) -> None:
         self._octets_begun = data if self._part == BETWEEN and not self._draining else b""

@@ -21,6 +21,7 @@ from services.db.chain import EMPTY, AuditEvent, ChainVerifier, Head, details, l
 from services.db.engine import Connection, Database
 from services.db.records import Actor, CredentialRecord, IssuerState, NewIssuer
 from services.errors import Unavailable
+from tests.conformance.judges.tools import require
 
 Make = Callable[..., AuditEvent]
 
@@ -333,9 +334,10 @@ def test_heads_that_are_none(given: str) -> None:
     assert Head.parse(str(Head(7, bytes(32)))) == Head(7, bytes(32))
 
 
-@pytest.mark.skipif(not __import__("shutil").which("jq"), reason="jq is not installed")
 def test_other_programs_can_verify(make: Make) -> None:
     """The documented way to check an entry with jq and sha256sum."""
     entry = link(make(details=details({"names": ["DNS:é"]})), EMPTY)
-    done = subprocess.run(["jq", "-cjS", "del(.hash)"], input=line(entry).encode(), capture_output=True, check=True)
+    done = subprocess.run(
+        [require("jq"), "-cjS", "del(.hash)"], input=line(entry).encode(), capture_output=True, check=True
+    )
     assert hashlib.sha256(done.stdout).digest() == entry.hash

@@ -19,6 +19,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "varnishd": "varnish",
     "curl": "curl",
+    "jq": "jq",
 }
 """Every program that a judge needs, and its package. `.ci/run` installs these packages where they are missing."""
 

@@ -166,11 +166,11 @@ def test_memory_is_bounded_and_what_is_used_stays() -> None:
     """Ever new heads flush each other, and not the one that is used."""
     heads = Heads()
     heads.learn(PLAIN + b"abc", HEAD)
-    assert heads.find(PLAIN) == HEAD
+    assert heads.find(PLAIN) == (len(PLAIN), HEAD)
     for number in range(20_000):
         heads.learn(b"GET /%d HTTP/1.1\r\n\r\n" % number, Head(0, b"x", True, None))
     assert len(heads) <= 1 + 1024
-    assert heads.find(PLAIN) == HEAD
+    assert heads.find(PLAIN) == (len(PLAIN), HEAD)
 
 
 def test_what_is_used_is_bounded_too() -> None:
@@ -179,6 +179,6 @@ def test_what_is_used_is_bounded_too() -> None:
     for number in range(10_000):
         line = b"GET /%d HTTP/1.1\r\n\r\n" % number
         heads.learn(line, Head(0, b"x", True, None))
-        assert heads.find(line) is not None
+        assert heads.find(line)[1] is not None
     assert len(heads) <= 8192 + 1024
-    assert heads.find(b"GET /0 HTTP/1.1\r\n\r\n") is None
+    assert heads.find(b"GET /0 HTTP/1.1\r\n\r\n")[1] is None
