@@ -92,6 +92,8 @@ class Supervisor:
     announce: Callable[[], None]
     workers: int | None = None
     """Of the gateway, if not as configured."""
+    for_gateway: Mapping[str, str] = field(default_factory=dict)
+    """What it alone is told through the environment beside that."""
     children: list[Child] = field(init=False)
     stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
@@ -111,7 +113,10 @@ class Supervisor:
         return self._child(name, listens=partial(accepts, address), serves=serves)
 
     def _child(self, name: str, **probes: Any) -> Child:
-        return Child(name, self.folder.config, overrides(self.running, self.workers), **probes)
+        environment = overrides(self.running, self.workers)
+        if name == credentials.GATEWAY:
+            environment = {**environment, **self.for_gateway}
+        return Child(name, self.folder.config, environment, **probes)
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises Refused or Failed when the start does not succeed."""

@@ -1,8 +1,8 @@
 """The folder that the well-known "OpenSSL certificate authority" guide leaves behind, made by the real openssl.
 
 A root and an intermediate CA with their folders, each key encrypted with AES-256 under a pass phrase that is typed at
-openssl's own prompts. The intermediate CA has issued, in this order: 1000 a server's certificate, 1001 a client's, which
-is revoked, 1002 the OCSP pair, 1003 a server's to try revoking with.
+openssl's own prompts. The intermediate CA has issued, in this order: 1000 a server's certificate, 1001 a client's, and
+revoked it, 1002 the OCSP pair, 1003 a server's to try revoking with.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from pathlib import Path
 
 from tests.guide.terminal import Answers, converse
 
-PASS_PHRASES = {"root": "alice at the root", "intermediate": "alice in between", "ocsp": "alice answers", "server": "alice serves"}
+PASS_PHRASES = {
+    "root": "alice at the root",
+    "intermediate": "alice in between",
+    "ocsp": "alice answers",
+    "server": "alice serves",
+}
 SERIALS = {"www.example.com": "1000", "bob@example.com": "1001", "ocsp.example.com": "1002", "test.example.com": "1003"}
 
 _COMMON = """\
@@ -206,7 +211,7 @@ class ClassicCA:
     def issue(
         self, name: str, section: str, bits: int = 2048, pass_phrase: str | None = PASS_PHRASES["server"]
     ) -> Path:
-        """Make a key and a request, and have the intermediate CA sign it. No pass phrase: the key is somebody else's."""
+        """Make a key and a request, and have the intermediate CA sign it. No pass phrase: the key is not encrypted."""
         key, csr, certificate = self.key(name), self.intermediate / f"csr/{name}.csr.pem", self.certificate(name)
         self._make_key(key, bits, pass_phrase)
         request = ("req", "-config", "intermediate/openssl.cnf", "-key", key, "-new", "-sha256", "-out", csr)

@@ -24,6 +24,7 @@ from services.cli.output import note
 from services.cli.plan import Plan, default_url, is_loopback
 from services.cli.ports import claim
 from services.cli.settings import Configuration, check_database, check_delegate_limit, load, readable
+from services.cli.signer_passphrases import typed_passphrases
 from services.cli.supervisor import Keeper, Supervisor, only_one
 from services.clock import utc_now
 from services.config import Settings
@@ -97,9 +98,10 @@ def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None
     check_database(configuration.services)
     check_files(folder, configuration.services)
     running = resolve(configuration, given, public_url)
+    typed = typed_passphrases(folder.config)
     keeper = Keeper(folder, configuration.services, authority, utc_now)
     try:
-        asyncio.run(Supervisor(folder, running, keeper, lambda: announce(folder, running), workers).run())
+        asyncio.run(Supervisor(folder, running, keeper, lambda: announce(folder, running), workers, typed).run())
     except Refused:
         sys.exit(1)  # the service has said why
 
