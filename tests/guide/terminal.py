@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class Unanswered(AssertionError):
 
 
 class Terminal:
-    """A command on a terminal of its own."""
+    """A command on a terminal of its own. All that it shows is read at once: a command never waits for that."""
 
     def __init__(self, ours: int, process: subprocess.Popen[bytes]) -> None:
         self._ours = ours
@@ -33,42 +34,55 @@ class Terminal:
         self.said = ""
         """All that the terminal has shown."""
         self._heard = 0
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def expect(self, pattern: str, within: float = 60) -> re.Match[str]:
         """Wait until the terminal shows this, behind what was expected before. Raises Unanswered."""
         begin = time.monotonic()
-        while (found := re.compile(pattern).search(self.said, self._heard)) is None:
-            if time.monotonic() - begin > within or not self._hear():
+        while True:
+            is_over = not self.reader.is_alive()
+            if found := re.compile(pattern).search(self.said, self._heard):
+                self._heard = found.end()
+                return found
+            if is_over or time.monotonic() - begin > within:
                 raise Unanswered(f"{pattern!r} was not shown:\n{self.said}")
-        self._heard = found.end()
-        return found
+            time.sleep(0.005)
+
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
 
     def type(self, line: str) -> None:
         """Type a line."""
         os.write(self._ours, line.encode() + b"\n")
 
+    def end(self, within: float = 60) -> int:
+        """Wait for the end, and return the exit status. Raises Unanswered."""
+        return self.converse({}, within)
+
     def converse(self, answers: Answers, within: float = 60) -> int:
         """Answer each question as it comes, and return the exit status. Raises Unanswered."""
-        begin, questions = time.monotonic(), "|".join(f"({question})" for question in answers)
-        typed = list(answers.values())
-        while self._hear():
+        begin, typed = time.monotonic(), list(answers.values())
+        questions = "|".join(f"({question})" for question in answers)
+        while self.reader.is_alive():
             if time.monotonic() - begin > within:
                 raise Unanswered(f"it waits for something:\n{self.said}")
             while answers and (found := re.compile(questions).search(self.said, self._heard)):
                 self._heard = found.end()
                 self.type(typed[(found.lastindex or 1) - 1])
+            time.sleep(0.002)
         return self.process.wait(10)
 
-    def _hear(self) -> bool:
-        """Whether there is more to come; waits for a second at the most."""
-        if not select.select([self._ours], [], [], 1)[0]:
-            return True
-        try:
-            octets = os.read(self._ours, 65536)
-        except OSError:  # on Linux, the end
-            return False
-        self.said += octets.decode(errors="replace").replace("\r\n", "\n")
-        return bool(octets)
+    def _read(self) -> None:
+        while True:
+            try:
+                octets = os.read(self._ours, 65536)
+            except OSError:  # on Linux, the end
+                return
+            if not octets:
+                return
+            self.said += octets.decode(errors="replace").replace("\r\n", "\n")
 
 
 @contextmanager
@@ -79,11 +93,13 @@ def terminal(command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | 
         [sys.executable, "-c", _LOGIN, *map(str, command)], stdin=its, stdout=its, stderr=its, cwd=cwd, env=env
     )
     os.close(its)
+    shown = Terminal(ours, process)
     try:
-        yield Terminal(ours, process)
+        yield shown
     finally:
         process.kill()
         process.wait()
+        shown.reader.join(10)
         os.close(ours)
 
 
