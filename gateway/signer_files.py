@@ -88,7 +88,10 @@ def load_pair(paths: SignerPaths, now: datetime, passphrase: Callable[[], bytes]
         raise UnusableSigner(f"{paths.key} is not the key of {paths.certificate}: give the two that belong together")
     if certificate.not_valid_after_utc <= now:
         end = certificate.not_valid_after_utc.isoformat()
-        raise UnusableSigner(f"{paths.certificate} has expired at {end}: have another one issued")
+        raise UnusableSigner(
+            f"{paths.certificate} has expired at {end}: have another one issued, or take this signer out of the "
+            "configuration, so that the gateway has its own certified by the CA service"
+        )
     if certificate.not_valid_before_utc > now:
         begin = certificate.not_valid_before_utc.isoformat()
         raise UnusableSigner(f"{paths.certificate} is not valid before {begin}: wait, or correct this machine's clock")
