@@ -125,7 +125,7 @@ def _own_certificate(folder: Path, is_ca: Callable[[Path], bool]) -> Path | None
     if not found:
         return None
     listed = ", ".join(str(path) for path in found[:5])
-    raise PartMissing(f"several files may be the CA's own certificate ({listed}): name it with --ca-cert")
+    raise PartMissing(f"several files may be the CA's own certificate ({listed}): name it with --ca")
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
