@@ -32,7 +32,10 @@ def quoted(text: str) -> str:
     """A value for openssl.cnf that stands for itself, whatever characters it has. Raises ValueError for line breaks."""
     if any(character in text for character in "\r\n\0"):
         raise ValueError("openssl.cnf has no way to write a line break")
-    return "".join(f"\\{character}" if character in "\\$#\"'` " else character for character in text)
+    if all(character.isalnum() or character in "/._-:@%+=?&~" for character in text):
+        return text
+    inside = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{inside}"'
 
 
 def _names(addresses: Addresses) -> str:
