@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,13 +71,18 @@ def _tell(done: Exported, folder: Path, key: Path) -> None:
     )
     target = folder / "private" / "ca.key.pem"
     if key.is_file():
-        click.echo(f"The key is not in it. Take it along, encrypted as it is:\n  cp {key} {target}")
+        click.echo(f"The key is not in it. Take it along, encrypted as it is:\n  cp {_typed(key)} {_typed(target)}")
         passphrase = DataFolder(key.parent.parent).secrets / f"{key.stem}.passphrase"
         if passphrase.is_file():
-            click.echo(f"openssl asks for its passphrase, which is in {passphrase} (or: -passin file:{passphrase}).")
+            click.echo(f"Its passphrase is in {passphrase}: openssl asks for it, or takes -passin file:FILE.")
     else:
         click.echo(f"The key is not in it: put it into {target}, encrypted as the ca service has it.")
-    click.echo(f"Then: openssl ca -config {folder / 'openssl.cnf'} -gencrl -out {folder / 'crl.pem'}")
+    click.echo(f"Then: openssl ca -config {_typed(folder / 'openssl.cnf')} -gencrl -out {_typed(folder / 'crl.pem')}")
+
+
+def _typed(path: Path) -> str:
+    """As a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _warnings(done: Exported) -> Iterator[str]:
