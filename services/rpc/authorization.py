@@ -8,6 +8,7 @@ from services.errors import PermissionDenied
 from services.pki.mtls import ROLES
 
 _CA = "/goodstanding.ca.v1.CertificateAuthorityService/"
+_IMPORT = "/goodstanding.ca.v1.ImportService/"
 _AUDIT = "/goodstanding.ca.v1.AuditService/"
 _EXPORT = "/goodstanding.ca.v1.ExportService/"
 _STATUS = "/goodstanding.status.v1.CertificateStatusService/"
@@ -33,6 +34,7 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     # All that was ever issued, with the certificates.
     _EXPORT + "ExportCertificates": frozenset({"admin", "reader"}),
     _CA + "ImportIssuer": frozenset({"admin"}),
+    _IMPORT + "ImportCertificates": frozenset({"admin", "importer"}),
     _CA + "UpdateIssuer": frozenset({"admin"}),
     _CA + "ImportCertificateRevocationList": frozenset({"admin"}),
     _CA + "BlockPublicKeys": frozenset({"admin", "revoker"}),

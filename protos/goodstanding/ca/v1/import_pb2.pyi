@@ -215,18 +215,20 @@ class ImportedRevocation(_message.Message):
     INVALIDITY_TIME_FIELD_NUMBER: _builtins.int
     HOLD_INSTRUCTION_FIELD_NUMBER: _builtins.int
     reason: _types_pb2.RevocationReason.ValueType
-    """Optional. Why. UNSPECIFIED says that no reason was given. REMOVE_FROM_CRL is refused."""
+    """Optional. Why. UNSPECIFIED says that no reason was given. It is recorded without a reason, and that is a finding, where
+    this is none: REMOVE_FROM_CRL, or a number that is not in the list.
+    """
     hold_instruction: _builtins.str
     """Optional. What to do about a certificate that is on hold (the CRL entry extension holdInstructionCode of RFC 3280,
     section 5.3.2): an object identifier with dots, as in "1.2.840.10040.2.3". Only with the reason CERTIFICATE_HOLD.
     """
     @_builtins.property
     def revocation_time(self) -> _timestamp_pb2.Timestamp:
-        """Required. When it was revoked. May be in the past, as far as it takes, and not in the future."""
+        """Required. When it was revoked. Any time; one to come is a finding."""
 
     @_builtins.property
     def invalidity_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Since when the certificate has to be distrusted. Not in the future."""
+        """Optional. Since when the certificate has to be distrusted. Any time; one to come is a finding."""
 
     def __init__(
         self,

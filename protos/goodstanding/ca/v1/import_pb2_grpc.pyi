@@ -57,8 +57,8 @@ class ImportServiceStub:
 
     Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
-    ABORTED while another import of the same issuer runs; FAILED_PRECONDITION where no end came; RESOURCE_EXHAUSTED when
-    nothing is sent for half a minute.
+    FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
+    is sent for half a minute.
     """
 
 @_typing.type_check_only
@@ -87,8 +87,8 @@ class ImportServiceAsyncStub(ImportServiceStub):
 
     Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
-    ABORTED while another import of the same issuer runs; FAILED_PRECONDITION where no end came; RESOURCE_EXHAUSTED when
-    nothing is sent for half a minute.
+    FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
+    is sent for half a minute.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -120,8 +120,8 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
         more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
-        ABORTED while another import of the same issuer runs; FAILED_PRECONDITION where no end came; RESOURCE_EXHAUSTED when
-        nothing is sent for half a minute.
+        FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
+        is sent for half a minute.
         """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
