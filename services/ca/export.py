@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.ca.issuers import IssuerDirectory
@@ -92,7 +92,8 @@ class Exporting:
 
 
 def _own(row: ExportedRow) -> RevocationRecord | None:
-    return read_revocation(row.revoked_at, row.reason, row.invalidity_at)
+    own = read_revocation(row.revoked_at, row.reason, row.invalidity_at)
+    return replace(own, hold_instruction=row.hold_instruction) if own and row.hold_instruction else own
 
 
 def _issuer(conn: Connection, issuer_id: int) -> IssuerRecord:

@@ -10,8 +10,17 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select, tuple_
 
-from services.db.models import certificate_counts, certificate_status, certificates, crl_scopes, status_changes
+from services.db.models import (
+    certificate_counts,
+    certificate_status,
+    certificates,
+    crl_scopes,
+    hold_instructions,
+    status_changes,
+)
 from services.db.records import FULL
+
+_HOLD = 6
 
 
 class ExportPlace(NamedTuple):
@@ -37,6 +46,7 @@ class ExportedRow(NamedTuple):
     revoked_at: int | None
     reason: int | None
     invalidity_at: int | None
+    hold_instruction: str | None
 
 
 def read_exported(conn: Connection, issuer_id: int, after: ExportPlace, limit: int) -> list[ExportedRow]:
@@ -83,6 +93,7 @@ _exported = (
         certificate_status.c.revoked_at,
         certificate_status.c.reason,
         certificate_status.c.invalidity_at,
+        hold_instructions.c.instruction,
     )
     .select_from(_page)
     .join(certificates, certificates.c.id == _page.c.id)
@@ -90,6 +101,10 @@ _exported = (
         certificate_status,
         (certificate_status.c.issuer_id == certificates.c.issuer_id)
         & (certificate_status.c.serial == certificates.c.serial),
+    )
+    .outerjoin(
+        hold_instructions,
+        (hold_instructions.c.revision == certificate_status.c.revision) & (certificate_status.c.reason == _HOLD),
     )
     .order_by(certificates.c.issued_at, certificates.c.id)
 )

@@ -3,13 +3,13 @@
 What no row can hold (some reasons, and times that go with others) stands beside it, in index.txt.more: one line for
 each such row, in the order of the rows, so that both can be read together. OpenSSL does not look at it.
 
-    1003    privilegeWithdrawn    20260102030405Z
+    1003    20260102030405Z    privilegeWithdrawn    20251224000000Z
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from services.openssl_ca.index import IndexRow, Revocation
@@ -19,13 +19,17 @@ from services.pki.reasons import NAMES, Reason
 
 MORE_NAME: Final = "index.txt.more"
 MORE_HEADER: Final = (
-    "# What index.txt has no room for: serial number, reason and invalidity time of revocations, in the order of its\n"
-    "# rows. OpenSSL does not read this; goodstanding does, when it imports the folder.\n"
+    "# What index.txt has no room for: serial number, time, reason and invalidity time of revocations, in the order\n"
+    "# of its rows. OpenSSL does not read this; goodstanding does, when it imports the folder.\n"
 )
 
 # What index.txt has no word for (crl_reasons in apps/ca.c): whoever writes one makes `openssl ca` refuse the file.
 UNWRITABLE_REASONS: Final = frozenset({Reason.PRIVILEGE_WITHDRAWN, Reason.AA_COMPROMISE})
 _WITH_KEY_TIME: Final = frozenset({Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE})
+
+# OpenSSL before 3.2 refuses the whole file where a revocation is not of these years.
+_FIRST_TIME: Final = datetime(1950, 1, 1, tzinfo=UTC)
+_LAST_TIME: Final = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 _MAX_SERIAL: Final = 2**159 - 1
 """The highest serial number with 20 octets in DER (RFC 5280, section 4.1.2.2)."""
@@ -60,6 +64,7 @@ def index_row(entry: Entry, now: datetime) -> IndexRow:
 def writable(revocation: Revocation) -> Revocation:
     """What a row can hold of a revocation. A reason of "unspecified" counts as none (RFC 5280, section 5.3.1)."""
     time, reason, instruction, invalidity = revocation
+    time = min(max(time, _FIRST_TIME), _LAST_TIME)
     if reason in UNWRITABLE_REASONS or reason is Reason.UNSPECIFIED:
         reason = None
     return Revocation(
@@ -80,8 +85,8 @@ def more_line(serial: bytes, revocation: Revocation) -> str:
     """The line of index.txt.more for a revocation that no row can hold, without its newline."""
     reason = "" if revocation.reason is None else NAMES[revocation.reason]
     invalidity = revocation.invalidity_time
-    number = serial_text(int.from_bytes(serial, "big"))
-    return f"{number}\t{reason}\t{format_generalized(invalidity) if invalidity else ''}"
+    number, time = serial_text(int.from_bytes(serial, "big")), format_generalized(revocation.time)
+    return f"{number}\t{time}\t{reason}\t{format_generalized(invalidity) if invalidity else ''}"
 
 
 def serial_text(number: int) -> str:

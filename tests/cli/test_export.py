@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from services.cli.export import addresses
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
+from services.cli.index_writer import addresses
 from services.cli.new_folder import new_folder
 from tests.cli.test_commands import answer, invoke
 from tests.command import PROGRAM, Up, make_csr

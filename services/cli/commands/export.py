@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from services.cli import output
-from services.cli.export import Exported, Progress, export_openssl
+from services.cli.export import Progress, export_openssl
 from services.cli.folder import DataFolder
+from services.cli.index_writer import Exported
 from services.cli.options import FOLDER, Connection, connection_options, json_option
 
 
