@@ -161,6 +161,7 @@ class ClassicCA:
         self._prepare(self.folder, "root", "ca", "policy_strict")
         self._prepare(self.intermediate, "intermediate", "intermediate", "policy_loose")
         (self.intermediate / "csr").mkdir()
+        (self.intermediate / "crlnumber").write_text("1000\n")
         self._make_root(bits)
         self._make_intermediate(bits)
         self.issue("www.example.com", "server_cert")
@@ -177,7 +178,6 @@ class ClassicCA:
         (folder / "private").chmod(0o700)
         (folder / "index.txt").touch()
         (folder / "serial").write_text("1000\n")
-        (folder / "crlnumber").write_text("1000\n")
         settings = _CA.format(what=what, folder=folder, name=name, policy=policy)
         (folder / "openssl.cnf").write_text(settings + _COMMON)
 

@@ -89,6 +89,7 @@ class Terminal:
 def terminal(command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Terminal]:
     """Run a command on a terminal; whatever is left of it is killed at the end."""
     ours, its = pty.openpty()
+    termios.tcsetwinsize(ours, (50, 160))
     process = subprocess.Popen(
         [sys.executable, "-c", _LOGIN, *map(str, command)], stdin=its, stdout=its, stderr=its, cwd=cwd, env=env
     )
