@@ -37,7 +37,7 @@ class Terminal:
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
-    def expect(self, pattern: str, within: float = 60) -> re.Match[str]:
+    def expect(self, pattern: str, within: float = 120) -> re.Match[str]:
         """Wait until the terminal shows this, behind what was expected before. Raises Unanswered."""
         begin = time.monotonic()
         while True:
@@ -57,11 +57,11 @@ class Terminal:
         """Type a line."""
         os.write(self._ours, line.encode() + b"\n")
 
-    def end(self, within: float = 60) -> int:
+    def end(self, within: float = 120) -> int:
         """Wait for the end, and return the exit status. Raises Unanswered."""
         return self.converse({}, within)
 
-    def converse(self, answers: Answers, within: float = 60) -> int:
+    def converse(self, answers: Answers, within: float = 120) -> int:
         """Answer each question as it comes, and return the exit status. Raises Unanswered."""
         begin, typed = time.monotonic(), list(answers.values())
         questions = "|".join(f"({question})" for question in answers)

@@ -44,7 +44,7 @@ def run(page: str, classic: ClassicCA, system: System) -> str:
         shown.expect("the other terminal: ")
         with services(system):
             shown.type("runs")
-            status = shown.converse(ANSWERS, within=120)
+            status = shown.converse(ANSWERS, within=300)
         assert (status, shown.said[-8:]) == (0, "the end\n"), shown.said
         return shown.said
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -45,19 +49,21 @@ class Place:
 
     def take_in(self) -> None:
         """Make the intermediate CA known to the services that run; its key stays where it is."""
-        certificate, root = self.classic.certificate("intermediate"), self.classic.folder / "certs/ca.cert.pem"
-        names = ("--name", "intermediate", "--cert", str(certificate), "--chain", str(root))
-        self.system.run("goodstanding", "ca", "import", *names, "--yes")
+        command = ("goodstanding", "import", "openssl", str(self.classic.intermediate))
+        self.system.run(*command, "--name", "intermediate", "--offline")
 
     def ask(self) -> str:
         """Ask about the guide's server as its clients do."""
-        return self.system.ask(
-            "-CAfile",
-            str(self.classic.certificate("ca-chain")),
-            "-cert",
-            str(self.classic.certificate("test.example.com")),
-            issuer=self.classic.certificate("intermediate"),
-        )
+        trust = ("-CAfile", str(self.classic.certificate("ca-chain")))
+        return self.system.ask(*trust, "-serial", "0x1003", issuer=self.classic.certificate("intermediate"))
+
+    def readiness(self) -> dict[str, Any]:
+        """What `/readyz` tells."""
+        try:
+            with urllib.request.urlopen(f"http://{self.system.ops}/readyz", timeout=5) as reply:
+                return dict(json.loads(reply.read()))
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read()))
 
     def signer(self) -> x509.Certificate:
         """Whose certificate an answer encloses."""
@@ -113,7 +119,7 @@ def gateway_of(up: int) -> int:
 def test_the_pair_signs(place: Place, running: Terminal) -> None:
     """A new issuer is answered for with it at once; it is followed; a gateway that dies asks nobody; others enrol."""
     place.take_in()
-    wait_until(lambda: "Response verify OK" in place.ask(), within=10)
+    wait_until(lambda: "Response verify OK" in place.ask(), within=20)
     assert place.signer() == place.certificate()
     assert "good" in place.system.ask("-cert", str(place.system.issue("www.example.org")))
     assert "without nocheck" in running.said
@@ -126,8 +132,18 @@ def test_the_pair_signs(place: Place, running: Terminal) -> None:
     place.classic.issue("new.example.com", "ocsp", pass_phrase=PASS_PHRASES["ocsp"])
     for file in (place.classic.key, place.classic.certificate):
         file("new.example.com").rename(file("ocsp.example.com"))
-    wait_until(lambda: place.signer() == place.certificate(), within=10)
+    wait_until(lambda: place.signer() == place.certificate(), within=20)
     assert place.certificate() != before
+
+
+def test_a_revoked_pair_signs_no_more(place: Place, running: Terminal) -> None:
+    """Neither a client that asks for the responder's status would believe it, nor does the gateway itself."""
+    place.take_in()
+    wait_until(lambda: "1003: good" in place.ask(), within=20)
+    place.system.run("goodstanding", "revoke", "1002", "--issuer", "intermediate", "--reason", "superseded")
+    wait_until(lambda: "unauthorized" in place.ask(), within=20)
+    assert "is revoked since" in str(place.readiness()["problems"])
+    assert "signer from files is revoked and signs no more" in running.said
 
 
 def test_a_wrong_pass_phrase(place: Place) -> None:
