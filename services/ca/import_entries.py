@@ -109,17 +109,9 @@ class EntryReader:
             subject = subject.replace("\0", "\ufffd")
             self._find(sent, "SUBJECT_CHANGED", "the subject holds a NUL, which is recorded as U+FFFD")
         found = _COMMON_NAME.search(subject)
-        row = ImportRow(
-            serial,
-            None,
-            subject,
-            (found[1],) if found else (),
-            "[]",
-            PROFILE,
-            None,
-            _time(not_before, "not_before_time"),
-            _time(sent.not_after, "not_after_time"),
-        )
+        names = (found[1],) if found else ()
+        begins, ends = _time(not_before, "not_before_time"), _time(sent.not_after, "not_after_time")
+        row = ImportRow(serial, None, subject, names, "[]", PROFILE, None, begins, ends)
         return row if sent.revocation is None else self._revoked(sent, sent.revocation, row)
 
     def _from_certificate(self, sent: SentCertificate) -> ImportRow:
