@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table, bindparam, insert, text, update
 
 from services.clock import to_epoch
-from services.db import counts
+from services.db import counts, postgresql
 from services.db.certificates import reserve_ids, search_name
 from services.db.models import (
     certificate_names,
@@ -160,17 +160,15 @@ def set_hold_instruction(conn: Connection, revision: int, instruction: str) -> N
 
 def _insert_all(conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Rows with all columns, in the order of the table's."""
-    if rows:
-        conn.exec_driver_sql(_inserts[conn.dialect.name, table.name], list(rows))
+    if not rows:
+        return
+    columns = f"{table.name} ({', '.join(table.c.keys())})"
+    if conn.dialect.name == "postgresql":
+        postgresql.copy_in(conn, f"COPY {columns} FROM STDIN", rows)
+    else:
+        marks = ", ".join("?" * len(table.c))
+        conn.exec_driver_sql(f"INSERT INTO {columns} VALUES ({marks})", list(rows))  # noqa: S608
 
-
-_TABLES = (certificates, certificate_names, certificate_status, status_changes)
-_inserts = {
-    (dialect, table.name): f"INSERT INTO {table.name} ({', '.join(table.c.keys())})"  # noqa: S608
-    f" VALUES ({', '.join([mark] * len(table.c))})"
-    for table in _TABLES
-    for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
-}
 
 # Straight to the driver as well; its marks for parameters differ.
 _KNOWN = (

@@ -23,8 +23,8 @@ from services.pki.hierarchy import make_issuing, make_root
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from services.rpc.authorization import METHOD_ROLES
+from services.status.lookup import ByCertificate, StatusReader
 from services.status.lookup import BySerial as Asked
-from services.status.lookup import StatusReader
 from tests.ca.importing import (
     END,
     IMPORTER,
@@ -535,6 +535,16 @@ def test_a_root_that_revoked_itself(old: Ca) -> None:
     assert record.compromise is not None
     assert record.compromise.revocation == RevocationRecord(BEFORE, Reason.KEY_COMPROMISE)
     assert statuses(old, 0x1000) == ["revoked"]
+
+
+def test_asked_by_a_certificate_of_which_only_the_status_came(old: Ca) -> None:
+    """It is known by the issuer's signature; a forgery with the same serial number is not."""
+    der, forged = leaf(0x1000), leaf(0x1000, key=generate_key("p256"))
+    ends = {"seconds": int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp())}
+    send(old, whole([entry(0x1000, not_after_time=ends)]))
+    reader = StatusReader(old.db, old.clock)
+    found = [reader.get(ByCertificate(each, b"\x10\x00")).findings[0].record is not None for each in (der, forged)]
+    assert found == [True, False]
 
 
 def test_a_past_status(old: Ca) -> None:
