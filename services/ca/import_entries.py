@@ -124,6 +124,9 @@ class EntryReader:
         serial = _serial_of(found)
         if sent.serial_number and _serial(sent.serial_number) != serial:
             raise RefusedError("SERIAL_MISMATCH", f"the certificate has another serial number: {serial.hex()}")
+        if not found.verified:
+            text = "its signature is of a kind that cannot be verified here: the status alone is recorded"
+            self._find(sent, "CERTIFICATE_SIGNATURE_UNSUPPORTED", text)
         if not found.extensions_readable:
             self._find(sent, "EXTENSIONS_UNREADABLE", "it is recorded as it is, and not found by its names")
         not_after = to_epoch(found.not_after)
@@ -133,12 +136,12 @@ class EntryReader:
         names = [name.partition(":")[2] for name in found.alternative_names]
         row = ImportRow(
             serial,
-            sent.der,
+            sent.der if found.verified else None,
             found.subject.replace("\0", "\ufffd"),
             tuple(name.replace("\0", "\ufffd") for name in (found.common_name, *names) if name),
             json.dumps(found.alternative_names),
             CA_PROFILE if found.is_ca else PROFILE,
-            found.public_key_sha256,
+            found.public_key_sha256 if found.verified else None,
             to_epoch(found.not_before),
             not_after,
         )

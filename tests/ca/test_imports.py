@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -11,14 +12,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from goodstanding.ca.v1 import import_pb2
 from goodstanding.types.v1 import types_pb2
+from services.ca import import_servicer
+from services.ca.batch import Batch, Plan
 from services.ca.crl_schedule import CrlSchedule
 from services.ca.find import ListQuery
 from services.ca.hierarchy import ImportCommand
 from services.ca.imports import ImportHeader
 from services.ca.target import BySerial
+from services.ca.writer import Writer
 from services.db import crls, issuers, position, status
+from services.db.engine import Database
 from services.db.records import IssuerState, RevocationRecord
-from services.errors import DomainError, FailedPrecondition, NotFound
+from services.errors import DomainError, FailedPrecondition, NotFound, ResourceExhausted
 from services.pki.hierarchy import make_issuing, make_root
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
@@ -44,7 +49,7 @@ from tests.ca.importing import (
     with_certificate,
     with_old_key,
 )
-from tests.ca.world import START, Ca, audit_entries, chain_flaws, make_actor
+from tests.ca.world import START, Ca, Hierarchy, audit_entries, chain_flaws, make_actor, make_ca
 
 BEFORE = START - timedelta(days=30)
 HOLD = types_pb2.REVOCATION_REASON_CERTIFICATE_HOLD
@@ -492,6 +497,42 @@ def test_one_import_of_an_issuer_at_a_time(old: Ca) -> None:
     send(old, whole([entry(0x1000)]), before_each=another)
     assert reasons == ["IMPORT_IN_PROGRESS"]
     send(old, whole([entry(0x1000)]))
+
+
+class Halt:
+    """A work that keeps the writer busy until it is released."""
+
+    key = None
+    serialise = False
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def decide(self, _batch: Batch) -> Plan[None]:
+        """Wait."""
+        self.begun.set()
+        self.go_on.wait(30)
+        return Plan(lambda: None)
+
+
+def test_a_full_queue(database: Database, hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import waits until there is room, and leaves what there is to others."""
+    monkeypatch.setattr(import_servicer, "QUEUE_FULL_SECONDS", 0.01)
+    with Writer(database, max_queue=1) as writer:
+        old = with_old_key(make_ca(database, writer, hierarchy))
+        halt, waiting = Halt(), Halt()
+
+        def fill(place: int) -> None:
+            if place == 1:
+                writer.submit(halt)
+                halt.begun.wait(10)
+                writer.submit(waiting)
+                waiting.go_on.set()
+                with pytest.raises(ResourceExhausted):
+                    writer.submit(Halt())
+                threading.Timer(0.2, halt.go_on.set).start()
+
+        assert told(send(old, whole([entry(0x1000)]), before_each=fill)).counts == (1, 1, 0, 0, 0, 0)
 
 
 def test_keys_of_compromised_certificates_are_blocked(old: Ca) -> None:
