@@ -23,10 +23,13 @@ from services.rpc.client import PROBING, explain, never_sent, open_channel
 TIME_LIMIT = 15.0
 # Kept of it for the explanation, and for the start and the end of the process.
 RESERVE = PROBING + 1.5
+# The end of an upload may be the beginning of much work for the service.
+UPLOAD_TIME_LIMIT = 60.0
 RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL)
 
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
+Message = TypeVar("Message")
 
 
 class Method(Protocol[Request, Response]):
@@ -50,6 +53,23 @@ class StreamMethod(Protocol[Request, Response]):
     """A method of a stub with many responses."""
 
     def __call__(self, request: Request, /) -> Responses[Response]:
+        """Call it."""
+
+
+class Uploading(Protocol[Response]):
+    """A call with many requests that is on its way."""
+
+    def result(self, timeout: float | None = None) -> Response:
+        """The response. Raises grpc.RpcError, and grpc.FutureTimeoutError where it is not there in time."""
+
+    def cancel(self) -> object:
+        """End it."""
+
+
+class UploadMethod(Protocol[Request, Response]):
+    """A method of a stub with many requests."""
+
+    def future(self, request_iterator: Iterator[Request], /) -> Uploading[Response]:
         """Call it."""
 
 
@@ -104,6 +124,33 @@ class Client:
             call.cancel()
             patience.end()
 
+    def upload(
+        self, method: UploadMethod[Request, Response], requests: Iterator[Request], *, retry: str = ""
+    ) -> Response:
+        """Send requests, as many as there are, for as long as one is taken every `UPLOAD_TIME_LIMIT` seconds.
+
+        `retry` as in `call`. What `requests` raises ends the call, and is raised here.
+        """
+        upload = _Upload(requests)
+        call = method.future(upload)
+        upload.call = call
+        try:
+            while True:
+                try:
+                    return call.result(timeout=0.25)
+                except grpc.FutureTimeoutError:
+                    upload.check()
+        except grpc.FutureCancelledError:
+            upload.check()
+            raise Failed(f"the call was ended; {retry or 'try again'}") from None
+        except _Stalled:
+            raise Failed(f"no answer in time from {self.material.address}; {retry or 'try again'}") from None
+        except grpc.RpcError as error:
+            upload.check()
+            raise Failed(self._explain(error, retry)) from error
+        finally:
+            call.cancel()
+
     def _explain(self, error: grpc.RpcError, retry: str) -> str:
         material = self.material
         text = explain(
@@ -116,6 +163,40 @@ class Client:
         code: Callable[[], grpc.StatusCode] | None = getattr(error, "code", None)
         unsure = code is not None and code() in RETRYABLE and not never_sent(error)
         return f"{text}; {retry}" if retry and unsure else text
+
+
+class _Stalled(Exception):
+    """Nothing was taken for too long."""
+
+
+class _Upload(Iterator[Message]):
+    """Requests as gRPC takes them, in a thread of its own: what they raise comes out here, and not in gRPC's log."""
+
+    call: Uploading[Any] | None = None
+
+    def __init__(self, requests: Iterator[Message]) -> None:
+        self._requests = requests
+        self._failure: BaseException | None = None
+        self._progress = time.monotonic()
+
+    def __next__(self) -> Message:
+        self._progress = time.monotonic()
+        try:
+            return next(self._requests)
+        except StopIteration:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again by `check`
+            self._failure = error
+            if self.call is not None:
+                self.call.cancel()
+            raise StopIteration from None
+
+    def check(self) -> None:
+        """Raise what the requests have raised, or _Stalled."""
+        if self._failure is not None:
+            raise self._failure
+        if time.monotonic() - self._progress > UPLOAD_TIME_LIMIT:
+            raise _Stalled
 
 
 class _Patience:

@@ -24,6 +24,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("services.cli.commands.serve", "Run one of the services, for production."),
     "db": ("services.cli.commands.db", "Look after the database."),
     "ca": ("services.cli.commands.ca", "Make, import, renew, roll over and retire the authorities."),
+    "import": (
+        "services.cli.commands.import_",
+        "Bring in what another CA has issued: OpenSSL's folder, certificates, CRLs.",
+    ),
     "credential": ("services.cli.commands.credential", "Make, renew, list and deny credentials for the gRPC services."),
     "issue": ("services.cli.commands.issue", "Issue a certificate for a certificate request."),
     "revoke": ("services.cli.commands.revoke", "Revoke a certificate, put it on hold, or release it."),

@@ -142,8 +142,8 @@ def import_authority(office: Office, found: Found) -> Proposal:
     """Propose to take an authority in. What is known is not imported twice. Raises Failed where it does not verify."""
     known = office.known(found.certificate)
     name = known.name if known else found.name
-    above = _to_import(office, found)
-    _check_chain(found, above, office)
+    above = above_to_import(office, found)
+    check_chain(found, above, office)
     fresh = known is None or found.certificate.public_bytes(Encoding.DER) not in known.certificates_der
     with_its_key = found.key is not None and (known is None or known.state == types_pb2.ISSUER_STATE_OFFLINE)
     if known is None and not _in_place(office, found):
@@ -322,8 +322,8 @@ def _in_place(office: Office, found: Found) -> bool:
     return found.key is not None and passphrase.is_file() and found.key.file.resolve() == key.resolve()
 
 
-def _to_import(office: Office, found: Found) -> list[tuple[str, x509.Certificate]]:
-    """The CA certificates above that are not known yet, the top one first, with names for them."""
+def above_to_import(office: Office, found: Found) -> list[tuple[str, x509.Certificate]]:
+    """The CA certificates above that are not known yet, the top one first, with names for them. Raises Failed."""
     fresh = [
         certificate
         for certificate in found.chain
@@ -344,7 +344,8 @@ def _to_import(office: Office, found: Found) -> list[tuple[str, x509.Certificate
     return pairs
 
 
-def _check_chain(found: Found, above: Sequence[tuple[str, x509.Certificate]], office: Office) -> None:
+def check_chain(found: Found, above: Sequence[tuple[str, x509.Certificate]], office: Office) -> None:
+    """Raise Failed where something above is missing."""
     authorities = [certificate for _, certificate in above]
     authorities += [each for issuer in office.issuers.values() for each in certificates(issuer)]
     for certificate in (found.certificate, *(each for _, each in above)):

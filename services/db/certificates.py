@@ -141,7 +141,7 @@ def read_record(row: Row[Any], der: bytes | None) -> CertificateRecord:
 def with_hold_instructions(conn: Connection, records: list[CertificateRecord]) -> list[CertificateRecord]:
     """The same certificates; those on hold with what was imported along with that."""
     held = [each.revision for each in records if each.revocation is not None and each.revocation.reason == _HOLD]
-    found = dict(conn.execute(_instructions, {"revisions": held}).tuples().all()) if held else {}
+    found = {row.revision: row.instruction for row in conn.execute(_instructions, {"revisions": held})} if held else {}
     return [_instructed(each, found[each.revision]) if each.revision in found else each for each in records]
 
 
