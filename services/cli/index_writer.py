@@ -16,7 +16,7 @@ from services.openssl_ca.index import Revocation, format_row
 from services.openssl_ca.settings import Addresses
 from services.openssl_ca.writing import (
     MORE_HEADER,
-    MORE_NAME,
+    MORE_SUFFIX,
     Entry,
     NextSerial,
     index_row,
@@ -117,7 +117,9 @@ class IndexWriter:
 
     def _write_more(self, line: str) -> None:
         if self._more is None:
-            self._more = (self._folder / MORE_NAME).open("w", encoding="ascii", buffering=BUFFER, newline="\n")
+            self._more = (self._folder / f"index.txt{MORE_SUFFIX}").open(
+                "w", encoding="ascii", buffering=BUFFER, newline="\n"
+            )
             self._more.write(MORE_HEADER)
         self._more.write(line + "\n")
         self._done.beyond_index += 1

@@ -6,9 +6,9 @@ reads no more rows than it returns. What is recorded while somebody reads comes 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
 from services.db.models import (
     certificate_counts,
@@ -51,8 +51,11 @@ class ExportedRow(NamedTuple):
 
 def read_exported(conn: Connection, issuer_id: int, after: ExportPlace, limit: int) -> list[ExportedRow]:
     """The next certificates of an issuer, up to `limit` of them; none at the end."""
-    values = {"issuer": issuer_id, "at": after.issued_at, "id": after.id, "limit": limit}
-    return [ExportedRow._make(row) for row in conn.execute(_exported, values)]
+    values = {"issuer": issuer_id, "at": after.issued_at, "id": after.id}
+    rows = conn.execute(_of_that_time, {**values, "limit": limit}).all()
+    if len(rows) < limit:
+        rows = [*rows, *conn.execute(_later, {**values, "limit": limit - len(rows)})]
+    return [ExportedRow._make(row) for row in rows]
 
 
 def count_issued(conn: Connection, issuer_id: int) -> int:
@@ -70,44 +73,35 @@ def highest_crl_number(conn: Connection, issuer_id: int) -> int:
     return int(conn.execute(_crl_number, {"issuer": issuer_id}).scalar_one_or_none() or 0)
 
 
-# Found in one table first, as in `listing`.
-_page = (
-    select(certificates.c.id)
-    .where(
-        certificates.c.issuer_id == bindparam("issuer"),
-        tuple_(certificates.c.issued_at, certificates.c.id) > tuple_(bindparam("at"), bindparam("id")),
+def _exported(*behind: ColumnElement[bool]) -> Select[Any]:
+    # Found in one table first, as in `listing`.
+    page = (
+        select(certificates.c.id)
+        .where(certificates.c.issuer_id == bindparam("issuer"), *behind)
+        .order_by(certificates.c.issued_at, certificates.c.id)
+        .limit(bindparam("limit"))
+        .subquery("page")
     )
-    .order_by(certificates.c.issued_at, certificates.c.id)
-    .limit(bindparam("limit"))
-    .subquery("page")
-)
-_exported = (
-    select(
-        certificates.c.id,
-        certificates.c.issued_at,
-        certificates.c.serial,
-        certificates.c.der,
-        certificates.c.subject,
-        certificates.c.not_before,
-        certificates.c.not_after,
-        certificate_status.c.revoked_at,
-        certificate_status.c.reason,
-        certificate_status.c.invalidity_at,
-        hold_instructions.c.instruction,
-    )
-    .select_from(_page)
-    .join(certificates, certificates.c.id == _page.c.id)
-    .join(
+    described = page.join(certificates, certificates.c.id == page.c.id)
+    with_status = described.join(
         certificate_status,
         (certificate_status.c.issuer_id == certificates.c.issuer_id)
         & (certificate_status.c.serial == certificates.c.serial),
     )
-    .outerjoin(
-        hold_instructions,
-        (hold_instructions.c.revision == certificate_status.c.revision) & (certificate_status.c.reason == _HOLD),
-    )
-    .order_by(certificates.c.issued_at, certificates.c.id)
-)
+    held = (hold_instructions.c.revision == certificate_status.c.revision) & (certificate_status.c.reason == _HOLD)
+    query = select(*_described, *_status, hold_instructions.c.instruction)
+    whole = query.select_from(with_status.outerjoin(hold_instructions, held))
+    return whole.order_by(certificates.c.issued_at, certificates.c.id)
+
+
+_described = [
+    certificates.c[name] for name in ("id", "issued_at", "serial", "der", "subject", "not_before", "not_after")
+]
+_status = [certificate_status.c[name] for name in ("revoked_at", "reason", "invalidity_at")]
+# Two queries: for one condition on both columns, SQLite walks past all rows of that time. A million may have the same,
+# because what is imported without its certificate has the time of its issuer.
+_of_that_time = _exported(certificates.c.issued_at == bindparam("at"), certificates.c.id > bindparam("id"))
+_later = _exported(certificates.c.issued_at > bindparam("at"))
 _issued = select(func.coalesce(func.sum(certificate_counts.c.issued), 0)).where(
     certificate_counts.c.issuer_id == bindparam("issuer")
 )

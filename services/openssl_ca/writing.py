@@ -17,7 +17,7 @@ from services.openssl_ca.oneline import index_subject
 from services.openssl_ca.times import format_generalized
 from services.pki.reasons import NAMES, Reason
 
-MORE_NAME: Final = "index.txt.more"
+MORE_SUFFIX: Final = ".more"
 MORE_HEADER: Final = (
     "# What index.txt has no room for: serial number, time, reason and invalidity time of revocations, in the order\n"
     "# of its rows. OpenSSL does not read this; goodstanding does, when it imports the folder.\n"
