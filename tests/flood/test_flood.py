@@ -49,7 +49,7 @@ def test_memory_and_queues_are_bounded(flooded: Flooded, kind: str) -> None:
     garbage = 1_000 if kind == SPELLINGS else GARBAGE
     assert noted.blocks[-1] - noted.blocks[0] < garbage + 0.5 * noted.answered, noted
     for octets in (noted.gateway, noted.status):
-        assert not noted.follows_answers(octets, each=200, anyway=256 << 10), noted
+        assert not noted.follows_answers(octets, each=200, anyway=512 << 10), noted
         assert octets[-1] - octets[0] < MAX_GROWTH, noted
     assert watch.looks
     assert highest["goodstanding_http_pending"] <= place.max_pending
