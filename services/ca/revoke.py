@@ -143,7 +143,7 @@ class _Revocation:
             return _replay(batch, earlier)
         record = self.revoking.find(batch.conn, self.command.target)
         certificate = ca_certificate(batch, record)
-        require_reason(self.command.reason, record, certificate)
+        require_reason(self.command.reason, is_authority=certificate is not None or _is_ca(record))
         before = batch.latest_change(record.issuer_id, record.serial)
         current = before.change.revocation if before else record.revocation
         now = self.revoking.now()
@@ -212,9 +212,9 @@ def _is_ca(record: CertificateRecord) -> bool:
     return record.profile == CA_PROFILE or (record.der is not None and is_ca(record.der))
 
 
-def require_reason(reason: int, record: CertificateRecord, ca_certificate: bytes | None) -> None:
+def require_reason(reason: int, *, is_authority: bool) -> None:
     """R48: an answer about a revoked CA certificate says why. Raises InvalidArgument (REASON_REQUIRED)."""
-    if reason == Reason.UNSPECIFIED and (ca_certificate is not None or _is_ca(record)):
+    if reason == Reason.UNSPECIFIED and is_authority:
         raise InvalidArgument("REASON_REQUIRED", "a CA certificate is not revoked without a reason", field="reason")
 
 

@@ -89,7 +89,7 @@ class CertificateAuthorityServiceStub:
     every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
     The same call again goes on: what is so already has the outcome UNCHANGED.
     Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-    their profile.
+    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
     single certificate is in its result.
@@ -213,7 +213,7 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
     The same call again goes on: what is so already has the outcome UNCHANGED.
     Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-    their profile.
+    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
     single certificate is in its result.
@@ -358,7 +358,7 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
         The same call again goes on: what is so already has the outcome UNCHANGED.
         Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-        their profile.
+        their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
         single certificate is in its result.
