@@ -169,8 +169,8 @@ def test_plans_that_could_not_be_carried_out(grown: System) -> None:
     ):
         refused = grown.run("goodstanding", "ca", *words, "--dry-run", check=False)
         assert (refused.returncode, refused.stdout, why in refused.stderr) == (1, "", True), refused.stderr
-    words = ("create-intermediate", "--parent", "root", "--name", "long", "--days", "36500", "--dry-run")
-    assert "when root ends, path length 0" in grown.run("goodstanding", "ca", *words).stdout
+    cut = ("create-intermediate", "--parent", "root", "--name", "long", "--days", "36500", "--dry-run")
+    assert "when root ends, path length 0" in grown.run("goodstanding", "ca", *cut).stdout
 
 
 def test_the_list_of_the_root(grown: System) -> None:

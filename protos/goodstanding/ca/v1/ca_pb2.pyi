@@ -420,7 +420,9 @@ class RevokeCertificateRequest(_message.Message):
 
     @_builtins.property
     def invalidity_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Since when the certificate has to be distrusted. Not in the future."""
+        """Optional. Since when the certificate has to be distrusted. Not in the future. Of several that are told for one
+        certificate and reason, the earliest counts.
+        """
 
     def __init__(
         self,

@@ -147,8 +147,9 @@ class CertificateAuthorityServiceServicer:
         and seen by every look-up that starts later, before the call succeeds.
 
         Roles: admin, revoker.
-        The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
-        raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+        The same reason again succeeds with what is stored, to which it may add an invalidity_time, or an earlier one.
+        Another reason is refused, except that a revocation may be raised to KEY_COMPROMISE, and a hold be turned into a
+        revocation or released.
         A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
         every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
         another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
