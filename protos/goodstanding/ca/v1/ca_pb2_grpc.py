@@ -95,10 +95,20 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.FromString,
                 _registered_method=True)
+        self.UnblockPublicKeys = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/UnblockPublicKeys',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysResponse.FromString,
+                _registered_method=True)
         self.ListBlockedPublicKeys = channel.unary_unary(
                 '/goodstanding.ca.v1.CertificateAuthorityService/ListBlockedPublicKeys',
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.FromString,
+                _registered_method=True)
+        self.ListProfiles = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/ListProfiles',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesResponse.FromString,
                 _registered_method=True)
 
 
@@ -268,10 +278,30 @@ class CertificateAuthorityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnblockPublicKeys(self, request, context):
+        """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+        has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+        A key that is not blocked is counted, so that a call may be repeated.
+
+        Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBlockedPublicKeys(self, request, context):
         """Lists blocked public keys, in the order of their hashes.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProfiles(self, request, context):
+        """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+        Roles: admin, issuer, revoker, reader.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -340,10 +370,20 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.SerializeToString,
             ),
+            'UnblockPublicKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnblockPublicKeys,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysResponse.SerializeToString,
+            ),
             'ListBlockedPublicKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBlockedPublicKeys,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.SerializeToString,
+            ),
+            'ListProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProfiles,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -682,6 +722,33 @@ class CertificateAuthorityService:
             _registered_method=True)
 
     @staticmethod
+    def UnblockPublicKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/UnblockPublicKeys',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListBlockedPublicKeys(request,
             target,
             options=(),
@@ -698,6 +765,33 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/ListBlockedPublicKeys',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/ListProfiles',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

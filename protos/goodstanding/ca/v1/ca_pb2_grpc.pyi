@@ -151,10 +151,22 @@ class CertificateAuthorityServiceStub:
 
     Roles: admin, revoker. Errors: INVALID_ARGUMENT.
     """
+    UnblockPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.UnblockPublicKeysRequest, _ca_pb2.UnblockPublicKeysResponse]
+    """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+    has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+    A key that is not blocked is counted, so that a call may be repeated.
+
+    Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+    """
     ListBlockedPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListBlockedPublicKeysRequest, _ca_pb2.ListBlockedPublicKeysResponse]
     """Lists blocked public keys, in the order of their hashes.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    ListProfiles: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListProfilesRequest, _ca_pb2.ListProfilesResponse]
+    """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+    Roles: admin, issuer, revoker, reader.
     """
 
 @_typing.type_check_only
@@ -276,10 +288,22 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
 
     Roles: admin, revoker. Errors: INVALID_ARGUMENT.
     """
+    UnblockPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.UnblockPublicKeysRequest, _ca_pb2.UnblockPublicKeysResponse]  # type: ignore[assignment]
+    """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+    has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+    A key that is not blocked is counted, so that a call may be repeated.
+
+    Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+    """
     ListBlockedPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListBlockedPublicKeysRequest, _ca_pb2.ListBlockedPublicKeysResponse]  # type: ignore[assignment]
     """Lists blocked public keys, in the order of their hashes.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    ListProfiles: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListProfilesRequest, _ca_pb2.ListProfilesResponse]  # type: ignore[assignment]
+    """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+    Roles: admin, issuer, revoker, reader.
     """
 
 class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -472,6 +496,19 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UnblockPublicKeys(
+        self,
+        request: _ca_pb2.UnblockPublicKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.UnblockPublicKeysResponse, _abc.Awaitable[_ca_pb2.UnblockPublicKeysResponse]]:
+        """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+        has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+        A key that is not blocked is counted, so that a call may be repeated.
+
+        Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+        """
+
+    @_abc_1.abstractmethod
     def ListBlockedPublicKeys(
         self,
         request: _ca_pb2.ListBlockedPublicKeysRequest,
@@ -480,6 +517,17 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists blocked public keys, in the order of their hashes.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProfiles(
+        self,
+        request: _ca_pb2.ListProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.ListProfilesResponse, _abc.Awaitable[_ca_pb2.ListProfilesResponse]]:
+        """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+        Roles: admin, issuer, revoker, reader.
         """
 
 def add_CertificateAuthorityServiceServicer_to_server(servicer: CertificateAuthorityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
