@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple
 
 from services.clock import to_epoch
 from services.db.certificates import read_record, search_name, without_der
-from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.models import certificate_names, certificate_status, certificates
+from services.db.pending import hidden_ids, visible_ids
 from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
 
 
@@ -41,6 +42,8 @@ def select_certificates(
     order = (certificates.c.id,) if by_id else (certificates.c.issued_at, certificates.c.id)
     # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
     page = select(certificates.c.id).where(*_conditions(selection, now)).order_by(*order).limit(limit)
+    if hidden := hidden_ids(conn):
+        page = page.where((certificates.c.issuer_id + 0).not_in(hidden))
     if after is not None and by_id:
         page = page.where(certificates.c.id > after.id)
     elif after is not None:
@@ -118,7 +121,7 @@ _ders = select(certificates.c.id, certificates.c.der).where(certificates.c.id.in
 _by_serials = without_der.where(
     certificates.c.id.in_(
         select(certificate_status.c.certificate_id).where(
-            certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+            certificate_status.c.issuer_id.in_(visible_ids),
             certificate_status.c.serial.in_(bindparam("serials", expanding=True)),
         )
     )
