@@ -6,7 +6,7 @@ Nothing here locks. What is found may have changed when its turn comes, so whoev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
 
@@ -61,6 +61,13 @@ def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, l
     return found
 
 
+def read_ders(conn: Connection, ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Pairs of id and DER of these certificates; those of which only a status is recorded are not among them."""
+    for row in conn.execute(_ders, {"ids": list(ids)}):
+        if row.der is not None:
+            yield row.id, row.der
+
+
 def _conditions(selection: CertificateSelection, now: int) -> list[ColumnElement[bool]]:
     column = certificates.c
     wanted: list[tuple[object, ColumnElement[bool]]] = [
@@ -109,6 +116,7 @@ _is_revoked = (
 )
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _public_key_of = select(certificates.c.public_key_sha256).where(certificates.c.id == bindparam("certificate"))
+_ders = select(certificates.c.id, certificates.c.der).where(certificates.c.id.in_(bindparam("ids", expanding=True)))
 # One look-up per issuer: there is no index by serial number alone.
 _by_serials = without_der.where(
     certificates.c.id.in_(
