@@ -126,7 +126,7 @@ def test_the_page_works_as_printed(classic: ClassicCA) -> None:
             rf"Cert Status: revoked\n +Revocation Time: {openssl_time(revoked_after)}\n",
         ],
     )
-    assert said.count("Response verify OK") == 5
+    assert said.count("Response verify OK") >= 5
     assert not re.search(r"verify error|Verify Failure|: error", said, re.IGNORECASE)
 
 
