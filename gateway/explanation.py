@@ -20,13 +20,14 @@ from gateway.explanation_words import advice, summary
 from gateway.headers import headers_of
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
+from gateway.ocsp.locating import what_is_wrong
 from gateway.ocsp.matching import KnownIssuer, near_misses
 from gateway.ocsp.reading import read_response
 from gateway.ocsp.request import CertID, MalformedRequest, OcspRequest, PreferredAlgorithm, parse_request
 from gateway.ocsp.response import OcspStatus, ResponseSigner
 from gateway.policy import AnswerPolicy
 from gateway.responder import Question, Responder
-from gateway.validity import ValidityPolicies
+from gateway.validity import ValidityPolicies, as_time
 
 Json = dict[str, Any]
 
@@ -61,13 +62,13 @@ class Heard:
             return Why.INTERNAL
         return Why.OVERLOADED if self.refused else None
 
-    @property
-    def detail(self) -> str:
-        """What there is to say beside: of a request that cannot be read, what is wrong with it."""
+    def detail(self, request_der: bytes) -> str:
+        """What there is to say beside: of a request that cannot be read, what is wrong with it and where."""
         if isinstance(self.error, Refusal):
             cause = self.error.__cause__
-            deeper = cause.__cause__ if cause else None
-            return ": ".join(str(each) for each in (cause, deeper) if each)
+            if isinstance(cause, MalformedRequest):
+                return what_is_wrong(request_der, cause)
+            return str(cause) if cause else ""
         return str(self.error) if isinstance(self.error, StatusUnavailable) else ""
 
 
@@ -153,7 +154,7 @@ class Explainer:
         told: Json = {
             "summary": "",
             "advice": "",
-            "refusal": None if why is None else {"why": str(why), "detail": heard.detail},
+            "refusal": None if why is None else {"why": str(why), "detail": heard.detail(request_der)},
             "request": None if request is None else self._request(request, len(request_der)),
             "issuer": None if heard.issuer is None else _issuer(heard.issuer),
             "signer": None if heard.signer is None else _signer(heard.signer, heard.slot),
@@ -211,9 +212,9 @@ class Explainer:
             "watched": entry.covered,
             "read_at_revision": entry.read_revision,
             "revision": status.revision or None,
-            "change_time": status.changed_at or None,
-            "not_after_time": status.not_after or None,
-            "revocation_time": revocation.revoked_at if revocation else None,
+            "change_time": _time(status.changed_at or None),
+            "not_after_time": _time(status.not_after or None),
+            "revocation_time": _time(revocation.revoked_at) if revocation else None,
             "reason": revocation.reason if revocation else None,
         }
 
@@ -226,12 +227,12 @@ class Explainer:
             "ready": ready,
             "der": answer.body.hex(),
             "headers": headers,
-            "produced_at": int(basic.produced_at.timestamp()) if basic else None,
+            "produced_at": _time(basic.produced_at.timestamp()) if basic else None,
             "certificates": [
                 {
                     "status": single.status,
-                    "this_update": int(single.this_update.timestamp()),
-                    "next_update": int(single.next_update.timestamp()) if single.next_update else None,
+                    "this_update": _time(single.this_update.timestamp()),
+                    "next_update": _time(single.next_update.timestamp()) if single.next_update else None,
                 }
                 for single in (basic.singles if basic else ())
             ],
@@ -264,7 +265,7 @@ def _issuer(issuer: Issuer) -> Json:
     return {
         "name": issuer.name,
         "enrols": issuer.active,
-        "not_after_time": None if end == float("inf") else int(end),
+        "not_after_time": None if end == float("inf") else _time(end),
         "revision": issuer.revision,
     }
 
@@ -278,9 +279,14 @@ def _signer(signer: ResponseSigner, slot: int) -> Json:
         "serial_number": f"{certificate.serial_number:x}",
         "key_hash": signer.key_hash.hex(),
         "fingerprint_sha256": certificate.fingerprint(SHA256()).hex(),
-        "not_before_time": int(certificate.not_valid_before_utc.timestamp()),
-        "not_after_time": int(signer.ends_at),
+        "not_before_time": _time(certificate.not_valid_before_utc.timestamp()),
+        "not_after_time": _time(signer.ends_at),
     }
+
+
+def _time(seconds: float | None) -> str | None:
+    """Seconds since 1970 as RFC 3339."""
+    return None if seconds is None else as_time(int(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _seconds(value: float) -> float | None:

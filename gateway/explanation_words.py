@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.answer import Why
+from gateway.ocsp.matching import PHRASES, Fit
 
 _WHY: Final[Mapping[str, tuple[str, str]]] = {
     Why.MALFORMED: (
@@ -79,11 +79,11 @@ def summary(told: Mapping[str, Any]) -> str:
     """What came of the request, in a sentence or two."""
     if told["refusal"]:
         text, detail = _WHY[told["refusal"]["why"]][0], told["refusal"]["detail"]
+        detail = "; ".join(filter(None, (detail, *_near(told))))
         return f"{text} ({detail})." if detail else f"{text}."
     sentences = [_certificate(each) for each in told["certificates"]]
     ready = "The answer was ready" if told["answer"]["ready"] else "The answer was made and signed for this request"
-    end = _time(told["signer"]["not_after_time"])
-    return f"{' '.join(sentences)} {ready}; its signer's certificate ends {end}."
+    return f"{' '.join(sentences)} {ready}; its signer's certificate ends {told['signer']['not_after_time']}."
 
 
 def advice(told: Mapping[str, Any]) -> str:
@@ -99,6 +99,13 @@ def advice(told: Mapping[str, Any]) -> str:
     return "Nothing."
 
 
+def _near(told: Mapping[str, Any]) -> list[str]:
+    """The first issuers that nearly fit."""
+    cert_ids = told["request"]["cert_ids"] if told["request"] else ()
+    misses = [miss for cert_id in cert_ids for miss in cert_id["near_misses"]][:4]
+    return [PHRASES[Fit(miss["fit"])].format(name=miss["issuer"], hash=miss["hash_algorithm"]) for miss in misses]
+
+
 def _certificate(told: Mapping[str, Any]) -> str:
     serial = told["serial_number"]
     if serial is None:
@@ -108,7 +115,3 @@ def _certificate(told: Mapping[str, Any]) -> str:
     else:
         how = f"looked up for this request at revision {told['read_at_revision']}"
     return f"Serial number {serial}: {told['status']}, {how}."
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -70,7 +70,7 @@ def header(der: bytes, at: int, limit: int) -> tuple[int, int]:
     """Return where the content of the value at `at` starts and ends. Raises NotDer: cut off, or the length is not."""
     start, length = _length(der, _tag_end(der, at, limit), limit)
     if start + length > limit:
-        raise NotDer("value longer than what holds it")
+        raise NotDer(f"cut off: {length} octets are announced, {max(0, limit - start)} are there")
     return start, start + length
 
 

@@ -8,7 +8,7 @@ together. Pure: no I/O, no clock.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -33,6 +33,16 @@ class Fit(StrEnum):
     """The key was hashed with its algorithm, as a SubjectPublicKeyInfo."""
     OTHER_HASH_ALGORITHM = "other-hash-algorithm"
     """Both hashes are right, by a function that is not the one that is named, or that is not supported."""
+
+
+PHRASES: Final[Mapping[Fit, str]] = {
+    Fit.NAME_ONLY: "it has the name of issuer {name}, but another key",
+    Fit.KEY_ONLY: "it has the key of issuer {name}, but another name, or the name encoded in another way",
+    Fit.SWAPPED: "the hashes of name and key of issuer {name} are swapped",
+    Fit.KEY_WITH_ALGORITHM: "the key of issuer {name} was hashed together with its algorithm",
+    Fit.OTHER_HASH_ALGORITHM: "the hashes are those of issuer {name} under {hash}",
+}
+"""What to say of an issuer that nearly fits, with its name and the hash function put in."""
 
 
 class KnownIssuer(NamedTuple):

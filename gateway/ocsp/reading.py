@@ -123,11 +123,10 @@ def read_response(der: bytes) -> ReadResponse:
 
 
 def looks_like_response(der: bytes) -> bool:
-    """Whether octets begin as an OCSPResponse does, and as no request or certificate: a SEQUENCE, an ENUMERATED."""
-    try:
-        return Cursor(der).take("OCSPResponse", _SEQUENCE).inside("OCSPResponse").tag() == _ENUMERATED
-    except Unreadable:
-        return der[:1] == b"\x30" and der[2:3] == b"\x0a"
+    """Whether octets begin as an OCSPResponse does, whole or not: a SEQUENCE, in it an ENUMERATED."""
+    if len(der) < 3 or der[0] != _SEQUENCE:
+        return False
+    return der[2 + (der[1] & 0x7F if der[1] & 0x80 else 0) :][:1] == bytes([_ENUMERATED])
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from gateway.ocsp.locating import what_is_wrong
 from gateway.ocsp.request import CertID, MalformedRequest, parse_request
 from goodstanding.status.v1 import status_pb2
 from services.db.records import ChangeAction, Position, StatusChange
@@ -48,7 +49,8 @@ def read_subject(request: status_pb2.ExplainCertificateStatusRequest) -> list[Re
     except MalformedRequest as error:
         raise InvalidArgument(
             "OCSP_REQUEST_MALFORMED",
-            f"the OCSP request cannot be read, and would be answered malformedRequest: {error}",
+            f"the OCSP request cannot be read, and would be answered malformedRequest: "
+            f"{what_is_wrong(request.request_der, error)}",
             field="request_der",
         ) from error
     return [_by_cert_id(cert_id) for cert_id in asked.cert_ids]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.ocsp.matching import PHRASES
 from services.clock import rfc3339
 from services.db.records import RevocationRecord
 from services.pki.reasons import NAMES, Reason
@@ -11,11 +12,7 @@ from services.pki.serials import format_serial
 from services.status.explanation import Candidate, Cause, Explanation, IssuerFit
 
 _FITS = {
-    IssuerFit.NAME_ONLY: "it has the name of issuer {name}, but another key",
-    IssuerFit.KEY_ONLY: "it has the key of issuer {name}, but another name, or the name encoded in another way",
-    IssuerFit.SWAPPED: "the hashes of name and key of issuer {name} are swapped",
-    IssuerFit.KEY_WITH_ALGORITHM: "the key of issuer {name} was hashed together with its algorithm",
-    IssuerFit.OTHER_HASH_ALGORITHM: "the hashes are those of issuer {name} under {hash}",
+    **{IssuerFit[fit.name]: phrase for fit, phrase in PHRASES.items()},
     IssuerFit.SERIAL_NUMBER_ONLY: "issuer {name} has a certificate with that serial number",
 }
 _NAMING = "make the request with the certificate of the right issuer"
@@ -31,13 +28,13 @@ def summary(explanation: Explanation) -> str:
             issued = f" on {rfc3339(recorded.issued_at)}" if recorded else ""
             return f"Issuer {issuer} issued serial number {serial}{issued}, and it is not revoked: the status is good."
         case Cause.REVOKED:
-            return f"Serial number {serial} of issuer {issuer} was revoked {_when_and_why(revocation)}."
+            return f"Serial number {serial} of issuer {issuer} has been revoked {_when_and_why(revocation)}."
         case Cause.ON_HOLD:
-            return f"Serial number {serial} of issuer {issuer} is on hold {_when_and_why(revocation)}."
+            return f"Serial number {serial} of issuer {issuer} has been on hold {_when_and_why(revocation)}."
         case Cause.ISSUER_COMPROMISED:
             return (
                 f"Every certificate of issuer {issuer} is revoked, serial number {serial} among them, because the "
-                f"issuer's key is compromised {_when_and_why(revocation)}."
+                f"issuer's key has been compromised {_when_and_why(revocation)}."
             )
         case Cause.SERIAL_NUMBER_IMPOSSIBLE:
             return f"Issuer {issuer} matches, but the serial number is zero, negative or longer than 20 octets."
@@ -54,8 +51,8 @@ def summary(explanation: Explanation) -> str:
                 "cannot be compared with what was issued."
             )
         case _:
-            whom = f"Issuer {issuer} is known, and has" if explanation.issuer else "No issuer here has"
-            return f"{whom} no certificate with serial number {serial}{_near(explanation.candidates)}."
+            whom = f"Issuer {issuer} is known, and has no" if explanation.issuer else "No issuer here has a"
+            return f"{whom} certificate with serial number {serial}{_near(explanation.candidates)}."
 
 
 def advice(explanation: Explanation) -> str:
@@ -89,6 +86,18 @@ def advice(explanation: Explanation) -> str:
 
 def _unknown_issuer(candidates: Sequence[Candidate]) -> str:
     fits = {candidate.fit for candidate in candidates}
+    mixed = [
+        (name.issuer, key.issuer)
+        for name in candidates
+        for key in candidates
+        if (name.fit, key.fit) == (IssuerFit.NAME_ONLY, IssuerFit.KEY_ONLY)
+    ]
+    if mixed:
+        name, key = map(_quoted, mixed[0])
+        return (
+            f"The request mixes the name of {name} with the key of {key}: it was made with the certificate of {key}, "
+            f"for a certificate of {name}. Make it with the certificate of {name} (`openssl ocsp -issuer`)."
+        )
     if IssuerFit.SWAPPED in fits or IssuerFit.KEY_WITH_ALGORITHM in fits or IssuerFit.OTHER_HASH_ALGORITHM in fits:
         return (
             "The client makes its CertIDs wrongly (RFC 6960, section 4.1.1): correct it. The name is hashed as DER, "

@@ -21,7 +21,7 @@ from gateway.ocsp.response import OcspStatus
 from gateway.policy import AnswerPolicy, NeverIssued, NoncePolicy
 from gateway.request_signers import RequestVerifier
 from gateway.responder import Responder
-from gateway.validity import ValidityPolicies, ValidityPolicy
+from gateway.validity import ValidityPolicies, ValidityPolicy, as_time
 from tests.conformance import wire
 from tests.gateway.core.world import NOW, World, authority, issuer_of
 
@@ -183,10 +183,10 @@ async def test_cases(name: str) -> None:
         return
     assert told["certificates"][0]["status"] == case.certificate
     assert told["certificates"][0]["source"] == case.source
-    singles = [(each.status, int(each.this_update.timestamp())) for each in read.basic.singles]
+    singles = [(each.status, f"{each.this_update:%Y-%m-%dT%H:%M:%SZ}") for each in read.basic.singles]
     assert singles == [(each["status"], each["this_update"]) for each in told["answer"]["certificates"]]
     assert told["signer"]["key_hash"] == (read.basic.responder_key_hash or b"").hex()
-    assert told["signer"]["not_after_time"] == NOW + 2 * 86400
+    assert told["signer"]["not_after_time"] == f"{as_time(NOW + 2 * 86400):%Y-%m-%dT%H:%M:%SZ}"
 
 
 async def test_cached_and_ready() -> None:
