@@ -45,9 +45,7 @@ def _walk(whole: Cursor) -> None:
 
 def _tbs(fields: Cursor) -> None:
     if fields.tag() == 0xA0:
-        raise Unreadable(
-            "version", "v1 is spelled out, which DER does not allow for a DEFAULT, or it is another version"
-        )
+        raise Unreadable("version", "v1 is spelled out, which DER does not allow for a DEFAULT; or it is another one")
     if fields.tag() == 0xA1:
         fields.take("requestorName", 0xA1)
     requests = fields.take("requestList", _SEQUENCE).inside("requestList")

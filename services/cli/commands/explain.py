@@ -77,22 +77,20 @@ def command(
     if subject.kind is not Kind.RESPONSE and not fetches and (request_file or at or (what and cert)):
         raise click.UsageError(f"--request, --at and a second certificate are for answers, not a {subject.kind}.")
     authority, name = _issuer(issuer)
+    answer = None
     if subject.kind is Kind.RESPONSE or fetches:
-        given = _given(cert if what else None, request_file, authority, at, connection)
-        told = _answer(subject, given)
-        if not fetches or not subject.der:
-            output.emit(told) if as_json else tell_answer(told)
-            return
-        status = _status(subject, name, authority, ops_address, connection)
-        if as_json:
-            output.emit({**status, "fetched": told})
-            return
-        tell_status(status)
-        click.echo()
-        tell_answer(told)
+        answer = _answer(subject, _given(cert if what else None, request_file, authority, at, connection))
+    if answer is not None and subject.kind is Kind.RESPONSE:
+        output.emit(answer) if as_json else tell_answer(answer)
         return
-    told = _status(subject, name, authority, ops_address, connection)
-    output.emit(told) if as_json else tell_status(told)
+    told = _status(subject, name, authority, ops_address, connection, required=answer is None)
+    if as_json:
+        output.emit({**told, "fetched": answer})
+        return
+    tell_status(told)
+    if answer is not None:
+        click.echo()
+        tell_answer(answer)
 
 
 def _subject(what: str | None, cert: Path | None, kind: Kind | None) -> Subject:
@@ -168,14 +166,23 @@ def _fetched(reply: Reply, url: str) -> ReadResponse:
 
 
 def _status(
-    subject: Subject, issuer: str, authority: x509.Certificate | None, ops: str | None, connection: Connection
+    subject: Subject,
+    issuer: str,
+    authority: x509.Certificate | None,
+    ops: str | None,
+    connection: Connection,
+    *,
+    required: bool,
 ) -> Json:
-    """Why our answer is what it is. Raises Failed: neither the status service nor the gateway could be asked."""
+    """Why our answer is what it is.
+
+    Raises Failed: neither the status service nor the gateway could be asked, though one of them has to be (`required`).
+    """
     if subject.kind is Kind.CERTIFICATE:
         subject.certificate()
     asked = ask_services(subject, issuer, authority, connection)
     services, gateway = asked.told, ask_gateway(asked.requests, ops, connection)
-    if not services["reached"] and not gateway["reached"]:
+    if required and not services["reached"] and not gateway["reached"]:
         raise Failed(f"nobody could be asked. Status service: {services['error']}. Gateway: {gateway['error']}")
     summary, advice = _conclusion(services, gateway)
     return {

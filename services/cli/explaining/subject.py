@@ -148,7 +148,7 @@ def recognise(content: bytes, origin: str, kind: Kind | None = None) -> Subject:
             return url
         raise Failed(f"{origin} holds a URL without an OCSP request in it: give the URL itself, to have it fetched")
     der = _base64(text)
-    if der:
+    if der[:1] == b"\x30":
         return Subject(kind or classify(der), origin, der=der)
     if kind is not None:
         return Subject(kind, origin, der=content)
