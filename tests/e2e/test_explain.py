@@ -20,7 +20,7 @@ from cryptography.x509 import ocsp
 
 from services.cli.main import cli
 from services.pki.der import key_bits, public_key_der
-from tests.cli.answers import make
+from tests.cli.answers import Answers, make
 from tests.e2e import client
 from tests.e2e.system import System, free_addresses
 
@@ -209,6 +209,17 @@ def test_fetched(world: World) -> None:
     assert told["fetched"]["responder"]["value"] == gateway["signer"]["key_hash"]
 
 
+def test_an_answer_of_somebody_else(world: World, tmp_path: Path) -> None:
+    """An answer of another CA is no failure of ours: its issuer has to be given, by file or by name."""
+    answers = Answers(tmp_path)
+    file = answers.made("foreign")
+    assert world.explain(file)["verification"]["outcome"] == "not-checked"
+    assert world.explain(file, "--issuer", tmp_path / "ca.pem")["verification"]["outcome"] == "passed"
+    assert world.explain(file, "--issuer", "issuing")["verification"]["outcome"] == "failed"
+    assert "no issuer of that name" in world.run(file, "--issuer", "nobody").stderr
+    assert "no such file" in world.run(file, "--issuer", "no/such.pem").stderr
+
+
 def test_a_certificate_of_somebody_else(world: World, tmp_path: Path) -> None:
     """A certificate of another CA is not ours, and the gateway is asked only where its issuer is given."""
     authority = make("Somebody else", ca=True)
@@ -243,7 +254,7 @@ def test_one_of_the_two_is_away(world: World, tmp_path: Path) -> None:
 
     done = world.run(serial, "--issuer", "issuing", "--status-address", nowhere, "--ops-address", nowhere)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "nobody could be asked" in done.stderr
+    assert "nothing could be explained" in done.stderr
 
 
 def test_not_the_operator_address(world: World) -> None:

@@ -16,7 +16,7 @@ from services.cli import output
 from services.cli.explaining.answers import explain_answer, read_answer
 from services.cli.explaining.asking import ask_gateway, ask_services, known_issuers
 from services.cli.explaining.fetching import Reply, fetch
-from services.cli.explaining.subject import Kind, Subject, find, recognise
+from services.cli.explaining.subject import Kind, Subject, find, is_file, of_file, recognise
 from services.cli.explaining.telling import tell_answer, tell_status
 from services.cli.explaining.verification import Given
 from services.cli.failures import Failed
@@ -76,10 +76,10 @@ def command(
         raise click.UsageError("--fetch needs the URL of a GET request.")
     if subject.kind is not Kind.RESPONSE and not fetches and (request_file or at or (what and cert)):
         raise click.UsageError(f"--request, --at and a second certificate are for answers, not a {subject.kind}.")
-    authority, name = _issuer(issuer)
+    authority, name = named = _issuer(issuer)
     answer = None
     if subject.kind is Kind.RESPONSE or fetches:
-        answer = _answer(subject, _given(cert if what else None, request_file, authority, at, connection))
+        answer = _answer(subject, _given(cert if what else None, request_file, named, at, connection))
     if answer is not None and subject.kind is Kind.RESPONSE:
         output.emit(answer) if as_json else tell_answer(answer)
         return
@@ -94,36 +94,40 @@ def command(
 
 
 def _subject(what: str | None, cert: Path | None, kind: Kind | None) -> Subject:
-    if what is not None:
-        return find(what, kind)
-    return find(str(cert) if str(cert) == "-" else str(Path(str(cert)).absolute()), Kind.CERTIFICATE)
+    if cert is not None and what is None:
+        return of_file(str(cert), Kind.CERTIFICATE)
+    return find(what or "", kind)
 
 
 def _issuer(given: str) -> tuple[x509.Certificate | None, str]:
-    """The issuer's certificate, where a file was given; its name otherwise."""
-    try:
-        is_file = bool(given) and Path(given).is_file()
-    except OSError:
-        is_file = False
-    if is_file:
-        return find(str(Path(given).absolute()), Kind.CERTIFICATE).certificate(), ""
+    """The issuer's certificate, where a file was given; its name otherwise. Raises Failed."""
+    if is_file(given):
+        return of_file(given, Kind.CERTIFICATE).certificate(), ""
+    if "/" in given or given.lower().endswith((".pem", ".crt", ".cer", ".der")):
+        raise Failed(f"{given}: no such file (--issuer takes the name of an issuer, or the file of its certificate)")
     return None, given
 
 
 def _given(
     cert: Path | None,
     request_file: Path | None,
-    authority: x509.Certificate | None,
+    issuer: tuple[x509.Certificate | None, str],
     at: datetime | None,
     connection: Connection,
 ) -> Given:
-    """What an answer is checked against."""
-    certificate = find(str(cert.absolute()), Kind.CERTIFICATE).certificate() if cert else None
-    request = _request(find(str(request_file.absolute()), None)) if request_file else None
-    issuers = [("the given issuer", authority)] if authority else []
-    if not issuers and DataFolder(connection.data).config.exists():
-        issuers = known_issuers(connection)
-    return Given(at or utc_now(), issuers, certificate, request)
+    """What an answer is checked against. Raises Failed."""
+    certificate = of_file(str(cert), Kind.CERTIFICATE).certificate() if cert else None
+    request = _request(of_file(str(request_file))) if request_file else None
+    authority, name = issuer
+    if authority is not None:
+        return Given(at or utc_now(), [("the given issuer", authority)], certificate, request)
+    known = known_issuers(connection) if DataFolder(connection.data).config.exists() else []
+    if name:
+        known = [each for each in known if each[0] == name]
+        if not known:
+            raise Failed(f"{name}: no such file, and no issuer of that name is known")
+    issuers = [(f'issuer "{each}"', certificate) for each, certificate in known]
+    return Given(at or utc_now(), issuers, certificate, request, is_named=bool(name))
 
 
 def _request(subject: Subject) -> OcspRequest:
@@ -182,8 +186,8 @@ def _status(
         subject.certificate()
     asked = ask_services(subject, issuer, authority, connection)
     services, gateway = asked.told, ask_gateway(asked.requests, ops, connection)
-    if required and not services["reached"] and not gateway["reached"]:
-        raise Failed(f"nobody could be asked. Status service: {services['error']}. Gateway: {gateway['error']}")
+    if required and not services["explanations"] and not gateway["explanations"]:
+        raise Failed(f"nothing could be explained. Status service: {services['error']}. Gateway: {gateway['error']}")
     summary, advice = _conclusion(services, gateway)
     return {
         "kind": str(subject.kind),

@@ -6,6 +6,7 @@ Each part says so where the other cannot be reached.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ _MAX_ISSUERS: Final = 4
 _SHA1: Final = bytes.fromhex("30 09 06 05 2b 0e 03 02 1a 05 00")
 """The AlgorithmIdentifier that most clients send."""
 
+_REASON: Final = re.compile(r"\[[A-Z_]+\]")
+"""What an error has that a service of ours gave, rather than the connection."""
+
 _CAUSES = {number: name.removeprefix("STATUS_CAUSE_") for name, number in status_pb2.StatusCause.items()}
 _FITS = {number: name.removeprefix("ISSUER_FIT_") for name, number in status_pb2.IssuerFit.items()}
 _ACTIONS = {1: "revoke", 2: "hold", 3: "release"}
@@ -63,7 +67,7 @@ def ask_services(subject: Subject, issuer: str, authority: x509.Certificate | No
             stub = status_pb2_grpc.CertificateStatusServiceStub(status.channel)
             response = status.call(stub.ExplainCertificateStatus, question)
     except Failed as error:
-        refused = "[OCSP_REQUEST_MALFORMED]" in error.message
+        refused = _REASON.search(error.message) is not None
         if not requests:
             requests = list(_from_folder(subject, issuer, connection))
         return Asked({"reached": refused, "error": error.message, "explanations": []}, requests)
@@ -133,7 +137,7 @@ def known_issuers(connection: Connection) -> list[tuple[str, x509.Certificate]]:
     except Failed:
         return folder_issuers(connection.data)
     return [
-        (f'issuer "{issuer.name}"', x509.load_der_x509_certificate(issuer.certificates_der[0]))
+        (issuer.name, x509.load_der_x509_certificate(issuer.certificates_der[0]))
         for issuer in response.issuers
         if issuer.certificates_der
     ]

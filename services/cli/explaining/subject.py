@@ -77,12 +77,21 @@ def find(text: str, kind: Kind | None) -> Subject:
     if kind is None and (serial := _serial(text)) is not None:
         return Subject(Kind.SERIAL, f"serial number {serial}", serial=serial)
     if text == "-" or _is_there(text):
-        origin = "standard input" if text == "-" else text
-        return recognise(read_bounded(text), origin, kind)
+        return of_file(text, kind)
     content = text.encode("utf-8", "replace")
     if _base64(content)[:1] != b"\x30":
         raise Failed(f"{text}: no such file, and neither a serial number in hex, base64 of DER nor an http URL")
     return recognise(content, "the argument", kind)
+
+
+def of_file(name: str, kind: Kind | None = None) -> Subject:
+    """What a file holds, or standard input for `-`. Raises Failed, OSError."""
+    return recognise(read_bounded(name), "standard input" if name == "-" else name, kind)
+
+
+def is_file(name: str) -> bool:
+    """Whether there is a file of that name."""
+    return bool(name) and _is_there(name) and Path(name).is_file()
 
 
 def read_bounded(name: str) -> bytes:
