@@ -12,6 +12,8 @@ from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.answer import Why
 from gateway.explanation import Explainer, Json
@@ -187,6 +189,22 @@ async def test_cases(name: str) -> None:
     assert singles == [(each["status"], each["this_update"]) for each in told["answer"]["certificates"]]
     assert told["signer"]["key_hash"] == (read.basic.responder_key_hash or b"").hex()
     assert told["signer"]["not_after_time"] == f"{as_time(NOW + 2 * 86400):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@given(st.binary(max_size=200), st.integers(0, 60), st.integers(0, 255))
+@settings(max_examples=100, deadline=None)
+async def test_any_octets(octets: bytes, at: int, value: int) -> None:
+    """Whatever the octets, there is an explanation, and it is that of the answer."""
+    world = _world()
+    explains = explainer(world)
+    bent = bytearray(world.request(1))
+    bent[at] = value
+    for der in (octets, bytes(bent)):
+        told = await explains.explain(der)
+        assert (
+            read_response((await world.responder.answer(der)).body).status
+            == OcspStatus[told["answer"]["status"].upper()]
+        )
 
 
 async def test_cached_and_ready() -> None:
