@@ -26,6 +26,7 @@ from services.ca.bulk import BulkRun
 from services.ca.issue import IssueCommand, IssueResult
 from services.ca.issuer_servicer import IssuerMethods
 from services.ca.list_requests import read_list_query
+from services.ca.profile_messages import profile_message
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, to_epoch, utc_now
@@ -202,6 +203,29 @@ class CertificateAuthorityServicer(IssuerMethods):
         return ca_pb2.BlockPublicKeysResponse(
             blocked_count=result.blocked, already_blocked_count=result.already_blocked
         )
+
+    async def UnblockPublicKeys(
+        self,
+        request: ca_pb2.UnblockPublicKeysRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.UnblockPublicKeysRequest, ca_pb2.UnblockPublicKeysResponse],
+    ) -> ca_pb2.UnblockPublicKeysResponse:
+        """Take public keys off the list."""
+        actor = current_caller().actor("")
+        command = BlockCommand(
+            hashes=tuple(request.public_key_sha256), comment=request.comment, validate_only=request.validate_only
+        )
+        result = await self._bridge.run(lambda: self._authority.blocking.begin_unblock(command, actor))
+        return ca_pb2.UnblockPublicKeysResponse(unblocked_count=result.unblocked, not_blocked_count=result.not_blocked)
+
+    async def ListProfiles(
+        self,
+        request: ca_pb2.ListProfilesRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.ListProfilesRequest, ca_pb2.ListProfilesResponse],
+    ) -> ca_pb2.ListProfilesResponse:
+        """Return all profiles."""
+        now = self._clock()
+        found = self._authority.profiles.values()
+        return ca_pb2.ListProfilesResponse(profiles=[profile_message(profile, now) for profile in found])
 
     async def ListBlockedPublicKeys(
         self,

@@ -6,13 +6,14 @@ Nothing here locks. What is found may have changed when its turn comes, so whoev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
 
 from services.clock import to_epoch
 from services.db.certificates import read_record, search_name, without_der
-from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.models import certificate_names, certificate_status, certificates
+from services.db.pending import hidden_ids, visible_ids
 from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
 
 
@@ -41,6 +42,8 @@ def select_certificates(
     order = (certificates.c.id,) if by_id else (certificates.c.issued_at, certificates.c.id)
     # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
     page = select(certificates.c.id).where(*_conditions(selection, now)).order_by(*order).limit(limit)
+    if hidden := hidden_ids(conn):
+        page = page.where((certificates.c.issuer_id + 0).not_in(hidden))
     if after is not None and by_id:
         page = page.where(certificates.c.id > after.id)
     elif after is not None:
@@ -56,6 +59,13 @@ def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, l
     for row in conn.execute(_by_serials, {"serials": list(serials)}):
         found.setdefault(row.serial, []).append(read_record(row, None))
     return found
+
+
+def read_ders(conn: Connection, ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Pairs of id and DER of these certificates; those of which only a status is recorded are not among them."""
+    for row in conn.execute(_ders, {"ids": list(ids)}):
+        if row.der is not None:
+            yield row.id, row.der
 
 
 def _conditions(selection: CertificateSelection, now: int) -> list[ColumnElement[bool]]:
@@ -106,11 +116,12 @@ _is_revoked = (
 )
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _public_key_of = select(certificates.c.public_key_sha256).where(certificates.c.id == bindparam("certificate"))
+_ders = select(certificates.c.id, certificates.c.der).where(certificates.c.id.in_(bindparam("ids", expanding=True)))
 # One look-up per issuer: there is no index by serial number alone.
 _by_serials = without_der.where(
     certificates.c.id.in_(
         select(certificate_status.c.certificate_id).where(
-            certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+            certificate_status.c.issuer_id.in_(visible_ids),
             certificate_status.c.serial.in_(bindparam("serials", expanding=True)),
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca import selection
 from services.ca.bulk import BulkCommand, ItemResult, Outcome
@@ -21,13 +24,17 @@ from services.ca.target import ByCertificate, BySerial
 from services.ca.writer import Writer
 from services.db import issuers
 from services.db.engine import Database
-from services.db.records import Actor, CertificateState, RevocationRecord
+from services.db.records import Actor, CertificateRecord, CertificateState, RevocationRecord
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.pki.certificates import Issuer
+from services.pki.crls import make_crl
 from services.pki.der import public_key_der
+from services.pki.hierarchy import ca_name, make_issuing, make_root
+from services.pki.keys import generate_key
 from services.pki.reasons import Reason, allowed_reasons
 from services.pki.serials import serial_from_int
 from tests.ca.test_revoke import COMPROMISE, HOLD, HOUR, RELEASE, expected
-from tests.ca.world import START, Ca, Hierarchy, make_actor, make_ca, make_csr, with_id
+from tests.ca.world import START, Ca, Hierarchy, audit_entries, make_actor, make_ca, make_csr, with_id
 
 
 def revoke_all(
@@ -289,3 +296,62 @@ def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Act
     with ca.db.read() as conn:
         revisions = list(conn.exec_driver_sql("SELECT revision FROM status_changes ORDER BY revision").scalars())
     assert len(set(revisions)) == 16
+
+
+def issue_ca(database: Database, writer: Writer, actor: Actor) -> tuple[Ca, CertificateRecord]:
+    """A CA whose issuer has room below it, and the certificate of a CA that it issued from a request."""
+    root_key, key = generate_key("p256"), generate_key("p256")
+    root = make_root(name="Test Root", key=root_key, now=START)
+    upper = make_issuing(root=root, root_key=root_key, name="Upper", key=key, now=START, path_length=1)
+    crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
+    ca = make_ca(database, writer, Hierarchy(root, upper, key, crl))
+    request = x509.CertificateSigningRequestBuilder().subject_name(ca_name("Lower"))
+    csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
+    return ca, ca.issue(actor, profile="intermediate", csr_der=csr).certificate
+
+
+def test_cas_are_revoked_with_a_reason_and_by_their_profile(
+    database: Database, writer: Writer, issuer: Actor, revoker: Actor
+) -> None:
+    """CAs that are no issuers here: a filter refuses them, and however selected, they need a reason (R48)."""
+    admin = make_actor("admin")
+    ca, lower = issue_ca(database, writer, admin)
+    leaf = ca.issue(issuer).certificate
+    assert lower.der is not None
+    swept = revoke_all(ca, revoker, ByFilter(issuer="issuing"), Reason.SUPERSEDED)
+    assert {
+        each.record.serial: outcome for each, outcome in zip(swept, outcomes(swept), strict=True) if each.record
+    } == {
+        lower.serial: "PROFILE_REQUIRED",
+        leaf.serial: "revoked",
+    }
+    ways: list[Selection] = [
+        ByFilter(profile="intermediate"),
+        ByKey(key_sha256(ca, lower.serial)),
+        listed([lower.serial]),
+        Listed([ListedTarget(ByCertificate(lower.der))]),
+    ]
+    assert [outcomes(revoke_all(ca, revoker, which)) for which in ways] == [["REASON_REQUIRED"]] * 4
+    assert ca.authority.get(BySerial(lower.serial)).revocation is None
+    assert outcomes(revoke_all(ca, revoker, ways[0], Reason.SUPERSEDED)) == ["revoked"]
+
+
+def test_the_audit_log_tells_what_was_passed_over(ca: Ca, issuer: Actor, revoker: Actor) -> None:
+    """Each change has an entry, which names the certificate; a step has one for the others, and a dry run none."""
+    serials = [ca.issue(issuer).certificate.serial for _ in range(3)]
+    ca.revoke(revoker, serials[0], Reason.SUPERSEDED)
+    ca.revoke(revoker, serials[1], COMPROMISE)
+    before = len(audit_entries(ca.db))
+    which = listed([*serials, b"\x01" * 16])
+    revoke_all(ca, revoker, which, Reason.SUPERSEDED, validate_only=True)
+    assert len(audit_entries(ca.db)) == before
+    revoke_all(ca, revoker, which, Reason.SUPERSEDED)
+    changed, told = (entry.event for entry in audit_entries(ca.db)[before:])
+    assert (changed.method, changed.serial) == ("RevokeCertificate", serials[2])
+    assert changed.certificate_id == ca.authority.get(BySerial(serials[2])).id
+    assert (told.method, told.result, told.actor.identity) == ("RevokeCertificates", "OK", revoker.identity)
+    assert json.loads(told.details) == {
+        "refused": {"ALREADY_REVOKED": 1, "CERTIFICATE_UNKNOWN": 1},
+        "refused_first": [f"issuing {serials[1].hex()} ALREADY_REVOKED"],
+        "unchanged": 1,
+    }
