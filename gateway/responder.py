@@ -23,7 +23,7 @@ from functools import partial
 
 import structlog
 
-from gateway.answer import Answer, Refusal
+from gateway.answer import Answer, Refusal, Why
 from gateway.answers import Entry, Status
 from gateway.composer import NONCE_SIZES, Composer
 from gateway.evidence import CertificateKey
@@ -245,7 +245,7 @@ class Responder:
         """The answer, once the status of each certificate is there."""
         request, entries = question.request, question.in_order()
         if self._policy.never_issued is NeverIssued.UNAUTHORIZED and not all(entry.status.known for entry in entries):
-            raise Refusal(OcspStatus.UNAUTHORIZED)
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.NEVER_ISSUED)
         slot, signer = self._signer(question.issuer, request.preferred)  # once more: a look-up takes its time
         nonce = None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
         if nonce is not None or len(entries) > 1:
@@ -264,12 +264,12 @@ class Responder:
         """The request, if it may be asked here."""
         try:
             request = parse_request(request_der, max_requests=self._max_requests)
-        except MalformedRequest:
-            raise Refusal(OcspStatus.MALFORMED_REQUEST) from None
+        except MalformedRequest as error:
+            raise Refusal(OcspStatus.MALFORMED_REQUEST, Why.MALFORMED) from error
         if self._request_verifier is not None:
             _check_signed(request, self._request_verifier)
         if self._policy.nonce is NoncePolicy.REQUIRE and request.nonce is None:
-            raise Refusal(OcspStatus.MALFORMED_REQUEST)
+            raise Refusal(OcspStatus.MALFORMED_REQUEST, Why.NONCE_MISSING)
         return request
 
     def _issuer(self, cert_ids: Sequence[CertID]) -> Issuer:
@@ -277,9 +277,12 @@ class Responder:
         issuers = [self._knowledge.issuers.match(cert_id) for cert_id in cert_ids]
         first = issuers[0]
         if not len(self._knowledge.issuers):
-            raise Refusal(OcspStatus.TRY_LATER)  # the status service has told of none yet: nobody knows who is ours
-        if first is None or any(issuer is not first for issuer in issuers):
-            raise Refusal(OcspStatus.UNAUTHORIZED)
+            # The status service has told of none yet: nobody knows who is ours.
+            raise Refusal(OcspStatus.TRY_LATER, Why.ISSUERS_NOT_LOADED)
+        if any(issuer is None for issuer in issuers) or first is None:
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.ISSUER_NOT_OURS)
+        if any(issuer is not first for issuer in issuers):
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.SEVERAL_ISSUERS)
         return first
 
     def _signer(self, issuer: Issuer, preferred: Sequence[PreferredAlgorithm]) -> tuple[int, ResponseSigner]:
@@ -289,7 +292,9 @@ class Responder:
             # issuer that is offline or has expired (R46).
             awaited = issuer.active or self._signers.default(issuer.name) is not None
             waits = awaited and issuer.not_after > self._wall_clock()
-            raise Refusal(OcspStatus.TRY_LATER if waits else OcspStatus.UNAUTHORIZED)
+            if waits:
+                raise Refusal(OcspStatus.TRY_LATER, Why.SIGNER_AWAITED)
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.SIGNER_MISSING)
         return chosen
 
     def _find(self, question: Question) -> None:
@@ -311,11 +316,12 @@ def _check_signed(request: OcspRequest, verifier: RequestVerifier) -> None:
     """Raises Refusal: the request is not signed, or by nobody who may ask (R24)."""
     signature = request.signature
     if signature is None:
-        raise Refusal(OcspStatus.SIG_REQUIRED)
+        raise Refusal(OcspStatus.SIG_REQUIRED, Why.SIGNATURE_MISSING)
     if signature.requestor_name is None:
-        raise Refusal(OcspStatus.MALFORMED_REQUEST)  # who signs has to say who he is (RFC 6960, section 4.1.2)
+        # Who signs has to say who he is (RFC 6960, section 4.1.2).
+        raise Refusal(OcspStatus.MALFORMED_REQUEST, Why.REQUESTOR_NAME_MISSING)
     try:
         verifier.verify(signature)
     except UntrustedRequest as error:
         _logger.debug("request not trusted", reason=str(error))
-        raise Refusal(OcspStatus.UNAUTHORIZED) from None
+        raise Refusal(OcspStatus.UNAUTHORIZED, Why.SIGNER_NOT_TRUSTED) from error

@@ -48,6 +48,8 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _STATUS + "ListIssuers": ANY_ROLE,
     _STATUS + "GetCertificateRevocationList": _LOOK_UP,
     _STATUS + "FetchCertificateRevocationList": _LOOK_UP,
+    # Who changed it, and issuers that were not asked for: for those who may read the audit log.
+    _STATUS + "ExplainCertificateStatus": frozenset({"admin", "reader"}),
     # What these tell is public (contract, and whether the service works); a valid credential is needed all the same.
     "/grpc.health.v1.Health/Check": ANY_ROLE,
     "/grpc.health.v1.Health/List": ANY_ROLE,
