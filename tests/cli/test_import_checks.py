@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,6 +22,7 @@ from services.openssl_ca.layout import Parts
 from services.pki.reasons import Reason
 from tests.openssl_ca.real_ca import RealCA
 
+ROOT = Path(__file__).parents[2]
 # An hour from now: the CA, its certificates and its revocation list are half an hour old at least by then.
 NOW = utc_now() + timedelta(hours=1)
 YEAR, MINUTE = timedelta(days=365), timedelta(minutes=1)
@@ -285,6 +287,16 @@ def test_a_change_in_the_middle(folder: RealCA) -> None:
     folder.add_rows([row()])
     with pytest.raises(Failed, match="was changed"):
         list(records)
+
+
+def test_every_code_is_documented() -> None:
+    """Each code that a finding may have is in docs/importing.md."""
+    code = re.compile(r'"([A-Z]+(?:_[A-Z]+)+)"')
+    sources = (ROOT / "services/openssl_ca/index.py", *(ROOT / "services/cli/importing").glob("*.py"))
+    used = {found for source in sources for found in code.findall(source.read_text())}
+    documented = (ROOT / "docs/importing.md").read_text()
+    assert len(used) > 30
+    assert [each for each in sorted(used) if each not in documented] == []
 
 
 def test_joining_many() -> None:
