@@ -17,6 +17,7 @@ import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from cryptography import x509
@@ -124,9 +125,12 @@ def read_csr(
 def _from_pem(pem: str | bytes, field: str) -> bytes:
     data = pem if isinstance(pem, bytes) else pem.encode("utf-8", "replace")
     _refuse_large(data, field)
-    block = _PEM.search(data)
-    if block is not None:
-        return binascii.a2b_base64(b"".join(block[2].split()), strict_mode=True)
+    blocks = list(islice(_PEM.finditer(data), 2))
+    if len(blocks) > 1:
+        text = "more than one certificate request in it: send the one that is meant"
+        raise InvalidArgument("CSR_MALFORMED", text, field=field)
+    if blocks:
+        return binascii.a2b_base64(b"".join(blocks[0][2].split()), strict_mode=True)
     if b"PRIVATE KEY-----" in data:
         text = "this is a private key, not a certificate request: nobody but its owner may have it, so make a new one"
     else:

@@ -132,6 +132,13 @@ def test_exactly_one_request(given: dict[str, bytes]) -> None:
     assert caught.value.reason == "CSR_MALFORMED"
 
 
+def test_two_requests_in_one_text() -> None:
+    """Nobody is to guess which of them is meant."""
+    one = pem_of(make_csr())
+    with pytest.raises(InvalidArgument, match="more than one certificate request"):
+        read_csr(pem=f"{one}and another:\n{one}")
+
+
 def _flipped(position: int) -> bytes:
     der = bytearray(make_csr(sans=[x509.DNSName("test.example.com")]))
     der[position] ^= 1
