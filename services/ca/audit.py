@@ -14,6 +14,7 @@ from services.pki.reasons import NAMES, Reason
 
 ISSUE = "IssueCertificate"
 REVOKE = "RevokeCertificate"
+IMPORT = "ImportCertificates"
 REGISTER = "RegisterCertificate"
 """A CA certificate that was made or brought in by a command."""
 
@@ -36,7 +37,7 @@ def issued(new: NewCertificate, certificate_id: int, issuer: str, *, method: str
     return AuditEvent(method, new.actor, new.issued_at, "OK", issuer, new.serial, certificate_id, said)
 
 
-def changed(change: StatusChange, certificate_id: int | None, issuer: str) -> AuditEvent:
+def changed(change: StatusChange, certificate_id: int | None, issuer: str, *, method: str = REVOKE) -> AuditEvent:
     """A certificate was revoked, put on hold or released."""
     said: dict[str, object] = {"action": change.action.value}
     if change.revocation is not None:
@@ -45,7 +46,7 @@ def changed(change: StatusChange, certificate_id: int | None, issuer: str) -> Au
         if change.revocation.invalidity_at is not None:
             said["invalidity_time"] = rfc3339(change.revocation.invalidity_at)
     return AuditEvent(
-        REVOKE, change.actor, change.changed_at, "OK", issuer, change.serial, certificate_id, details(said)
+        method, change.actor, change.changed_at, "OK", issuer, change.serial, certificate_id, details(said)
     )
 
 

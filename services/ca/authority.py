@@ -13,6 +13,7 @@ from services.ca.bulk import BulkRevoking
 from services.ca.find import Finding, ListQuery
 from services.ca.foreign_crls import ForeignCrls
 from services.ca.hierarchy import Hierarchy
+from services.ca.imports import Importing
 from services.ca.issue import IssueCommand, IssueResult, Issuing
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore
@@ -54,6 +55,7 @@ class CertificateAuthority:
         self.hierarchy = Hierarchy(db, writer, self.directory, keys, clock)
         self.foreign_crls = ForeignCrls(writer, self.directory, clock)
         self.blocking = Blocking(db, writer, clock)
+        self.importing = Importing(db, writer, self.directory, self.hierarchy, keys, clock)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

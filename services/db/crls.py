@@ -73,6 +73,16 @@ def take_number(conn: Connection, issuer_id: int, scope: int) -> int:
     return number
 
 
+def take_over_number(conn: Connection, issuer_id: int, number: int) -> None:
+    """See to it that the next number of the full list is greater than this one, which another CA has used (R108).
+
+    Call `position.advance` before, as for `add_full_scope`.
+    """
+    add_full_scope(conn, issuer_id)
+    scope = (crl_scopes.c.issuer_id == issuer_id) & (crl_scopes.c.scope == FULL)
+    conn.execute(update(crl_scopes).where(scope, crl_scopes.c.last_number < number).values(last_number=number))
+
+
 def add_blocks(conn: Connection, issuer_id: int, scope: int, number: int, first: int, blocks: Iterable[bytes]) -> None:
     """Store blocks of a list that is not published yet, the first of them as block number `first`."""
     key = {"issuer_id": issuer_id, "scope": scope, "number": number}

@@ -14,7 +14,8 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple
 
 from services.clock import from_epoch, to_epoch
 from services.db.certificates import read_record, search_name, without_der
-from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.models import certificate_names, certificate_status, certificates
+from services.db.pending import hidden_ids, visible_ids
 from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
 
 WINDOW = 20_000
@@ -56,6 +57,8 @@ def select_certificates(
     conditions = [*bounds, *_conditions(selection, now, by_id=by_id)]
     # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
     page = select(certificates.c.id).where(*conditions).order_by(*order).limit(limit)
+    if hidden := hidden_ids(conn):
+        page = page.where((certificates.c.issuer_id + 0).not_in(hidden))
     found = page.subquery("page")
     query = without_der.join(found, found.c.id == certificates.c.id).order_by(*order)
     records = [read_record(row, None) for row in conn.execute(query)]
@@ -160,7 +163,7 @@ _ders = select(certificates.c.id, certificates.c.der).where(certificates.c.id.in
 _by_serials = without_der.where(
     certificates.c.id.in_(
         select(certificate_status.c.certificate_id).where(
-            certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+            certificate_status.c.issuer_id.in_(visible_ids),
             certificate_status.c.serial.in_(bindparam("serials", expanding=True)),
         )
     )
