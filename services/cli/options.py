@@ -62,7 +62,8 @@ request_id_option = click.option(
     "--request-id",
     metavar="ID",
     default="",
-    help="Makes a retry safe: the same id and input gets the same result. One is made up otherwise.",
+    help="Makes a retry safe: the same id and input gets the same result. For one certificate, one is made up "
+    "otherwise.",
 )
 
 
