@@ -264,9 +264,10 @@ async def test_several_certificates(world: World, service: Service) -> None:
         ({"request_der": b""}, "OCSP_REQUEST_MALFORMED"),
         ({"request_der": b"0\x03\n\x01\x06"}, "OCSP_REQUEST_MALFORMED"),
         ({"certificate": {"certificate_der": b"0"}}, "CERTIFICATE_MALFORMED"),
+        ({"certificate": {"certificate_der": bytes.fromhex("300730053003020101")}}, "CERTIFICATE_MALFORMED"),
         ({"certificate": {"issuer_and_serial_number": {"serial_number": "x"}}}, "SERIAL_INVALID"),
     ],
-    ids=["nothing", "empty request", "a response", "no certificate", "no serial number"],
+    ids=["nothing", "empty request", "a response", "no certificate", "half a certificate", "no serial number"],
 )
 async def test_refused(subject: dict[str, Any], reason: str, world: World, service: Service) -> None:
     """What cannot be read is refused with the field at fault."""
@@ -274,6 +275,18 @@ async def test_refused(subject: dict[str, Any], reason: str, world: World, servi
         await explain(service, subject)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert reason.encode() in dict(caught.value.trailing_metadata() or ())["grpc-status-details-bin"]
+
+
+async def test_a_certificate_of_another_version(world: World, service: Service) -> None:
+    """A certificate of a version that does not exist is malformed, and no internal error."""
+    der = world.ders["good"]
+    assert der.count(b"\xa0\x03\x02\x01\x02") == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await explain(
+            service,
+            {"certificate": {"certificate_der": der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07")}},
+        )
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_roles() -> None:

@@ -21,13 +21,13 @@ from gateway.ocsp.request import plain_request
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from services.cli import output
 from services.cli.client import TIME_LIMIT, connect
+from services.cli.explaining.certificates import known_issuer, load_certificate, serial_number
 from services.cli.explaining.fetching import fetch
 from services.cli.explaining.subject import Kind, Subject
 from services.cli.failures import Failed
 from services.cli.folder import OPS_ADDRESS, DataFolder, reachable
 from services.cli.options import Connection, Target
 from services.cli.output import Json
-from services.pki import der
 from services.pki.paths import is_signed_by
 
 _GATEWAY_WITHIN: Final = 7.0
@@ -84,18 +84,11 @@ def _requests(subject: Subject, authority: x509.Certificate | None) -> Iterator[
     if subject.kind is Kind.REQUEST:
         yield subject.der
     elif authority is not None:
-        yield _request(_known(authority), _serial(subject))
+        yield _request(known_issuer("", authority), _serial(subject))
 
 
 def _serial(subject: Subject) -> str:
-    return subject.serial or f"{subject.certificate().serial_number:x}"
-
-
-def _known(authority: x509.Certificate) -> KnownIssuer:
-    try:
-        return KnownIssuer("", der.subject_der(authority), der.public_key_der(authority))
-    except ValueError as error:
-        raise Failed(f"the issuer's certificate cannot be used: {error}") from error
+    return subject.serial or f"{serial_number(subject.certificate()):x}"
 
 
 def _request(issuer: KnownIssuer, serial: str) -> bytes:
@@ -111,7 +104,7 @@ def _from_folder(subject: Subject, issuer: str, connection: Connection) -> Itera
     for name, authority in folder_issuers(connection.data):
         is_named = name == issuer if issuer or subject.kind is Kind.SERIAL else None
         if is_named or (is_named is None and is_signed_by(subject.certificate(), authority)):
-            yield _request(_known(authority), _serial(subject))
+            yield _request(known_issuer("", authority), _serial(subject))
             return
 
 
@@ -137,7 +130,7 @@ def known_issuers(connection: Connection) -> list[tuple[str, x509.Certificate]]:
     except Failed:
         return folder_issuers(connection.data)
     return [
-        (issuer.name, x509.load_der_x509_certificate(issuer.certificates_der[0]))
+        (issuer.name, load_certificate(issuer.certificates_der[0]))
         for issuer in response.issuers
         if issuer.certificates_der
     ]
