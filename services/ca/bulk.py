@@ -147,9 +147,9 @@ class BulkRun:
         self._actor = actor
         self._steps = steps
 
-    def find(self) -> list[Selected]:
-        """The next certificates; none at the end. Reads the database. Raises DomainError."""
-        return next(self._steps, [])
+    def find(self) -> list[Selected] | None:
+        """The next certificates, perhaps none yet; None at the end. Reads the database. Raises DomainError."""
+        return next(self._steps, None)
 
     def carry_out(self, step: Sequence[Selected]) -> Future[list[ItemResult]]:
         """Queue the changes; the future resolves once they are durable. With `validate_only` it is resolved already."""

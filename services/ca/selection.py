@@ -53,7 +53,10 @@ class Selection(Protocol):
     """Which certificates are meant."""
 
     def steps(self, db: Database, issuers: IssuerDirectory, clock: Clock) -> Iterator[list[Selected]]:
-        """Find them, at most `STEP` at a time, never none. Raises DomainError for what no certificate can fit."""
+        """Find them, at most `STEP` at a time; none after a long look without result.
+
+        Raises DomainError for what no certificate can fit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +195,10 @@ def _pages(
     numbers = count()
     while True:
         with db.read() as conn:
-            page = selection.select_certificates(conn, wanted, now=to_epoch(clock()), limit=STEP, after=after)
+            page, after = selection.select_certificates(conn, wanted, now=to_epoch(clock()), limit=STEP, after=after)
             meant = [Selected(next(numbers), record) for record in page if record.serial not in without]
             step = _marked(conn, meant)
-        if step:
+        if step or (not page and after is not None):
             yield step
-        if len(page) < STEP:
+        if after is None:
             return
-        after = CertificateCursor(page[-1].issued_at, page[-1].id)

@@ -12,6 +12,7 @@ import hashlib
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -82,7 +83,8 @@ class CertificateAuthorityServicer(IssuerMethods):
             actor = caller.actor(requests.read_request_id(request.request_id))
             return self._authority.begin_issue(_issue_command(request), actor)
 
-        async for results in issue_calls.carry_out(request_iterator, begin, self._bridge):
+        async for found in issue_calls.carry_out(request_iterator, begin, self._bridge):
+            results = await self._again_after_roll_over(found, begin)
             for result in results:
                 if isinstance(result.outcome, DomainError):
                     tell_refusal(result.outcome, "IssueCertificate", partial(_issue_object, result.request))
@@ -183,11 +185,32 @@ class CertificateAuthorityServicer(IssuerMethods):
         try:
             return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
         except FailedPrecondition as error:
-            if command.issuer or error.reason != "ISSUER_NOT_ACTIVE":
+            if not _met_a_roll_over(error, command.issuer):
                 raise
         # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
         self._authority.directory.forget()
         return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+
+    async def _again_after_roll_over(
+        self, results: list[issue_calls.Result], begin: issue_calls.Begin
+    ) -> list[issue_calls.Result]:
+        """As `_issue` does it, for those of many that need it."""
+        late = [result for result in results if _met_a_roll_over(result.outcome, result.request.issuer)]
+        if not late:
+            return results
+        self._authority.directory.forget()
+
+        async def again(result: issue_calls.Result) -> issue_calls.Result:
+            outcome: IssueResult | DomainError
+            try:
+                issued = await self._bridge.run(partial(begin, result.request))
+                outcome = issued
+            except DomainError as error:
+                outcome = error
+            return replace(result, outcome=outcome)
+
+        tried = {result.index: result for result in await asyncio.gather(*map(again, late))}
+        return [tried.get(result.index, result) for result in results]
 
     async def BlockPublicKeys(
         self,
@@ -269,6 +292,10 @@ class CertificateAuthorityServicer(IssuerMethods):
             certificate_pem=messages.pem(der) if der else "",
             chain_pem=messages.pem_chain(result.chain_der),
         )
+
+
+def _met_a_roll_over(outcome: object, issuer: str) -> bool:
+    return isinstance(outcome, FailedPrecondition) and outcome.reason == "ISSUER_NOT_ACTIVE" and not issuer
 
 
 def _issue_object(request: ca_pb2.IssueCertificateRequest) -> CallObject:

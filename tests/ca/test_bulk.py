@@ -23,6 +23,7 @@ from services.ca.settings import AuthoritySettings
 from services.ca.target import ByCertificate, BySerial
 from services.ca.writer import Writer
 from services.db import issuers
+from services.db import selection as db_selection
 from services.db.engine import Database
 from services.db.records import Actor, CertificateRecord, CertificateState, RevocationRecord
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -43,8 +44,8 @@ def revoke_all(
     """Carry out a whole bulk revocation."""
     run = ca.authority.bulk.start(BulkCommand(selection=which, reason=reason, **more), actor)
     results: list[ItemResult] = []
-    while step := run.find():
-        results += run.carry_out(step).result()
+    while (step := run.find()) is not None:
+        results += run.carry_out(step).result() if step else []
     return results
 
 
@@ -206,6 +207,20 @@ def test_pages_of_a_filter(ca: Ca, issuer: Actor, revoker: Actor, monkeypatch: p
     assert [each.index for each in again] == list(range(10))
 
 
+def test_a_filter_that_hardly_any_fits(ca: Ca, issuer: Actor, revoker: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding comes up for air, with nothing to show; nobody else has to wait for a look at everything."""
+    monkeypatch.setattr(db_selection, "WINDOW", 2)
+    days = [9 if number == 5 else 20 for number in range(7)]
+    serials = [ca.issue(issuer, validity=timedelta(days=each)).certificate.serial for each in days]
+    which = ByFilter(not_after_until=START + timedelta(days=10))
+    run = ca.authority.bulk.start(BulkCommand(selection=which), revoker)
+    steps = []
+    while (step := run.find()) is not None:
+        steps.append([each.record.serial for each in step if each.record])
+    assert [each for each in steps if each] == [[serials[5]]]
+    assert [] in steps
+
+
 def test_a_dry_run_tells_what_would_be(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     """The same results as the real one, but for revisions, and nothing is recorded."""
     serials = [ca.issue(issuer).certificate.serial for _ in range(3)]
@@ -279,7 +294,7 @@ def test_the_same_key_needs_a_compromise(ca: Ca, issuer: Actor, revoker: Actor) 
         start(BySerial(serials[0]), revoker, reason=Reason.SUPERSEDED, invalidity_at=None, validate_only=False)
     assert refused.value.reason == "SAME_KEY_REASON"
     run = start(BySerial(serials[0]), revoker, reason=COMPROMISE, invalidity_at=None, validate_only=False)
-    assert [each.outcome for each in run.carry_out(run.find()).result()] == [Outcome.REVOKED] * 2
+    assert [each.outcome for each in run.carry_out(run.find() or []).result()] == [Outcome.REVOKED] * 2
 
 
 def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Actor) -> None:
@@ -288,7 +303,7 @@ def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Act
     runs = [
         ca.authority.bulk.start(BulkCommand(selection=listed(serials), reason=reason), revoker) for reason in (5, 1, 5)
     ]
-    steps = [run.find() for run in runs]
+    steps = [run.find() or [] for run in runs]
     results = [run.carry_out(step) for run, step in zip(runs, steps, strict=True)]
     told = [outcomes(each.result()) for each in results]
     assert told == [["revoked"] * 8, ["revoked"] * 8, ["ALREADY_REVOKED"] * 8]
