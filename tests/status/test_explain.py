@@ -172,7 +172,7 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], str, int, dict[str, st
     "key with algorithm": (bent("key-with-algorithm"), "ISSUER_NOT_KNOWN", UNKNOWN, {"issuing": "KEY_WITH_ALGORITHM"}),
     "nobody's": (bent("neither"), "ISSUER_NOT_KNOWN", UNKNOWN, {"issuing": "SERIAL_NUMBER_ONLY"}),
     "another certificate": (by_certificate("differs"), "CERTIFICATE_DIFFERS", UNKNOWN, {"issuing": "MATCH"}),
-    "status only": (by_certificate("status-only"), "CERTIFICATE_NOT_STORED", UNKNOWN, {"issuing": "MATCH"}),
+    "status only": (by_certificate("status-only"), "NOT_REVOKED", GOOD, {"issuing": "MATCH"}),
     "somebody else's signature": (by_certificate("foreign"), "ISSUER_NOT_KNOWN", UNKNOWN, {"issuing": "NAME_ONLY"}),
     "unknown name of an issuer": (
         by_serial(1, "nobody"),
@@ -218,12 +218,13 @@ async def test_cases(case: str, world: World, service: Service) -> None:
 
 
 async def test_what_ocsp_clients_are_told(world: World, service: Service) -> None:
-    """What differs, or was never stored, is unknown; who asks by serial number is told what is recorded."""
-    for name in ("differs", "status-only"):
+    """What differs is unknown, and who asks by serial number is told what is recorded; else both are told the same."""
+    (found,) = (await explain(service, by_certificate("differs")(world))).explanations
+    assert (found.record.status, found.record_by_serial_number.status) == (UNKNOWN, GOOD)
+    for name in ("good", "status-only"):
         (found,) = (await explain(service, by_certificate(name)(world))).explanations
-        assert (found.record.status, found.record_by_serial_number.status) == (UNKNOWN, GOOD)
-    (found,) = (await explain(service, by_certificate("good")(world))).explanations
-    assert not found.HasField("record_by_serial_number")
+        assert not found.HasField("record_by_serial_number")
+        assert ("Only its status is recorded" in found.summary) == (name == "status-only")
 
 
 async def test_history(world: World, service: Service) -> None:
