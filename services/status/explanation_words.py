@@ -15,6 +15,8 @@ _FITS = {
     **{IssuerFit[fit.name]: phrase for fit, phrase in PHRASES.items()},
     IssuerFit.SERIAL_NUMBER_ONLY: "issuer {name} has a certificate with that serial number",
 }
+_IMPORTED = "imported"
+"""The profile that imported certificates are listed under: their time of issuing is not known."""
 _NAMING = "make the request with the certificate of the right issuer"
 
 
@@ -32,6 +34,8 @@ def _cause(explanation: Explanation) -> str:
     revocation = explanation.finding.record.revocation if explanation.finding.record else None
     match explanation.cause:
         case Cause.NOT_REVOKED:
+            if recorded is not None and recorded.profile == _IMPORTED:
+                return f"Serial number {serial} of issuer {issuer} was imported and is not revoked: its status is good."
             issued = f" on {rfc3339(recorded.issued_at)}" if recorded else ""
             return f"Issuer {issuer} issued serial number {serial}{issued}, and it is not revoked: the status is good."
         case Cause.REVOKED:

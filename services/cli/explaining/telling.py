@@ -81,10 +81,17 @@ def _service_rows(each: Json) -> list[Row]:
             ("Subject", certificate["subject"]),
             ("Profile", certificate["profile"]),
             ("Not after", certificate["not_after_time"]),
-            ("Issued", f"{certificate['issue_time']} by {_who(certificate['issued_by'])}"),
+            _origin(certificate),
         ]
     rows += [("Changed", _change(change)) for change in each["changes"][-_MOST:]]
     return rows
+
+
+def _origin(certificate: Json) -> Row:
+    who = _who(certificate["issued_by"])
+    if certificate["profile"] == "imported":
+        return "Imported", f"by {who}"
+    return "Issued", f"{certificate['issue_time']} by {who}"
 
 
 def _fit(candidate: Json) -> str:
