@@ -111,8 +111,8 @@ def _who(actor: Json | None) -> str:
 
 def _gateway(part: Json) -> None:
     if part["error"]:
-        asked = "NOT REACHED" if part["reached"] is not None else "not asked"
-        _heading(f"Gateway: {asked}, this part is missing")
+        words = {True: "refused", False: "NOT REACHED, this part is missing", None: "not asked, this part is missing"}
+        _heading(f"Gateway: {words[part['reached']]}")
         output.details([("Because", part["error"])])
     for each in part["explanations"][:_MOST]:
         worker = f", worker {each['worker']}" if each.get("worker") else ""
