@@ -21,8 +21,6 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import NoReturn
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from services.ca.batch import Batch, Memory, PendingCertificate, Plan
 from services.ca.crl_points import CrlPoint, CrlPoints
 from services.ca.delegates import require_room
@@ -118,8 +116,8 @@ class Issuing:
             if key and (earlier := self._earlier(key, payload)):
                 return _resolved(earlier)
             raise
-        certificate = sign(draft, issuer.signer)  # step 4
-        new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now, point)
+        der = sign(draft, issuer.signer)  # step 4
+        new = _new_certificate(draft, der, issuer.record.id, actor, now, point)
         return self._writer.submit(_Recording(self, new, issuer, key, payload, request.field))  # step 5
 
     def _point(self, profile: Profile, issuer: SigningIssuer, serial: bytes) -> CrlPoint:

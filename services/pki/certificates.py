@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from services.errors import InvalidArgument
 from services.pki.checks import CheckFailed, check
 from services.pki.csr import CertificateRequest, RequestedNames, RequestRefused, SubjectPublicKey
+from services.pki.encoding import signed, signed_part
 from services.pki.extensions import (
     AnyExtension,
     AuthorityUrls,
@@ -31,7 +32,6 @@ from services.pki.issuer_limits import limits_of, require_within
 from services.pki.issuers import Issuer, PrivateKey
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profile import KEY_TYPES, Profile
-from services.pki.serials import serial_to_int
 from services.pki.subjects import decide_names
 from services.pki.validity import BACK_DATING, decide_period
 
@@ -43,13 +43,13 @@ __all__ = [
     "Issuer",
     "PrivateKey",
     "Wishes",
-    "build",
     "check",
     "extension",
     "key_usage",
     "prepare",
     "refuse",
     "sign",
+    "sign_with",
     "subject_key_identifier",
 ]
 
@@ -192,20 +192,20 @@ def check_key(profile: Profile, issuer: Issuer, request: CertificateRequest) -> 
         raise InvalidArgument("KEY_TOO_LARGE", text, field=request.field)
 
 
-def sign(draft: Draft, issuer: Issuer) -> x509.Certificate:
-    """Sign a draft, which must have been through `check`."""
-    return build(draft, issuer).sign(issuer.private_key, issuer.hash_algorithm)  # type: ignore[arg-type]
+def sign(draft: Draft, issuer: Issuer) -> bytes:
+    """Sign a draft, which must have been through `check`: the certificate (DER)."""
+    return sign_with(issuer.private_key, draft, issuer)
 
 
-def build(draft: Draft, issuer: Issuer) -> x509.CertificateBuilder:
-    """Exactly what is going to be signed."""
-    return x509.CertificateBuilder(
-        issuer_name=issuer.name,
-        subject_name=draft.subject,
-        public_key=draft.public_key,
-        serial_number=serial_to_int(draft.serial),
-        # The builder's own setters, which these two bypass, would turn them into naive UTC in the same way.
-        not_valid_before=draft.not_before.replace(tzinfo=None),
-        not_valid_after=draft.not_after.replace(tzinfo=None),
-        extensions=list(draft.extensions),
+def sign_with(key: PrivateKey, draft: Draft, issuer: Issuer) -> bytes:
+    """Exactly what is going to be signed, with a signature by `key`, which may be another of the issuer's kind."""
+    part = signed_part(
+        serial=draft.serial,
+        issuer=issuer,
+        not_before=draft.not_before,
+        not_after=draft.not_after,
+        subject=draft.subject,
+        public_key_der=draft.public_key_der,
+        extensions=draft.extensions,
     )
+    return signed(part, issuer, key)

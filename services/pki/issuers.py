@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.pki.der import public_key_der, subject_der
+from services.pki.der import key_algorithm, public_key_der, subject_der
 
 PrivateKey: TypeAlias = (
     rsa.RSAPrivateKey
@@ -41,6 +41,22 @@ def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm | None:
     return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
 
 
+_ECDSA = {
+    "sha256": bytes.fromhex("300a06082a8648ce3d040302"),
+    "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
+    "sha512": bytes.fromhex("300a06082a8648ce3d040304"),
+}
+_RSA_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
+
+
+def signature_algorithm(key: PrivateKey) -> bytes:
+    """The AlgorithmIdentifier (DER) of the signatures of a key with its `signature_hash`. Raises ValueError as that."""
+    algorithm = signature_hash(key)
+    if algorithm is None:  # Ed25519 and ML-DSA: that of the key itself (RFC 8410, section 3; RFC 9881, section 2)
+        return key_algorithm(public_key_of(key))
+    return _RSA_SHA256 if isinstance(key, rsa.RSAPrivateKey) else _ECDSA[algorithm.name]
+
+
 def public_key_of(key: PrivateKey) -> bytes:
     """The SubjectPublicKeyInfo that belongs to a private key (DER)."""
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -62,6 +78,8 @@ class Issuer:
     key_identifier: bytes = field(init=False)
     authority_key_identifier: x509.AuthorityKeyIdentifier = field(init=False)
     hash_algorithm: hashes.HashAlgorithm | None = field(init=False)
+    signature_algorithm: bytes = field(init=False)
+    """The AlgorithmIdentifier of its signatures (DER)."""
     not_before: datetime = field(init=False)
     not_after: datetime = field(init=False)
 
@@ -76,6 +94,7 @@ class Issuer:
             # The key identifier alone, without issuer and serial number (R96).
             "authority_key_identifier": x509.AuthorityKeyIdentifier(key_identifier, None, None),
             "hash_algorithm": signature_hash(self.private_key),
+            "signature_algorithm": signature_algorithm(self.private_key),
             "not_before": self.certificate.not_valid_before_utc,
             "not_after": self.certificate.not_valid_after_utc,
         }
