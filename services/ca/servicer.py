@@ -81,7 +81,7 @@ class CertificateAuthorityServicer(IssuerMethods):
             actor = caller.actor(requests.read_request_id(request.request_id))
             return self._authority.begin_issue(_issue_command(request), actor)
 
-        async for results in issue_calls.carry_out(request_iterator, begin, self._bridge):
+        async for results in issue_calls.carry_out(request_iterator, begin, self._bridge, self._issues_quickly):
             for result in results:
                 if isinstance(result.outcome, DomainError):
                     tell_refusal(result.outcome, "IssueCertificate", partial(_issue_object, result.request))
@@ -180,12 +180,17 @@ class CertificateAuthorityServicer(IssuerMethods):
 
     async def _issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
         try:
-            return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+            return await self._begin_issue(command, actor)
         except FailedPrecondition as error:
             if command.issuer or error.reason != "ISSUER_NOT_ACTIVE":
                 raise
         # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
         self._authority.directory.forget()
+        return await self._begin_issue(command, actor)
+
+    async def _begin_issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
+        if not command.validate_only and self._authority.issues_quickly(command.profile, command.issuer):
+            return await self._bridge.wait_for(self._authority.begin_issue(command, actor))
         return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
 
     async def BlockPublicKeys(
@@ -224,6 +229,9 @@ class CertificateAuthorityServicer(IssuerMethods):
             keys=[messages.blocked_key_message(key) for key in found[:limit]],
             next_page_token=paging.encode_token(place, filters) if more else "",
         )
+
+    def _issues_quickly(self, request: ca_pb2.IssueCertificateRequest) -> bool:
+        return not request.validate_only and self._authority.issues_quickly(request.profile, request.issuer)
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
