@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -36,7 +36,7 @@ from services.db import blocked_keys, certificates, idempotency
 from services.db.engine import Connection, Database
 from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
 from services.errors import DomainError, InvalidArgument, PermissionDenied
-from services.pki.certificates import Draft, Wishes, check, prepare, refuse, sign
+from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, prepare, refuse, sign
 from services.pki.csr import CertificateRequest, RequestRefused, read_csr
 from services.pki.findings import Findings
 from services.pki.lint import Linter
@@ -154,7 +154,7 @@ class Issuing:
             request=request,
             serial=serial,
             now=now,
-            urls=replace(issuer.urls, crl=point.url),
+            urls=AuthorityUrls(issuer.urls.ocsp, issuer.urls.ca_issuers, point.url),
             trust_domain=self._settings.trust_domain,
             sans=command.names,
             not_after=command.not_after,

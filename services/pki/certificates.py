@@ -28,7 +28,7 @@ from services.pki.extensions import (
     subject_key_identifier,
 )
 from services.pki.findings import Findings
-from services.pki.issuer_limits import limits_of, require_within
+from services.pki.issuer_limits import require_within
 from services.pki.issuers import Issuer, PrivateKey
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profile import KEY_TYPES, Profile
@@ -118,7 +118,7 @@ def prepare(
     if period is None or named is None:
         raise RuntimeError("something was not decided, and nobody said why")
     subject, names = named
-    path_length = limits_of(issuer.certificate).path_length_below(profile)
+    path_length = issuer.limits.path_length_below(profile)
     return Draft(
         profile=profile,
         subject=subject,
@@ -170,7 +170,7 @@ def _decide(
         named = decide_names(wishes.profile, wishes.issuer, request, wishes.sans, wishes.trust_domain)
     with findings:
         names = named[1] if named else SubjectAlternativeNames()
-        require_within(limits_of(wishes.issuer.certificate), wishes.profile, names)
+        require_within(wishes.issuer.limits, wishes.profile, names)
     return period, named
 
 

@@ -63,9 +63,6 @@ _LENGTHS = {
     NameOID.COUNTRY_NAME: (2, 2),
     NameOID.JURISDICTION_COUNTRY_NAME: (2, 2),
 }
-# SubjectPublicKeyInfo of a key on P-256, up to and with the octet that says that the point is not compressed.
-_P256_UNCOMPRESSED = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-_P256_OCTETS = len(_P256_UNCOMPRESSED) + 64
 _ECDSA: Mapping[x509.ObjectIdentifier, ec.ECDSA] = {
     SignatureAlgorithmOID.ECDSA_WITH_SHA256: ec.ECDSA(hashes.SHA256()),
     SignatureAlgorithmOID.ECDSA_WITH_SHA384: ec.ECDSA(hashes.SHA384()),
@@ -189,7 +186,7 @@ def _read(der: bytes, field: str) -> CertificateRequest:
 
 def _encoded_key(public_key: SubjectPublicKey, given: bytes) -> bytes:
     """The key encoded anew: a point that came compressed stands uncompressed in the certificate."""
-    if len(given) == _P256_OCTETS and given.startswith(_P256_UNCOMPRESSED):
+    if parts_of.is_plain_p256(given):
         return given  # there is one way to write it, and this is it
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.pki.der import key_algorithm, public_key_der, subject_der
+from services.pki.issuer_limits import IssuerLimits, limits_of
 
 PrivateKey: TypeAlias = (
     rsa.RSAPrivateKey
@@ -82,6 +83,7 @@ class Issuer:
     """The AlgorithmIdentifier of its signatures (DER)."""
     is_quick: bool = field(init=False)
     """Whether it signs in less time than it takes to hand the work to another thread."""
+    limits: IssuerLimits = field(init=False)
     not_before: datetime = field(init=False)
     not_after: datetime = field(init=False)
 
@@ -98,6 +100,7 @@ class Issuer:
             "hash_algorithm": signature_hash(self.private_key),
             "signature_algorithm": signature_algorithm(self.private_key),
             "is_quick": _is_quick(self.private_key),
+            "limits": limits_of(self.certificate),
             "not_before": self.certificate.not_valid_before_utc,
             "not_after": self.certificate.not_valid_after_utc,
         }

@@ -8,12 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from asn1crypto import keys as asn1_keys
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.clock import from_epoch
+from services.pki import der
 from services.pki.certificates import AuthorityUrls, Draft, check, prepare, sign, sign_with
 from services.pki.csr import read_csr
 from services.pki.encoding import EncodedExtension, signed_part
@@ -26,7 +28,7 @@ from services.pki.profile_tables import read_profiles
 from services.pki.profiles import BUILTIN
 from services.pki.serials import new_serial, serial_from_int, serial_to_int
 
-from .conftest import NOW, TRUST_DOMAIN, URLS, Authority, common_name, key_of, make_authority, make_csr
+from .conftest import NOW, TRUST_DOMAIN, URLS, Authority, common_name, key_of, make_authority, make_csr, spki
 from .test_profile_tables import example
 
 PROFILES = {**BUILTIN, **read_profiles(example())[0]}
@@ -226,3 +228,15 @@ def _draft() -> Draft:
 
 
 _MADE: list[tuple[Authority, Draft]] = []
+
+
+@pytest.mark.parametrize("kind", LEAF_KINDS)
+def test_parts_of_keys_in_their_usual_form(kind: KeyKind) -> None:
+    """Where octets are known by their places, they are the parts that a parser finds; nothing else is taken for it."""
+    key = spki(key_of(kind))
+    assert der.is_plain_p256(key) is (kind == "p256")
+    parsed = asn1_keys.PublicKeyInfo.load(key)
+    assert der.key_algorithm(key) == parsed["algorithm"].dump()
+    assert der.key_bits(key) == parsed["public_key"].contents[1:]
+    for other in (key[:-1], key + b"\x00", b"\x31" + key[1:]):
+        assert not der.is_plain_p256(other)
