@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
 CODE := services gateway tests benchmarks migrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood storm conformance bench bench-crls bench-peers bench-page bench-scale clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood storm conformance bench bench-crls bench-import bench-peers bench-page bench-scale clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -89,6 +89,9 @@ bench: setup ## measure OCSP answers, revoking and issuing beside nginx and open
 
 bench-crls: setup ## measure revocation lists of a million entries: seconds and memory
 	$(BIN)/python -m benchmarks.crls $(ARGS)
+
+bench-import: setup ## import a million certificates by their statuses: seconds and memory (IMPORT_ROWS)
+	$(BIN)/python -m benchmarks.imports --rows $${IMPORT_ROWS:-1000000} $(ARGS)
 
 bench-peers: setup ## measure beside cfssl and django-ca, which it installs for the time being
 	$(BIN)/python -m benchmarks.peers $(ARGS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.clock import rfc3339
@@ -12,9 +14,12 @@ from services.pki.reasons import NAMES, Reason
 
 ISSUE = "IssueCertificate"
 REVOKE = "RevokeCertificate"
+IMPORT = "ImportCertificates"
 REGISTER = "RegisterCertificate"
 """A CA certificate that was made or brought in by a command."""
 
+MAX_REFUSED = 10
+"""How many certificates an entry about a part of a bulk revocation names; the others are counted."""
 MAX_NAMES = 10
 """How many names of a certificate an entry holds. The hash of the certificate covers all of them."""
 
@@ -32,7 +37,7 @@ def issued(new: NewCertificate, certificate_id: int, issuer: str, *, method: str
     return AuditEvent(method, new.actor, new.issued_at, "OK", issuer, new.serial, certificate_id, said)
 
 
-def changed(change: StatusChange, certificate_id: int | None, issuer: str) -> AuditEvent:
+def changed(change: StatusChange, certificate_id: int | None, issuer: str, *, method: str = REVOKE) -> AuditEvent:
     """A certificate was revoked, put on hold or released."""
     said: dict[str, object] = {"action": change.action.value}
     if change.revocation is not None:
@@ -41,7 +46,7 @@ def changed(change: StatusChange, certificate_id: int | None, issuer: str) -> Au
         if change.revocation.invalidity_at is not None:
             said["invalidity_time"] = rfc3339(change.revocation.invalidity_at)
     return AuditEvent(
-        REVOKE, change.actor, change.changed_at, "OK", issuer, change.serial, certificate_id, details(said)
+        method, change.actor, change.changed_at, "OK", issuer, change.serial, certificate_id, details(said)
     )
 
 
@@ -49,3 +54,19 @@ def unchanged(record: CertificateRecord, reason: int, actor: Actor, now: datetim
     """A revocation was asked for that is recorded already."""
     said = details({"action": "none", "reason": NAMES[Reason(reason)]})
     return AuditEvent(REVOKE, actor, now, "OK", record.issuer_name, record.serial, record.id, said)
+
+
+def passed_over(
+    actor: Actor, now: datetime, method: str, unchanged: int, refused: Sequence[tuple[str, str, str]]
+) -> AuditEvent:
+    """A step of a bulk revocation found certificates that were so already, or refused some.
+
+    `refused` are triples of issuer, serial number in hex, and reason; the first two are empty where there is no such
+    certificate.
+    """
+    said: dict[str, object] = {"unchanged": unchanged} if unchanged else {}
+    if refused:
+        named = [f"{issuer} {serial} {reason}" for issuer, serial, reason in refused if serial]
+        said["refused"] = dict(Counter(reason for _, _, reason in refused))
+        said["refused_first"] = named[:MAX_REFUSED]
+    return AuditEvent(method, actor, now, details=details(said))

@@ -13,6 +13,7 @@ from services.ca.bulk import BulkRevoking
 from services.ca.find import Finding, ListQuery
 from services.ca.foreign_crls import ForeignCrls
 from services.ca.hierarchy import Hierarchy
+from services.ca.imports import Importing
 from services.ca.issue import IssueCommand, IssueResult, Issuing
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore
@@ -44,6 +45,7 @@ class CertificateAuthority:
         profiles: Mapping[str, Profile] = BUILTIN,
         clock: Clock = utc_now,
     ) -> None:
+        self.profiles = profiles
         self.directory = IssuerDirectory(db, keys, settings.public_url)
         self._issuing = Issuing(db, writer, self.directory, profiles, settings, clock)
         self.crl_points = self._issuing.crl_points
@@ -53,6 +55,7 @@ class CertificateAuthority:
         self.hierarchy = Hierarchy(db, writer, self.directory, keys, clock)
         self.foreign_crls = ForeignCrls(writer, self.directory, clock)
         self.blocking = Blocking(db, writer, clock)
+        self.importing = Importing(db, writer, self.directory, self.hierarchy, keys, clock)
 
     def issues_quickly(self, profile: str, issuer: str) -> bool:
         """Whether `begin_issue` takes no time, so that an event loop may call it."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from services.ca.audit import changed, issued
+from services.ca.audit import REVOKE, changed, issued
 from services.db import audit, blocked_keys, certificates, idempotency, issuers, position, status
 from services.db.audit import KnownHead
 from services.db.chain import AuditEvent
@@ -64,6 +64,8 @@ class PendingChange:
     """The certificate, where it is one of an issuer's own: the change then is one of that issuer, too."""
     certificate_id: int | None = None
     """The id of the certificate, for the audit log."""
+    method: str = REVOKE
+    """What the audit log says was called."""
     revision: int = 0
 
     def outcome(self) -> int:
@@ -249,9 +251,12 @@ class Batch:
     def _audited(self) -> list[AuditEvent]:
         if not self._certificates and not self._changes:
             return self._events
-        names = {id_: record.name for id_, record in self.issuers().items()}
+        names = _Names(self.conn, self.issuers())
         events = [issued(each.new, each.id, names[each.new.issuer_id]) for each in self._certificates]
-        events += [changed(each.change, each.certificate_id, names[each.change.issuer_id]) for each in self._changes]
+        events += [
+            changed(each.change, each.certificate_id, names[each.change.issuer_id], method=each.method)
+            for each in self._changes
+        ]
         return events + self._events
 
     def _revisions(self, count: int) -> int:
@@ -287,6 +292,18 @@ class Batch:
         for change in self._changes:
             change.revision = revision
             revision += 1
+
+
+class _Names(dict[int, str]):
+    """The names of issuers by id, also of those that are pending."""
+
+    def __init__(self, conn: Connection, known: Mapping[int, IssuerRecord]) -> None:
+        super().__init__((id_, record.name) for id_, record in known.items())
+        self._conn = conn
+
+    def __missing__(self, issuer_id: int) -> str:
+        self[issuer_id] = name = issuers.issuer_name(self._conn, issuer_id)
+        return name
 
 
 def _compromises(change: StatusChange) -> bool:

@@ -28,7 +28,7 @@ from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
 from services.ca.writer import Writer
 from services.clock import Clock
-from services.db import audit, certificates, issuers, position, status
+from services.db import audit, certificates, imports, issuers, position, status
 from services.db.engine import Connection, Database
 from services.db.records import (
     Actor,
@@ -89,7 +89,7 @@ class Hierarchy:
 
     def begin_import(self, command: ImportCommand, actor: Actor) -> Future[Imported]:
         """Check certificates and key now; the future resolves once all is recorded. Raises DomainError, as it does."""
-        offered = _read_certificates(command)
+        offered = read_certificates(command)
         if command.key_ref is not None:
             check_reference(command.key_ref)
             self._keys.check(command.key_ref, command.name, parts_of.public_key_der(offered[0]))
@@ -134,17 +134,7 @@ class _Changes:
     def write(self, conn: Connection) -> None:
         issuer_id = self._write_issuer(conn)
         signer_id = issuer_id if self.signer_id is None else self.signer_id
-        unrecorded = [
-            certificate
-            for certificate in self.fresh
-            if certificates.get_certificate(conn, signer_id, serial_from_int(certificate.serial_number)) is None
-        ]
-        if unrecorded:
-            rows = [ca_certificate_row(each, signer_id, self.clock(), self.actor) for each in unrecorded]
-            ids = certificates.insert_certificates(conn, rows)
-            status.insert_statuses(conn, rows, ids, position.advance(conn, len(rows)))
-            name = issuers.issuer_name(conn, signer_id)
-            audit.append(conn, [issued(row, id_, name, method=REGISTER) for row, id_ in zip(rows, ids, strict=True)])
+        record_ca_certificates(conn, self.fresh, signer_id, self.clock, self.actor)
         for issuer in self.retire:
             issuers.set_issuer_state(conn, issuer.id, IssuerState.RETIRED, position.advance(conn, 1), self.actor)
 
@@ -153,7 +143,7 @@ class _Changes:
             return issuers.add_issuer(conn, self.new, position.advance(conn, 1), self.actor)
         assert self.known is not None
         if self.fresh:
-            added = [_new_certificate(certificate) for certificate in self.fresh]
+            added = [new_certificate(certificate) for certificate in self.fresh]
             issuers.add_certificates(conn, self.known.id, added, position.advance(conn, 1), self.actor)
         if self.key_ref is not None:
             revision = position.advance(conn, 1)
@@ -186,12 +176,12 @@ class _Import:
     def plan(self, batch: Batch) -> _Changes:
         """What is to be written. Raises DomainError."""
         every = list(batch.issuers().values())
-        known = self._known(every)
-        signer = _signer(self.offered, every)
+        known = self._known(batch, every)
+        signer = find_signer(self.offered, every)
         held = known.certificates_der if known else ()
         fresh = tuple(each for each in self.offered if each.public_bytes(Encoding.DER) not in held)
-        _check_position(known, signer, fresh)
-        _check_standing(batch.conn, fresh, signer, known)
+        check_position(known, signer, fresh)
+        check_standing(batch.conn, fresh, signer, known)
         return _Changes(
             new=self._new(signer) if known is None else None,
             known=known,
@@ -204,8 +194,11 @@ class _Import:
             clock=self.clock,
         )
 
-    def _known(self, every: Sequence[IssuerRecord]) -> IssuerRecord | None:
-        """The issuer that these certificates are for. Raises AlreadyExists (ISSUER_EXISTS)."""
+    def _known(self, batch: Batch, every: Sequence[IssuerRecord]) -> IssuerRecord | None:
+        """The issuer that these certificates are for.
+
+        Raises AlreadyExists (ISSUER_EXISTS), FailedPrecondition (ISSUER_PENDING).
+        """
         first = self.offered[0]
         wanted = parts_of.subject_der(first), parts_of.public_key_der(first)
         for record in every:
@@ -220,6 +213,7 @@ class _Import:
             if same:
                 self._check_key(record)
                 return record
+        require_not_pending(batch.conn, self.command.name, *wanted)
         return None
 
     def _check_key(self, record: IssuerRecord) -> None:
@@ -234,7 +228,7 @@ class _Import:
             state=self.command.state,
             subject_der=parts_of.subject_der(first),
             public_key_der=parts_of.public_key_der(first),
-            certificates=tuple(map(_new_certificate, self.offered)),
+            certificates=tuple(map(new_certificate, self.offered)),
             parent_id=signer.id if signer else None,
             key_ref=self.command.key_ref,
             created_at=self.clock(),
@@ -282,6 +276,37 @@ class _Update:
         return Plan(lambda: self.hierarchy.changed(self.name), others=change)
 
 
+def require_not_pending(conn: Connection, name: str, subject_der: bytes, public_key_der: bytes) -> None:
+    """Raises FailedPrecondition (ISSUER_PENDING) where an import of such an issuer has begun and not ended."""
+    for record in issuers.list_pending(conn):
+        if record.name == name or (record.subject_der, record.public_key_der) == (subject_der, public_key_der):
+            raise FailedPrecondition(
+                "ISSUER_PENDING",
+                f"the import of issuer {record.name} has begun and not ended: run it again, under this name",
+                field="name",
+            )
+
+
+def record_ca_certificates(
+    conn: Connection, found: Sequence[x509.Certificate], signer_id: int, clock: Clock, actor: Actor
+) -> None:
+    """See to it that CA certificates are recorded as certificates of the issuer that signed them, with a status."""
+    known = imports.find_known(conn, signer_id, [serial_from_int(each.serial_number) for each in found])
+    unrecorded = [each for each in found if serial_from_int(each.serial_number) not in known]
+    for each in found:
+        row = known.get(serial_from_int(each.serial_number))
+        if row is not None and row.der is None:  # it came in as a status alone
+            new = ca_certificate_row(each, signer_id, clock(), actor)
+            imports.complete(conn, {row.certificate_id: imports.import_row(new)})
+    if not unrecorded:
+        return
+    rows = [ca_certificate_row(each, signer_id, clock(), actor) for each in unrecorded]
+    ids = certificates.insert_certificates(conn, rows)
+    status.insert_statuses(conn, rows, ids, position.advance(conn, len(rows)))
+    name = issuers.issuer_name(conn, signer_id)
+    audit.append(conn, [issued(row, id_, name, method=REGISTER) for row, id_ in zip(rows, ids, strict=True)])
+
+
 def check_name(name: str) -> None:
     """Raise InvalidArgument (ISSUER_NAME_INVALID) for what cannot be an issuer's name: it is part of addresses."""
     if not _NAME.fullmatch(name):
@@ -293,7 +318,7 @@ def check_name(name: str) -> None:
         )
 
 
-def _read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
+def read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
     """The certificates of the one CA that a command is about. Raises InvalidArgument."""
     check_name(command.name)
     if command.retired and command.key_ref is None:
@@ -321,7 +346,7 @@ def _invalid(text: str) -> InvalidArgument:
     return InvalidArgument("ISSUER_CERTIFICATE_INVALID", text, field=_FIELD)
 
 
-def _signer(offered: Sequence[x509.Certificate], every: Sequence[IssuerRecord]) -> IssuerRecord | None:
+def find_signer(offered: Sequence[x509.Certificate], every: Sequence[IssuerRecord]) -> IssuerRecord | None:
     """The known issuer that signed all of them; None if they are self-signed. Raises FailedPrecondition."""
     signers = {_signer_of(certificate, every) for certificate in offered}
     if len(signers) > 1:
@@ -352,7 +377,7 @@ def _signer_of(certificate: x509.Certificate, every: Sequence[IssuerRecord]) -> 
     )
 
 
-def _check_position(known: IssuerRecord | None, signer: IssuerRecord | None, fresh: Sequence[x509.Certificate]) -> None:
+def check_position(known: IssuerRecord | None, signer: IssuerRecord | None, fresh: Sequence[x509.Certificate]) -> None:
     """An issuer stays where it is in the hierarchy: its chain is one."""
     if known is None or not fresh:
         return
@@ -364,7 +389,7 @@ def _check_position(known: IssuerRecord | None, signer: IssuerRecord | None, fre
         )
 
 
-def _check_standing(
+def check_standing(
     conn: Connection, fresh: Sequence[x509.Certificate], signer: IssuerRecord | None, known: IssuerRecord | None
 ) -> None:
     """What is revoked already does not become an issuer's certificate."""
@@ -400,7 +425,8 @@ def _require_key(record: IssuerRecord) -> None:
         )
 
 
-def _new_certificate(certificate: x509.Certificate) -> NewIssuerCertificate:
+def new_certificate(certificate: x509.Certificate) -> NewIssuerCertificate:
+    """A CA certificate, to be recorded as one of its issuer."""
     return NewIssuerCertificate(
         certificate.public_bytes(Encoding.DER), certificate.not_valid_before_utc, certificate.not_valid_after_utc
     )

@@ -15,12 +15,16 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2, ca_pb2_grpc
+import structlog
+
+from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2, ca_pb2_grpc, import_pb2, import_pb2_grpc
 from services.ca.audit_reading import AuditReading
 from services.ca.audit_servicer import AuditServicer
 from services.ca.authority import CertificateAuthority
 from services.ca.crl_figures import CrlFigures
+from services.ca.crl_health import CrlHealth
 from services.ca.crl_schedule import CrlSchedule, CrlTimes
+from services.ca.import_servicer import ImportServicer
 from services.ca.keystore import HeldKeys, load_keys
 from services.ca.refusals import RefusalLog
 from services.ca.servicer import CertificateAuthorityServicer
@@ -39,6 +43,9 @@ from services.rpc.server import RpcServer
 
 SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full_name
 AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
+IMPORT_SERVICE = import_pb2.DESCRIPTOR.services_by_name["ImportService"].full_name
+
+_logger = structlog.get_logger(__name__)
 
 SIGNING_THREADS = 2
 READING_THREADS = 4
@@ -67,6 +74,7 @@ async def serve(
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
         reading = AuditReading(db, authority.directory)
         auditing = AuditServicer(reading, readers=readers, clock=clock)
+        importer = ImportServicer(authority.importing, readers=readers)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
         server = make_server(
@@ -78,9 +86,13 @@ async def serve(
             metrics=metrics,
             clock=clock,
             on_refusal=refusals.note,
-            also={AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing)},
+            also={
+                AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing),
+                IMPORT_SERVICE: partial(import_pb2_grpc.add_ImportServiceServicer_to_server, importer),
+            },
         )
         _begin_history(db)
+        _tell_unfinished_imports(db)
         schedule = CrlSchedule(
             db,
             authority.directory,
@@ -90,7 +102,9 @@ async def serve(
             figures=CrlFigures(metrics.registry),
         )
         stack.callback(schedule.start().close)
-        health = HealthReport(authority.directory, clock, readers, server.set_serving, ("", SERVICE, AUDIT_SERVICE))
+        lists = CrlHealth(db, authority.directory, _crl_times(settings.ca).interval, clock)
+        names = ("", SERVICE, AUDIT_SERVICE, IMPORT_SERVICE)
+        health = HealthReport(authority.directory, clock, readers, server.set_serving, names, lists.look)
         await health.update()
         _spare_the_collector()
         telling = keep_telling_head(reading.head, readers)
@@ -133,6 +147,12 @@ def _begin_history(db: Database) -> None:
     # the one before. They have to drop what they know.
     with db.write() as conn:
         position.new_history(conn)
+
+
+def _tell_unfinished_imports(db: Database) -> None:
+    with db.read() as conn:
+        for record in issuers.list_pending(conn):
+            _logger.warning("an import has not ended: run it again", issuer=record.name)
 
 
 def _authority(db: Database, writer: Writer, keys: HeldKeys, settings: Settings, clock: Clock) -> CertificateAuthority:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -21,19 +22,21 @@ from sqlalchemy import (
 
 from services.clock import from_epoch, to_epoch
 from services.db import driver
-from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.models import certificate_names, certificate_status, certificates, hold_instructions, issuers
+from services.db.pending import visible_ids
 from services.db.records import CertificateRecord, NewCertificate
 from services.db.rows import actor_row, read_actor, read_revocation
 
 _NAME_LENGTH = 255
 _DELEGATE_PROFILE = "ocsp-responder"
+_HOLD = 6
 
 
 def insert_certificates(conn: Connection, rows: Sequence[NewCertificate]) -> list[int]:
     """Record descriptions, and return their ids in order. The same transaction must call `status.insert_statuses`."""
     if not rows:
         return []
-    ids = _reserve_ids(conn, len(rows))
+    ids = reserve_ids(conn, len(rows))
     numbered = list(zip(ids, rows, strict=True))
     _insertion.run(conn, [_values(id_, row) for id_, row in numbered])
     _names_insertion.run(conn, [(name, id_) for id_, row in numbered for name in _search_names(row)])
@@ -43,7 +46,7 @@ def insert_certificates(conn: Connection, rows: Sequence[NewCertificate]) -> lis
 def get_certificate(conn: Connection, issuer_id: int, serial: bytes) -> CertificateRecord | None:
     """The certificate of that issuer and serial number."""
     row = conn.execute(_by_issuer_and_serial, {"issuer": issuer_id, "serial_number": serial}).one_or_none()
-    return None if row is None else read_record(row, row.der)
+    return None if row is None else with_hold_instructions(conn, [read_record(row, row.der)])[0]
 
 
 def get_certificate_by_id(conn: Connection, certificate_id: int) -> CertificateRecord | None:
@@ -54,7 +57,8 @@ def get_certificate_by_id(conn: Connection, certificate_id: int) -> CertificateR
 
 def find_by_serial(conn: Connection, serial: bytes) -> list[CertificateRecord]:
     """The certificates of all issuers with that serial number."""
-    return [read_record(row, row.der) for row in conn.execute(_by_serial, {"serial_number": serial})]
+    found = [read_record(row, row.der) for row in conn.execute(_by_serial, {"serial_number": serial})]
+    return with_hold_instructions(conn, found)
 
 
 def count_live_delegates(conn: Connection, identity: str, issuer_id: int, now: datetime) -> int:
@@ -80,7 +84,7 @@ def search_name(name: str) -> str:
     return lowered if len(lowered) <= _NAME_LENGTH else "sha256:" + hashlib.sha256(lowered.encode()).hexdigest()
 
 
-def _reserve_ids(conn: Connection, count: int) -> list[int]:
+def reserve_ids(conn: Connection, count: int) -> list[int]:
     """Ids for new rows: many rows go in with one statement, which cannot return them."""
     if conn.dialect.name == "postgresql":
         return list(driver.execute(conn, _NEXT_IDS, (count,)).scalars())
@@ -134,6 +138,19 @@ def read_record(row: Row[Any], der: bytes | None) -> CertificateRecord:
     )
 
 
+def with_hold_instructions(conn: Connection, records: list[CertificateRecord]) -> list[CertificateRecord]:
+    """The same certificates; those on hold with what was imported along with that."""
+    held = [each.revision for each in records if each.revocation is not None and each.revocation.reason == _HOLD]
+    found = {row.revision: row.instruction for row in conn.execute(_instructions, {"revisions": held})} if held else {}
+    return [_instructed(each, found[each.revision]) if each.revision in found else each for each in records]
+
+
+def _instructed(record: CertificateRecord, instruction: str) -> CertificateRecord:
+    if record.revocation is None:
+        return record
+    return replace(record, revocation=replace(record.revocation, hold_instruction=instruction))
+
+
 # The key says it all; the id lets a query that begins with statuses find the descriptions.
 _described = certificates.join(
     certificate_status,
@@ -153,6 +170,9 @@ without_der: Select[Any] = select(
 ).select_from(_described)
 
 _whole = without_der.add_columns(certificates.c.der)
+_instructions = select(hold_instructions.c.revision, hold_instructions.c.instruction).where(
+    hold_instructions.c.revision.in_(bindparam("revisions", expanding=True))
+)
 _by_id = _whole.where(certificates.c.id == bindparam("certificate"))
 _by_issuer_and_serial = _whole.where(
     certificates.c.id
@@ -166,7 +186,7 @@ _by_issuer_and_serial = _whole.where(
 _by_serial = _whole.where(
     certificates.c.id.in_(
         select(certificate_status.c.certificate_id).where(
-            certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+            certificate_status.c.issuer_id.in_(visible_ids),
             certificate_status.c.serial == bindparam("serial_number"),
         )
     )

@@ -9,7 +9,7 @@ a list.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, func, select
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, case, func, select
 from services.clock import to_epoch
 from services.db import driver
 from services.db.models import certificate_counts, certificate_status, certificates, issuers
-from services.db.records import CertificateCount, NewCertificate, StatusChange
+from services.db.records import CertificateCount, IssuerState, NewCertificate, StatusChange
 
 HOUR = 3600
 _CHUNK = 1000
@@ -30,6 +30,11 @@ def add_issued(conn: Connection, rows: Sequence[NewCertificate]) -> None:
     """Count certificates that this transaction records."""
     issued: Counter[_Bucket] = Counter((row.issuer_id, row.profile, to_epoch(row.not_after) // HOUR) for row in rows)
     _add(conn, {bucket: (count, 0) for bucket, count in issued.items()})
+
+
+def add_imported(conn: Connection, counts: Mapping[_Bucket, tuple[int, int]]) -> None:
+    """Count certificates that come in with their statuses: how many by bucket, and how many of them revoked."""
+    _add(conn, counts)
 
 
 def follow_changes(conn: Connection, changes: Sequence[StatusChange]) -> None:
@@ -72,7 +77,7 @@ def count_certificates(conn: Connection, now: datetime, issuer_id: int | None = 
     return counts
 
 
-def _add(conn: Connection, counts: dict[_Bucket, tuple[int, int]]) -> None:
+def _add(conn: Connection, counts: Mapping[_Bucket, tuple[int, int]]) -> None:
     driver.execute_each(conn, _UPSERT, [(*bucket, *numbers) for bucket, numbers in sorted(counts.items())])
 
 
@@ -109,6 +114,7 @@ _sums = (
         func.sum(case((certificate_counts.c.expiry_hour < bindparam("hour"), _unrevoked), else_=0)).label("before"),
     )
     .join(issuers, issuers.c.id == certificate_counts.c.issuer_id)
+    .where(issuers.c.state != IssuerState.PENDING.value)
     .group_by(certificate_counts.c.issuer_id, certificate_counts.c.profile, issuers.c.name)
     .order_by(issuers.c.name, certificate_counts.c.profile)
 )

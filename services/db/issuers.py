@@ -17,6 +17,7 @@ from services.clock import from_epoch, to_epoch, utc_now
 from services.db import audit, driver
 from services.db.chain import AuditEvent, details
 from services.db.models import issuer_certificates, issuers, status_changes
+from services.db.pending import hidden_ids
 from services.db.records import (
     Actor,
     CompromiseRecord,
@@ -156,7 +157,18 @@ def follow_certificate(conn: Connection, der: bytes, change: StatusChange, revis
 
 
 def list_issuers(conn: Connection) -> list[IssuerRecord]:
-    """All issuers, in the order in which they came in."""
+    """All issuers, in the order in which they came in, but for those whose import has not ended."""
+    return [record for record in _all_issuers(conn) if record.state is not IssuerState.PENDING]
+
+
+def list_pending(conn: Connection) -> list[IssuerRecord]:
+    """The issuers whose import has begun, and not ended."""
+    if not hidden_ids(conn):
+        return []
+    return [record for record in _all_issuers(conn) if record.state is IssuerState.PENDING]
+
+
+def _all_issuers(conn: Connection) -> list[IssuerRecord]:
     rows = {row.id: row for row in conn.execute(_issuers)}
     certificates = _read_certificates(conn)
     return [_record(row, rows, certificates) for row in rows.values()]

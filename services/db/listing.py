@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, select, tuple_
 
 from services.clock import from_epoch, to_epoch
-from services.db.certificates import read_record, search_name, without_der
-from services.db.models import certificate_names, certificate_status, certificates, issuers
+from services.db.certificates import read_record, search_name, with_hold_instructions, without_der
+from services.db.models import certificate_names, certificate_status, certificates
+from services.db.pending import hidden_ids, visible_ids
 from services.db.records import (
     CertificateCursor,
     CertificateFilters,
@@ -39,7 +40,7 @@ def list_certificates(
     after: CertificateCursor | None = None,
 ) -> CertificatePage:
     """Up to `limit` certificates that fit, without DER, and where to go on. `now` tells expired from valid."""
-    way = _Way(filters, order)
+    way = _Way(filters, order, hidden_ids(conn))
     bounds = [*way.bounds(filters, now), *([way.behind(after)] if after else [])]
     floor = None
     if not way.is_short and way.is_selective(filters):
@@ -48,7 +49,7 @@ def list_certificates(
             bounds.append(way.up_to(floor))
     page = conn.execute(_page(way, [*bounds, *way.selections(filters, now)], limit + 1))
     rows = sorted(page, key=lambda row: (row.moment, row.id), reverse=not way.expiring)
-    found = tuple(read_record(row, None) for row in rows[:limit])
+    found = tuple(with_hold_instructions(conn, [read_record(row, None) for row in rows[:limit]]))
     if len(rows) > limit:
         last = found[-1]
         return CertificatePage(found, CertificateCursor(last.not_after if way.expiring else last.issued_at, last.id))
@@ -69,7 +70,7 @@ def _page(way: _Way, conditions: Sequence[ColumnElement[bool]], limit: int) -> S
 class _Way:
     """How a listing goes: the index that it follows, and what that index does not tell."""
 
-    def __init__(self, filters: CertificateFilters, order: CertificateOrder) -> None:
+    def __init__(self, filters: CertificateFilters, order: CertificateOrder, hidden: Sequence[int] = ()) -> None:
         self.expiring = order is CertificateOrder.EXPIRING
         self.is_short = any((filters.name, filters.public_key_sha256, filters.serial_prefix))
         # Revoked certificates are few: their own indexes lead. The columns are equal in both tables.
@@ -83,6 +84,7 @@ class _Way:
         )
         self.ordered = [column.asc() if self.expiring else column.desc() for column in self.place]
         self.led_by = self._lead(filters)
+        self.hidden = hidden if self.led_by != "issuer_id" else ()
 
     def _lead(self, filters: CertificateFilters) -> str:
         """The filter that has an index of its own in this order."""
@@ -125,10 +127,12 @@ class _Way:
         issuer = None if self.led_by == "issuer_id" else filters.issuer_id
         others = (issuer, profile, filters.reason, filters.identity, *elsewhere)
         by_state = filters.state is not None and not self.by_status
-        return by_state or any(value is not None for value in others)
+        return by_state or bool(self.hidden) or any(value is not None for value in others)
 
     def selections(self, filters: CertificateFilters, now: datetime) -> Iterator[ColumnElement[bool]]:
         """Every other condition. "+ 0" keeps a database from another index, and from sorting what that finds."""
+        if self.hidden:
+            yield (self._column("issuer_id") + 0).not_in(self.hidden)
         if filters.issuer_id is not None and self.led_by != "issuer_id":
             yield self._column("issuer_id") + 0 == filters.issuer_id
         if filters.profile is not None and self.led_by != "profile":
@@ -210,7 +214,7 @@ def _begins_with(prefix: str) -> ColumnElement[bool]:
     low = bytes.fromhex(prefix + "0" * (len(prefix) % 2))
     high = bytes.fromhex(prefix + "f" * (len(prefix) % 2)) + b"\xff" * 20
     of_them = select(certificate_status.c.certificate_id).where(
-        certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+        certificate_status.c.issuer_id.in_(visible_ids),
         certificate_status.c.serial >= low,
         certificate_status.c.serial <= high,
     )

@@ -198,6 +198,15 @@ status_changes = Table(
     Index("ix_status_changes_issuer_id_serial_revision", "issuer_id", "serial", "revision"),
 )
 
+# What to do about a certificate on hold, an object identifier with dots; by the revision of the hold, so that it goes
+# with it. Only imported holds have one.
+hold_instructions = Table(
+    "hold_instructions",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("instruction", String(255), nullable=False),
+)
+
 # Makes retries safe (G6). `outcome` names the row that holds the result: a certificate id for IssueCertificate, a
 # revision in status_changes for RevokeCertificate (an earlier one where the call changed nothing).
 idempotency_keys = Table(

@@ -45,6 +45,8 @@ class IssuerState(StrEnum):
     ACTIVE = "active"
     OFFLINE = "offline"
     RETIRED = "retired"
+    PENDING = "pending"
+    """Its import has begun, and not ended: only the import knows of it, and nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class RevocationRecord:
     revoked_at: datetime
     reason: int
     invalidity_at: datetime | None = None
+    hold_instruction: str | None = None
+    """What to do about an imported hold: an object identifier with dots. Statuses are read without it."""
 
 
 @dataclass(frozen=True, slots=True)

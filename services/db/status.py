@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from services.clock import from_epoch, to_epoch
 from services.db import counts, driver
-from services.db.models import certificate_status, issuers, status_changes
+from services.db.models import certificate_status, status_changes
+from services.db.pending import pending_ids, visible_ids
 from services.db.records import ChangeAction, ChangedStatuses, NewCertificate, StatusChange, StatusRecord
 from services.db.rows import actor_values, read_actor, read_revocation, revocation_values
 
@@ -61,6 +62,12 @@ def get_changes(conn: Connection, revisions: Sequence[int]) -> dict[int, StatusC
     """The changes with those revisions; others are not in the answer."""
     rows = conn.execute(_by_revisions, {"revisions": list(revisions)})
     return {row.revision: _status_change(row) for row in rows}
+
+
+def latest_changes(conn: Connection, issuer_id: int, serial: bytes, limit: int) -> list[tuple[int, StatusChange]]:
+    """The last `limit` changes of one certificate with their revisions, oldest first."""
+    values = {"issuer": issuer_id, "serial_number": serial, "limit": limit}
+    return [(row.revision, _status_change(row)) for row in conn.execute(_latest_changes, values)][::-1]
 
 
 def get_status_at(conn: Connection, issuer_id: int, serial: bytes, at: datetime) -> StatusRecord | None:
@@ -176,7 +183,7 @@ _by_revisions = select(status_changes).where(status_changes.c.revision.in_(bindp
 _issuers_of_serial = (
     select(certificate_status.c.issuer_id)
     .where(
-        certificate_status.c.issuer_id.in_(select(issuers.c.id)),
+        certificate_status.c.issuer_id.in_(visible_ids),
         certificate_status.c.serial == bindparam("serial_number"),
     )
     .order_by(certificate_status.c.issuer_id)
@@ -195,6 +202,13 @@ _last_change = (
     )
     .order_by(status_changes.c.revision.desc())
     .limit(1)
+)
+
+_latest_changes = (
+    select(status_changes)
+    .where(status_changes.c.issuer_id == bindparam("issuer"), status_changes.c.serial == bindparam("serial_number"))
+    .order_by(status_changes.c.revision.desc())
+    .limit(bindparam("limit"))
 )
 
 _set_status = (
@@ -217,7 +231,12 @@ _changes = (
         (certificate_status.c.issuer_id == status_changes.c.issuer_id)
         & (certificate_status.c.serial == status_changes.c.serial),
     )
-    .where(status_changes.c.revision > bindparam("after"), status_changes.c.revision <= bindparam("through"))
+    .where(
+        status_changes.c.revision > bindparam("after"),
+        status_changes.c.revision <= bindparam("through"),
+        # Nobody has heard of issuers that are still being imported.
+        status_changes.c.issuer_id.not_in(pending_ids),
+    )
     .order_by(status_changes.c.revision)
     .limit(bindparam("limit"))
 )

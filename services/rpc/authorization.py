@@ -8,6 +8,7 @@ from services.errors import PermissionDenied
 from services.pki.mtls import ROLES
 
 _CA = "/goodstanding.ca.v1.CertificateAuthorityService/"
+_IMPORT = "/goodstanding.ca.v1.ImportService/"
 _AUDIT = "/goodstanding.ca.v1.AuditService/"
 _STATUS = "/goodstanding.status.v1.CertificateStatusService/"
 
@@ -30,10 +31,13 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _AUDIT + "ExportAuditEntries": frozenset({"admin", "reader"}),
     _AUDIT + "GetAuditHead": frozenset({"admin", "reader"}),
     _CA + "ImportIssuer": frozenset({"admin"}),
+    _IMPORT + "ImportCertificates": frozenset({"admin", "importer"}),
     _CA + "UpdateIssuer": frozenset({"admin"}),
     _CA + "ImportCertificateRevocationList": frozenset({"admin"}),
     _CA + "BlockPublicKeys": frozenset({"admin", "revoker"}),
+    _CA + "UnblockPublicKeys": frozenset({"admin"}),
     _CA + "ListBlockedPublicKeys": _PEOPLE,
+    _CA + "ListProfiles": _PEOPLE,
     _STATUS + "GetCertificateStatus": _LOOK_UP,
     _STATUS + "GetPastCertificateStatus": _LOOK_UP,
     _STATUS + "BatchGetCertificateStatus": _LOOK_UP,
@@ -41,6 +45,8 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _STATUS + "ListIssuers": ANY_ROLE,
     _STATUS + "GetCertificateRevocationList": _LOOK_UP,
     _STATUS + "FetchCertificateRevocationList": _LOOK_UP,
+    # Who changed it, and issuers that were not asked for: for those who may read the audit log.
+    _STATUS + "ExplainCertificateStatus": frozenset({"admin", "reader"}),
     # What these tell is public (contract, and whether the service works); a valid credential is needed all the same.
     "/grpc.health.v1.Health/Check": ANY_ROLE,
     "/grpc.health.v1.Health/List": ANY_ROLE,

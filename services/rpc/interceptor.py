@@ -120,7 +120,8 @@ class Guard(grpc.aio.ServerInterceptor):
             async def run() -> Any:  # within the limit of the whole call
                 return await inner(requests if handler.request_streaming else await _read_one(context), context)
 
-            return await self._serve(method, context, run, streaming=False)
+            # A stream of requests with one answer to all of them lasts as long as it takes.
+            return await self._serve(method, context, run, streaming=handler.request_streaming)
 
         async def stream(requests: Any, context: Context) -> None:
             async def run() -> None:

@@ -51,6 +51,7 @@ def revocation_message(record: RevocationRecord) -> types_pb2.Revocation:
         revocation_time=timestamp(record.revoked_at),
         reason=types_pb2.RevocationReason.ValueType(record.reason),
         invalidity_time=_optional(record.invalidity_at),
+        hold_instruction=record.hold_instruction or "",
     )
 
 

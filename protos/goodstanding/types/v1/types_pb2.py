@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!goodstanding/types/v1/types.proto\x12\x15goodstanding.types.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\x06Issuer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".goodstanding.types.v1.IssuerState\x12\x13\n\x0bsubject_der\x18\x03 \x01(\x0c\x12\x16\n\x0epublic_key_der\x18\x04 \x01(\x0c\x12\x18\n\x10\x63\x65rtificates_der\x18\x05 \x03(\x0c\x12\x11\n\tchain_der\x18\x06 \x03(\x0c\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x35\n\ncompromise\x18\x08 \x01(\x0b\x32!.goodstanding.types.v1.Revocation\">\n\x15IssuerAndSerialNumber\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x15\n\rserial_number\x18\x02 \x01(\t\"\xaf\x01\n\nRevocation\x12\x33\n\x0frevocation_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x06reason\x18\x02 \x01(\x0e\x32\'.goodstanding.types.v1.RevocationReason\x12\x33\n\x0finvalidity_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdd\x03\n\x0b\x43\x65rtificate\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x15\n\rserial_number\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_der\x18\x03 \x01(\x0c\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12!\n\x19subject_alternative_names\x18\x05 \x03(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\x12\x33\n\x0fnot_before_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x05state\x18\n \x01(\x0e\x32\'.goodstanding.types.v1.CertificateState\x12\x35\n\nrevocation\x18\x0b \x01(\x0b\x32!.goodstanding.types.v1.Revocation\x12/\n\tissued_by\x18\x0c \x01(\x0b\x32\x1c.goodstanding.types.v1.Actor\x12\x10\n\x08revision\x18\r \x01(\x03\"i\n\x05\x41\x63tor\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x1e\n\x16\x63redential_fingerprint\x18\x03 \x01(\t\x12\x0c\n\x04peer\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t*\xa0\x03\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12$\n REVOCATION_REASON_KEY_COMPROMISE\x10\x01\x12#\n\x1fREVOCATION_REASON_CA_COMPROMISE\x10\x02\x12)\n%REVOCATION_REASON_AFFILIATION_CHANGED\x10\x03\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x04\x12,\n(REVOCATION_REASON_CESSATION_OF_OPERATION\x10\x05\x12&\n\"REVOCATION_REASON_CERTIFICATE_HOLD\x10\x06\x12%\n!REVOCATION_REASON_REMOVE_FROM_CRL\x10\x08\x12)\n%REVOCATION_REASON_PRIVILEGE_WITHDRAWN\x10\t\x12#\n\x1fREVOCATION_REASON_AA_COMPROMISE\x10\n\"\x04\x08\x07\x10\x07*\x94\x01\n\x11\x43\x65rtificateStatus\x12\"\n\x1e\x43\x45RTIFICATE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x45RTIFICATE_STATUS_GOOD\x10\x01\x12\x1e\n\x1a\x43\x45RTIFICATE_STATUS_REVOKED\x10\x02\x12\x1e\n\x1a\x43\x45RTIFICATE_STATUS_UNKNOWN\x10\x03*\x90\x01\n\x10\x43\x65rtificateState\x12!\n\x1d\x43\x45RTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x45RTIFICATE_STATE_VALID\x10\x01\x12\x1d\n\x19\x43\x45RTIFICATE_STATE_REVOKED\x10\x02\x12\x1d\n\x19\x43\x45RTIFICATE_STATE_EXPIRED\x10\x03*x\n\x0bIssuerState\x12\x1c\n\x18ISSUER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ISSUER_STATE_ACTIVE\x10\x01\x12\x18\n\x14ISSUER_STATE_OFFLINE\x10\x02\x12\x18\n\x14ISSUER_STATE_RETIRED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!goodstanding/types/v1/types.proto\x12\x15goodstanding.types.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\x06Issuer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x05state\x18\x02 \x01(\x0e\x32\".goodstanding.types.v1.IssuerState\x12\x13\n\x0bsubject_der\x18\x03 \x01(\x0c\x12\x16\n\x0epublic_key_der\x18\x04 \x01(\x0c\x12\x18\n\x10\x63\x65rtificates_der\x18\x05 \x03(\x0c\x12\x11\n\tchain_der\x18\x06 \x03(\x0c\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x35\n\ncompromise\x18\x08 \x01(\x0b\x32!.goodstanding.types.v1.Revocation\">\n\x15IssuerAndSerialNumber\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x15\n\rserial_number\x18\x02 \x01(\t\"\xc9\x01\n\nRevocation\x12\x33\n\x0frevocation_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x06reason\x18\x02 \x01(\x0e\x32\'.goodstanding.types.v1.RevocationReason\x12\x33\n\x0finvalidity_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10hold_instruction\x18\x04 \x01(\t\"\xdd\x03\n\x0b\x43\x65rtificate\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x15\n\rserial_number\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_der\x18\x03 \x01(\x0c\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12!\n\x19subject_alternative_names\x18\x05 \x03(\t\x12\x0f\n\x07profile\x18\x06 \x01(\t\x12\x33\n\x0fnot_before_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x05state\x18\n \x01(\x0e\x32\'.goodstanding.types.v1.CertificateState\x12\x35\n\nrevocation\x18\x0b \x01(\x0b\x32!.goodstanding.types.v1.Revocation\x12/\n\tissued_by\x18\x0c \x01(\x0b\x32\x1c.goodstanding.types.v1.Actor\x12\x10\n\x08revision\x18\r \x01(\x03\"i\n\x05\x41\x63tor\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x1e\n\x16\x63redential_fingerprint\x18\x03 \x01(\t\x12\x0c\n\x04peer\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t*\xa0\x03\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12$\n REVOCATION_REASON_KEY_COMPROMISE\x10\x01\x12#\n\x1fREVOCATION_REASON_CA_COMPROMISE\x10\x02\x12)\n%REVOCATION_REASON_AFFILIATION_CHANGED\x10\x03\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x04\x12,\n(REVOCATION_REASON_CESSATION_OF_OPERATION\x10\x05\x12&\n\"REVOCATION_REASON_CERTIFICATE_HOLD\x10\x06\x12%\n!REVOCATION_REASON_REMOVE_FROM_CRL\x10\x08\x12)\n%REVOCATION_REASON_PRIVILEGE_WITHDRAWN\x10\t\x12#\n\x1fREVOCATION_REASON_AA_COMPROMISE\x10\n\"\x04\x08\x07\x10\x07*\x94\x01\n\x11\x43\x65rtificateStatus\x12\"\n\x1e\x43\x45RTIFICATE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x45RTIFICATE_STATUS_GOOD\x10\x01\x12\x1e\n\x1a\x43\x45RTIFICATE_STATUS_REVOKED\x10\x02\x12\x1e\n\x1a\x43\x45RTIFICATE_STATUS_UNKNOWN\x10\x03*\x90\x01\n\x10\x43\x65rtificateState\x12!\n\x1d\x43\x45RTIFICATE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x45RTIFICATE_STATE_VALID\x10\x01\x12\x1d\n\x19\x43\x45RTIFICATE_STATE_REVOKED\x10\x02\x12\x1d\n\x19\x43\x45RTIFICATE_STATE_EXPIRED\x10\x03*x\n\x0bIssuerState\x12\x1c\n\x18ISSUER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ISSUER_STATE_ACTIVE\x10\x01\x12\x18\n\x14ISSUER_STATE_OFFLINE\x10\x02\x12\x18\n\x14ISSUER_STATE_RETIRED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'goodstanding.types.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REVOCATIONREASON']._serialized_start=1162
-  _globals['_REVOCATIONREASON']._serialized_end=1578
-  _globals['_CERTIFICATESTATUS']._serialized_start=1581
-  _globals['_CERTIFICATESTATUS']._serialized_end=1729
-  _globals['_CERTIFICATESTATE']._serialized_start=1732
-  _globals['_CERTIFICATESTATE']._serialized_end=1876
-  _globals['_ISSUERSTATE']._serialized_start=1878
-  _globals['_ISSUERSTATE']._serialized_end=1998
+  _globals['_REVOCATIONREASON']._serialized_start=1188
+  _globals['_REVOCATIONREASON']._serialized_end=1604
+  _globals['_CERTIFICATESTATUS']._serialized_start=1607
+  _globals['_CERTIFICATESTATUS']._serialized_end=1755
+  _globals['_CERTIFICATESTATE']._serialized_start=1758
+  _globals['_CERTIFICATESTATE']._serialized_end=1902
+  _globals['_ISSUERSTATE']._serialized_start=1904
+  _globals['_ISSUERSTATE']._serialized_end=2024
   _globals['_ISSUER']._serialized_start=94
   _globals['_ISSUER']._serialized_end=330
   _globals['_ISSUERANDSERIALNUMBER']._serialized_start=332
   _globals['_ISSUERANDSERIALNUMBER']._serialized_end=394
   _globals['_REVOCATION']._serialized_start=397
-  _globals['_REVOCATION']._serialized_end=572
-  _globals['_CERTIFICATE']._serialized_start=575
-  _globals['_CERTIFICATE']._serialized_end=1052
-  _globals['_ACTOR']._serialized_start=1054
-  _globals['_ACTOR']._serialized_end=1159
+  _globals['_REVOCATION']._serialized_end=598
+  _globals['_CERTIFICATE']._serialized_start=601
+  _globals['_CERTIFICATE']._serialized_end=1078
+  _globals['_ACTOR']._serialized_start=1080
+  _globals['_ACTOR']._serialized_end=1185
 # @@protoc_insertion_point(module_scope)

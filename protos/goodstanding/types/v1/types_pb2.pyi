@@ -259,8 +259,13 @@ class Revocation(_message.Message):
     REVOCATION_TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     INVALIDITY_TIME_FIELD_NUMBER: _builtins.int
+    HOLD_INSTRUCTION_FIELD_NUMBER: _builtins.int
     reason: Global___RevocationReason.ValueType
     """Output only. Why."""
+    hold_instruction: _builtins.str
+    """Output only. What to do about a certificate that is on hold: an object identifier with dots, where the hold was imported
+    with one. In answers about single certificates and listings of the certificate authority; statuses come without it.
+    """
     @_builtins.property
     def revocation_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was revoked."""
@@ -275,10 +280,11 @@ class Revocation(_message.Message):
         revocation_time: _timestamp_pb2.Timestamp | None = ...,
         reason: Global___RevocationReason.ValueType = ...,
         invalidity_time: _timestamp_pb2.Timestamp | None = ...,
+        hold_instruction: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["invalidity_time", b"invalidity_time", "revocation_time", b"revocation_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["invalidity_time", b"invalidity_time", "reason", b"reason", "revocation_time", b"revocation_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_instruction", b"hold_instruction", "invalidity_time", b"invalidity_time", "reason", b"reason", "revocation_time", b"revocation_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,191 @@
+"""Certificates that were issued elsewhere: what is known of them, and recording very many at once.
+
+Guarantees: a row that comes in revoked is there with its revocation from the first moment on, and has a change in
+`status_changes` like any other revocation, under the same revision, at the time that it carries. The counters follow.
+
+Rows go straight to the driver, with plain numbers for times: there are millions, and this takes a third as long.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table, bindparam, insert, text, update
+
+from services.clock import to_epoch
+from services.db import counts, postgresql
+from services.db.certificates import reserve_ids, search_name
+from services.db.models import (
+    certificate_names,
+    certificate_status,
+    certificates,
+    hold_instructions,
+    status_changes,
+)
+from services.db.records import Actor, ChangeAction, NewCertificate
+from services.db.rows import actor_values
+
+_HOLD = 6
+
+
+class ImportRow(NamedTuple):
+    """A certificate with its status, to be recorded. Times are seconds since 1970."""
+
+    serial: bytes
+    der: bytes | None
+    subject: str
+    names: tuple[str, ...]
+    """What it is found by: common name and subject alternative names without their kind."""
+    alternative_names_json: str
+    profile: str
+    public_key_sha256: bytes | None
+    not_before: int
+    not_after: int
+    revoked_at: int | None = None
+    reason: int | None = None
+    invalidity_at: int | None = None
+    hold_instruction: str | None = None
+
+
+class KnownRow(NamedTuple):
+    """What is recorded of a certificate already. `der` is None where only its status is."""
+
+    certificate_id: int
+    not_after: int
+    revoked_at: int | None
+    reason: int | None
+    invalidity_at: int | None
+    revision: int
+    der: bytes | None
+
+
+def import_row(new: NewCertificate) -> ImportRow:
+    """A certificate in the form that imported ones have."""
+    names = [name.partition(":")[2] for name in new.subject_alternative_names]
+    return ImportRow(
+        new.serial,
+        new.der,
+        new.subject,
+        tuple(name for name in (new.common_name, *names) if name),
+        json.dumps(new.subject_alternative_names),
+        new.profile,
+        new.public_key_sha256,
+        to_epoch(new.not_before),
+        to_epoch(new.not_after),
+    )
+
+
+def find_known(conn: Connection, issuer_id: int, serials: Sequence[bytes]) -> dict[bytes, KnownRow]:
+    """What is recorded of those serial numbers; the others are not in the answer."""
+    if not serials:
+        return {}
+    if conn.dialect.name == "postgresql":
+        rows = conn.exec_driver_sql(_KNOWN + " WHERE s.issuer_id = %s AND s.serial = ANY(%s)", (issuer_id, [*serials]))
+    else:
+        marks = ", ".join("?" * len(serials))
+        rows = conn.exec_driver_sql(f"{_KNOWN} WHERE s.issuer_id = ? AND s.serial IN ({marks})", (issuer_id, *serials))
+    return {bytes(row[0]): KnownRow._make((*row[1:7], None if row[7] is None else bytes(row[7]))) for row in rows}
+
+
+def insert_imported(
+    conn: Connection, issuer_id: int, rows: Sequence[ImportRow], actor: Actor, now: int, first_revision: int
+) -> None:
+    """Record certificates with their statuses. They take `len(rows)` revisions from `first_revision` on.
+
+    An issuer and serial number that is there already makes `Database.write` raise Conflict.
+    """
+    ids = reserve_ids(conn, len(rows))
+    who = tuple(actor_values(actor).values())
+    described, statuses, changes, names, instructions = [], [], [], [], []
+    buckets: Counter[tuple[int, str, int]] = Counter()
+    revoked: Counter[tuple[int, str, int]] = Counter()
+    for id_, revision, row in zip(ids, range(first_revision, first_revision + len(rows)), rows, strict=True):
+        serial, der, subject, found_by, alternative, profile, key, not_before, not_after, *revocation, instruction = row
+        described.append(
+            (id_, issuer_id, serial, der, subject, alternative, profile, key, not_before, not_after, not_before, *who)
+        )
+        bucket = (issuer_id, profile, not_after // counts.HOUR)
+        buckets[bucket] += 1
+        revoked_at, reason, _ = revocation
+        if revoked_at is None:
+            changed_at = not_before
+        else:
+            # It was so then, too: what was its status at some time is answered by this.
+            changed_at = min(revoked_at, now)
+            revoked[bucket] += 1
+            action = ChangeAction.HOLD if reason == _HOLD else ChangeAction.REVOKE
+            changes.append((revision, issuer_id, serial, action.value, *revocation, changed_at, *who))
+            if instruction:
+                instructions.append({"revision": revision, "instruction": instruction})
+        statuses.append((issuer_id, serial, id_, not_before, not_after, *revocation, changed_at, revision, None))
+        if found_by:
+            names += [(name, id_) for name in {search_name(name) for name in found_by}]
+    _insert_all(conn, certificates, described)
+    _insert_all(conn, certificate_names, names)
+    _insert_all(conn, certificate_status, sorted(statuses))
+    _insert_all(conn, status_changes, changes)
+    if instructions:
+        conn.execute(insert(hold_instructions), instructions)
+    counts.add_imported(conn, {bucket: (count, revoked[bucket]) for bucket, count in buckets.items()})
+
+
+def complete(conn: Connection, rows: Mapping[int, ImportRow]) -> None:
+    """Record the certificates themselves, by id, of which only the status was known."""
+    values = [
+        {
+            "certificate": id_,
+            "der": row.der,
+            "subject": row.subject,
+            "subject_alternative_names": row.alternative_names_json,
+            "public_key_sha256": row.public_key_sha256,
+            "not_before": row.not_before,
+        }
+        for id_, row in rows.items()
+    ]
+    if not values:
+        return
+    conn.execute(_complete, values)
+    names = sorted({(search_name(name), id_) for id_, row in rows.items() for name in row.names})
+    if names:
+        conn.execute(_add_names, [{"name": name, "certificate_id": id_} for name, id_ in names])
+
+
+def set_hold_instruction(conn: Connection, revision: int, instruction: str) -> None:
+    """What to do about the certificate that is on hold by that change."""
+    conn.execute(insert(hold_instructions), {"revision": revision, "instruction": instruction})
+
+
+def _insert_all(conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Rows with all columns, in the order of the table's."""
+    if not rows:
+        return
+    columns = f"{table.name} ({', '.join(table.c.keys())})"
+    if conn.dialect.name == "postgresql":
+        postgresql.copy_in(conn, f"COPY {columns} FROM STDIN", rows)
+    else:
+        marks = ", ".join("?" * len(table.c))
+        conn.exec_driver_sql(f"INSERT INTO {columns} VALUES ({marks})", list(rows))  # noqa: S608
+
+
+# Straight to the driver as well; its marks for parameters differ.
+_KNOWN = (
+    "SELECT s.serial, s.certificate_id, s.not_after, s.revoked_at, s.reason, s.invalidity_at, s.revision, c.der"
+    " FROM certificate_status s JOIN certificates c ON c.id = s.certificate_id"
+)
+_complete = (
+    update(certificates)
+    .where(certificates.c.id == bindparam("certificate"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("der", "subject", "subject_alternative_names", "public_key_sha256", "not_before")
+        }
+    )
+)
+# What it was found by before, it still is.
+_add_names = text(
+    "INSERT INTO certificate_names (name, certificate_id) VALUES (:name, :certificate_id) ON CONFLICT DO NOTHING"
+)
