@@ -122,10 +122,8 @@ class _Reading:
         section, separator, rest = name.partition("::")
         if not separator:
             section, rest = self.section, name
-        if section == "ENV":
-            found = self.environ.get(rest)
-        else:
-            found = OpenSSLConfig(self.sections).get(section, rest)
+        known = OpenSSLConfig(self.sections)
+        found = self.environ.get(rest) if section == "ENV" else known.get(section, rest)
         if found is None:
             raise BadConfig(number, f"the variable {name} has no value at this line")
         return found

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.cli.failures import Failed
 from services.cli.importing.findings import PER_CODE, Finding, Findings
-from services.cli.importing.joining import Joining, text_key
+from services.cli.importing.joining import KEY_OCTETS, Joining, text_key
 from services.cli.importing.judging import Judge
 from services.cli.importing.records import Record, Tally, Tick
 from services.cli.importing.revocation_lists import RevocationList
@@ -56,6 +56,7 @@ class IndexSource:
     ) -> None:
         self.index = index
         self.crl = crl
+        self._short = index.name
         self._authority = authority
         # Strings: for a million rows, Path objects are most of the time.
         with_files = new_certs is not None and new_certs.is_dir() and any(_serials_of_files(new_certs))
@@ -134,7 +135,7 @@ class IndexSource:
     def record(self, number: int, row: IndexRow, certificate: x509.Certificate | None) -> Record:
         """A row as a record."""
         der = certificate.public_bytes(Encoding.DER) if certificate is not None else None
-        origin = f"{self.index.name}:{number}"
+        origin = f"{self._short}:{number}"
         return Record(number, origin, row.serial, der, row.subject, row.expiry, row.revocation)
 
     def certificate(self, row: IndexRow) -> x509.Certificate | None:
@@ -192,15 +193,15 @@ class _Checking:
         except OSError as error:
             told = f"the certificate {row.serial}.pem cannot be read: {error.strerror}"
             self._tell("CERTIFICATE_FILE_UNREADABLE", told, number, serial=row.serial, refused=True)
+            self._remember(number, row)
             return
         except ValueError:
             told = f"{row.serial}.pem holds no certificate that can be read: only the status comes in"
             self._tell("CERTIFICATE_UNREADABLE", told, number, serial=row.serial)
         record = self._source.record(number, row, certificate)
-        if self.judge.take(record, certificate, marked_expired=row.state == "E"):
-            self.serials.add(bytes.fromhex(row.serial), number << 3 | self._kind(row))
-            if row.state == "V":
-                self.subjects.add(text_key(row.subject), number)
+        if self.judge.take(record, certificate, marked_expired=row.state == "E") and row.state == "V":
+            self.subjects.add(text_key(row.subject), number)
+        self._remember(number, row)
 
     def add_others(self, new_certs: Path | None) -> None:
         """Add what the revocation list and newcerts have."""
@@ -253,6 +254,10 @@ class _Checking:
         if not line.isascii():
             told = "the subject has characters that OpenSSL escapes: they come in escaped, as OpenSSL writes them"
             self._tell("SUBJECT_NOT_ASCII", told, number, column=6, serial=row.serial)
+
+    def _remember(self, number: int, row: IndexRow) -> None:
+        if len(row.serial) <= 2 * KEY_OCTETS:
+            self.serials.add(bytes.fromhex(row.serial), number << 3 | self._kind(row))
 
     def _kind(self, row: IndexRow) -> Kind:
         if row.state == "V":
