@@ -138,7 +138,7 @@ def measure(folder: Path, system: System) -> dict[str, float]:
     pid = system.pids["ca"]
     before = cpu_seconds(pid)
     command = [sys.executable, "-m", "benchmarks.imports", "--send", str(folder), system.ca]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found | {"ca_cpu_seconds": cpu_seconds(pid) - before, "ca_peak_mib": _peak_mib(pid)}
 

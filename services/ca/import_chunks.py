@@ -70,13 +70,18 @@ class ChunkResult:
     """Whether a CA certificate of an issuer was revoked by it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """The work. `issuer_id` is None where the issuer is not recorded, and shall not be (validate_only)."""
+    """The work. `issuer_id` is None where the issuer is not recorded, and shall not be (validate_only).
+
+    `refused` and `findings` are what reading the message has told already.
+    """
 
     issuer_id: int | None
     issuer_name: str
     entries: Sequence[Entry]
+    refused: int
+    findings: Sequence[Finding]
     actor: Actor
     now: datetime
     source: str
@@ -147,7 +152,8 @@ class _Decisions:
         if chunk.issuer_id is not None and serials:
             self._known = imports.find_known(batch.conn, chunk.issuer_id, serials)
         self._own: frozenset[bytes] | None = None
-        self.result = ChunkResult()
+        received = len(chunk.entries) + chunk.refused
+        self.result = ChunkResult(Counts(received=received, refused=chunk.refused), list(chunk.findings))
         self.added: dict[bytes, ImportRow] = {}
         self.completed: dict[int, ImportRow] = {}
         self.changes: list[PendingChange] = []

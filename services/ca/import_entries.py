@@ -109,17 +109,9 @@ class EntryReader:
             subject = subject.replace("\0", "\ufffd")
             self._find(sent, "SUBJECT_CHANGED", "the subject holds a NUL, which is recorded as U+FFFD")
         found = _COMMON_NAME.search(subject)
-        row = ImportRow(
-            serial,
-            None,
-            subject,
-            (found[1],) if found else (),
-            "[]",
-            PROFILE,
-            None,
-            _time(not_before, "not_before_time"),
-            _time(sent.not_after, "not_after_time"),
-        )
+        names = (found[1],) if found else ()
+        begins, ends = _time(not_before, "not_before_time"), _time(sent.not_after, "not_after_time")
+        row = ImportRow(serial, None, subject, names, "[]", PROFILE, None, begins, ends)
         return row if sent.revocation is None else self._revoked(sent, sent.revocation, row)
 
     def _from_certificate(self, sent: SentCertificate) -> ImportRow:
@@ -132,6 +124,9 @@ class EntryReader:
         serial = _serial_of(found)
         if sent.serial_number and _serial(sent.serial_number) != serial:
             raise RefusedError("SERIAL_MISMATCH", f"the certificate has another serial number: {serial.hex()}")
+        if not found.verified:
+            text = "its signature is of a kind that cannot be verified here: the status alone is recorded"
+            self._find(sent, "CERTIFICATE_SIGNATURE_UNSUPPORTED", text)
         if not found.extensions_readable:
             self._find(sent, "EXTENSIONS_UNREADABLE", "it is recorded as it is, and not found by its names")
         not_after = to_epoch(found.not_after)
@@ -141,12 +136,12 @@ class EntryReader:
         names = [name.partition(":")[2] for name in found.alternative_names]
         row = ImportRow(
             serial,
-            sent.der,
+            sent.der if found.verified else None,
             found.subject.replace("\0", "\ufffd"),
             tuple(name.replace("\0", "\ufffd") for name in (found.common_name, *names) if name),
             json.dumps(found.alternative_names),
             CA_PROFILE if found.is_ca else PROFILE,
-            found.public_key_sha256,
+            found.public_key_sha256 if found.verified else None,
             to_epoch(found.not_before),
             not_after,
         )

@@ -1,6 +1,6 @@
 """The gRPC face of imports: reads the stream, a message at a time, and waits until each is recorded.
 
-No more than one message is held in memory beside those that gRPC has read ahead; a sender that is quicker waits (flow
+No more than two messages are held in memory beside what gRPC has read ahead; a sender that is quicker waits (flow
 control). Between two messages others have their turn with the writer.
 """
 
@@ -18,6 +18,7 @@ import grpc
 
 from goodstanding.ca.v1 import import_pb2, import_pb2_grpc
 from services.ca.bridge import Bridge
+from services.ca.import_chunks import Chunk
 from services.ca.import_entries import Finding, SentCertificate, SentRevocation
 from services.ca.imports import MAX_SOURCE, ImportHeader, Importing, ImportReport, ImportRun
 from services.db.crls import MAX_NUMBER
@@ -73,21 +74,35 @@ class ImportServicer(import_pb2_grpc.ImportServiceServicer):
     async def _carry_out(
         self, run: ImportRun, sent: AsyncIterator[import_pb2.ImportCertificatesRequest]
     ) -> IssuerRecord | None:
-        loop = asyncio.get_running_loop()
-        while (request := await _next(sent)) is not None:
-            match request.WhichOneof("part"):
-                case "certificates":
-                    certificates = request.certificates.certificates
-                    _check_size(len(certificates))
-                    chunk = await loop.run_in_executor(self._readers, run.read, map(_certificate, certificates))
-                    run.take_in(await self._patiently(partial(run.record, chunk)))
-                case "end":
-                    return await self._patiently(run.finish)
-                case _:
-                    raise _out_of_order("after the header come certificates, and then the end")
-        raise FailedPrecondition(
-            "IMPORT_UNFINISHED", "the stream ended without its end message: run the import again, as a whole"
-        )
+        """Record one message after the other, while the next one is being read and checked."""
+        ahead = asyncio.ensure_future(self._read(run, sent))
+        try:
+            while (chunk := await ahead) is not None:
+                ahead = asyncio.ensure_future(self._read(run, sent))
+                run.take_in(await self._patiently(partial(run.record, chunk)))
+            return await self._patiently(run.finish)
+        finally:
+            ahead.cancel()
+            await asyncio.wait([ahead])
+            if not ahead.cancelled():
+                ahead.exception()  # seen: something else has ended the import before
+
+    async def _read(self, run: ImportRun, sent: AsyncIterator[import_pb2.ImportCertificatesRequest]) -> Chunk | None:
+        """The next message, checked; None for the end message."""
+        request = await _next(sent)
+        if request is None:
+            raise FailedPrecondition(
+                "IMPORT_UNFINISHED", "the stream ended without its end message: run the import again, as a whole"
+            )
+        match request.WhichOneof("part"):
+            case "certificates":
+                certificates = request.certificates.certificates
+                _check_size(len(certificates))
+                checking = partial(run.read, map(_certificate, certificates))
+                return await asyncio.get_running_loop().run_in_executor(self._readers, checking)
+            case "end":
+                return None
+        raise _out_of_order("after the header come certificates, and then the end")
 
     async def _patiently(self, begin: Callable[[], Future[T]]) -> T:
         """What the future comes to. Where the writer's queue is full, those who want one thing go first."""

@@ -34,7 +34,7 @@ from services.ca.hierarchy import (
     record_ca_certificates,
 )
 from services.ca.import_chunks import Chunk, ChunkResult, Counts
-from services.ca.import_entries import Entry, EntryReader, Finding, SentCertificate
+from services.ca.import_entries import EntryReader, Finding, SentCertificate
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
 from services.ca.writer import Writer
@@ -175,20 +175,24 @@ class ImportRun:
         self._omitted = 0
 
     def read(self, sent: Iterable[SentCertificate]) -> Chunk:
-        """Check certificates: their signatures, and what is said of them. Takes long; reads no database."""
+        """Check certificates: their signatures, and what is said of them.
+
+        Takes long, reads no database, and may go on while an earlier chunk is being recorded.
+        """
         now = self._importing.clock()
         reader = EntryReader(self._offered[0], to_epoch(now))
-        entries: list[Entry] = []
-        for each in sent:
-            self._counts.received += 1
-            entry = reader.read(each)
-            if entry is None:
-                self._counts.refused += 1
-            else:
-                entries.append(entry)
-        self._tell(reader.findings)
-        issuer_id = self._record.id if self._record is not None else None
-        return Chunk(issuer_id, self._command.name, entries, self._actor, now, self._header.source)
+        checked = [reader.read(each) for each in sent]
+        entries = [entry for entry in checked if entry is not None]
+        return Chunk(
+            issuer_id=self._record.id if self._record is not None else None,
+            issuer_name=self._command.name,
+            entries=entries,
+            refused=len(checked) - len(entries),
+            findings=reader.findings,
+            actor=self._actor,
+            now=now,
+            source=self._header.source,
+        )
 
     def record(self, chunk: Chunk) -> Future[ChunkResult]:
         """Queue a chunk; the future resolves once it is durable. With `validate_only`, say what it would come to.

@@ -15,6 +15,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import structlog
+
 from goodstanding.ca.v1 import (
     audit_pb2,
     audit_pb2_grpc,
@@ -53,6 +55,8 @@ SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full
 AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
 EXPORT_SERVICE = export_pb2.DESCRIPTOR.services_by_name["ExportService"].full_name
 IMPORT_SERVICE = import_pb2.DESCRIPTOR.services_by_name["ImportService"].full_name
+
+_logger = structlog.get_logger(__name__)
 
 SIGNING_THREADS = 2
 READING_THREADS = 4
@@ -101,6 +105,7 @@ async def serve(
             },
         )
         _begin_history(db)
+        _tell_unfinished_imports(db)
         schedule = CrlSchedule(
             db,
             authority.directory,
@@ -159,6 +164,12 @@ def _begin_history(db: Database) -> None:
     # the one before. They have to drop what they know.
     with db.write() as conn:
         position.new_history(conn)
+
+
+def _tell_unfinished_imports(db: Database) -> None:
+    with db.read() as conn:
+        for record in issuers.list_pending(conn):
+            _logger.warning("an import has not ended: run it again", issuer=record.name)
 
 
 def _authority(db: Database, writer: Writer, keys: HeldKeys, settings: Settings, clock: Clock) -> CertificateAuthority:

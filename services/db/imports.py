@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, text, update
+from sqlalchemy import Connection, Table, bindparam, insert, text, update
 
 from services.clock import to_epoch
-from services.db import counts
+from services.db import counts, postgresql
 from services.db.certificates import reserve_ids, search_name
 from services.db.models import (
     certificate_names,
@@ -80,8 +80,14 @@ def import_row(new: NewCertificate) -> ImportRow:
 
 def find_known(conn: Connection, issuer_id: int, serials: Sequence[bytes]) -> dict[bytes, KnownRow]:
     """What is recorded of those serial numbers; the others are not in the answer."""
-    rows = conn.execute(_known, {"issuer": issuer_id, "serials": list(serials)})
-    return {bytes(row[0]): KnownRow._make(row[1:]) for row in rows}
+    if not serials:
+        return {}
+    if conn.dialect.name == "postgresql":
+        rows = conn.exec_driver_sql(_KNOWN + " WHERE s.issuer_id = %s AND s.serial = ANY(%s)", (issuer_id, [*serials]))
+    else:
+        marks = ", ".join("?" * len(serials))
+        rows = conn.exec_driver_sql(f"{_KNOWN} WHERE s.issuer_id = ? AND s.serial IN ({marks})", (issuer_id, *serials))
+    return {bytes(row[0]): KnownRow._make((*row[1:7], None if row[7] is None else bytes(row[7]))) for row in rows}
 
 
 def insert_imported(
@@ -115,7 +121,8 @@ def insert_imported(
             if instruction:
                 instructions.append({"revision": revision, "instruction": instruction})
         statuses.append((issuer_id, serial, id_, not_before, not_after, *revocation, changed_at, revision, None))
-        names += [(name, id_) for name in {search_name(name) for name in found_by}]
+        if found_by:
+            names += [(name, id_) for name in {search_name(name) for name in found_by}]
     _insert_all(conn, certificates, described)
     _insert_all(conn, certificate_names, names)
     _insert_all(conn, certificate_status, sorted(statuses))
@@ -153,34 +160,20 @@ def set_hold_instruction(conn: Connection, revision: int, instruction: str) -> N
 
 def _insert_all(conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Rows with all columns, in the order of the table's."""
-    if rows:
-        conn.exec_driver_sql(_inserts[conn.dialect.name, table.name], list(rows))
+    if not rows:
+        return
+    columns = f"{table.name} ({', '.join(table.c.keys())})"
+    if conn.dialect.name == "postgresql":
+        postgresql.copy_in(conn, f"COPY {columns} FROM STDIN", rows)
+    else:
+        marks = ", ".join("?" * len(table.c))
+        conn.exec_driver_sql(f"INSERT INTO {columns} VALUES ({marks})", list(rows))  # noqa: S608
 
 
-_TABLES = (certificates, certificate_names, certificate_status, status_changes)
-_inserts = {
-    (dialect, table.name): f"INSERT INTO {table.name} ({', '.join(table.c.keys())})"  # noqa: S608
-    f" VALUES ({', '.join([mark] * len(table.c))})"
-    for table in _TABLES
-    for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
-}
-
-_known = (
-    select(
-        certificate_status.c.serial,
-        certificate_status.c.certificate_id,
-        certificate_status.c.not_after,
-        certificate_status.c.revoked_at,
-        certificate_status.c.reason,
-        certificate_status.c.invalidity_at,
-        certificate_status.c.revision,
-        certificates.c.der,
-    )
-    .join(certificates, certificates.c.id == certificate_status.c.certificate_id)
-    .where(
-        certificate_status.c.issuer_id == bindparam("issuer"),
-        certificate_status.c.serial.in_(bindparam("serials", expanding=True)),
-    )
+# Straight to the driver as well; its marks for parameters differ.
+_KNOWN = (
+    "SELECT s.serial, s.certificate_id, s.not_after, s.revoked_at, s.reason, s.invalidity_at, s.revision, c.der"
+    " FROM certificate_status s JOIN certificates c ON c.id = s.certificate_id"
 )
 _complete = (
     update(certificates)

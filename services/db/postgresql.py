@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from services.errors import FailedPrecondition
 
@@ -51,6 +53,18 @@ def make_writers(url: URL) -> Engine:
 def without_transaction(readers: Engine) -> Engine:
     """The same connections, each query a transaction: one way to the server and back instead of three."""
     return readers.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def copy_in(conn: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    """`COPY … FROM STDIN`: a third of what INSERT takes for many rows. Raises SQLAlchemy's errors, as statements do."""
+    import psycopg
+
+    try:
+        with conn.connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[attr-defined]
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=conn.dialect) from error
 
 
 def _make_engine(

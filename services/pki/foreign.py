@@ -11,6 +11,8 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -32,6 +34,8 @@ class ForeignCertificateError(ValueError):
 class ForeignCertificate:
     """What is to be known of a certificate."""
 
+    verified: bool
+    """Whether the issuer's signature was verified: not where it is of a kind that is not known here, such as MD5."""
     serial_number: int
     """As it stands there: perhaps not positive, perhaps too long."""
     subject: str
@@ -50,8 +54,7 @@ class ForeignCertificate:
 def read_certificate(der: bytes, authority: x509.Certificate) -> ForeignCertificate:
     """Read a certificate and verify its signature under the key in `authority`, and its issuer's name.
 
-    Raises ForeignCertificateError: CERTIFICATE_MALFORMED, CERTIFICATE_NOT_BY_ISSUER, CERTIFICATE_SIGNATURE_INVALID,
-    CERTIFICATE_SIGNATURE_UNSUPPORTED.
+    Raises ForeignCertificateError: CERTIFICATE_MALFORMED, CERTIFICATE_NOT_BY_ISSUER, CERTIFICATE_SIGNATURE_INVALID.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -65,10 +68,11 @@ def read_certificate(der: bytes, authority: x509.Certificate) -> ForeignCertific
     if issuer != authority.subject:
         text = f"the certificate names another issuer: {issuer.rfc4514_string()[:_BRIEFLY]}"
         raise ForeignCertificateError("CERTIFICATE_NOT_BY_ISSUER", text)
-    _verify(certificate, authority)
+    verified = _verify(certificate, authority)
     extensions = _extensions(certificate)
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return ForeignCertificate(
+        verified=verified,
         serial_number=serial_number,
         subject=subject.rfc4514_string(),
         common_name=str(names[0].value) if names else None,
@@ -81,16 +85,45 @@ def read_certificate(der: bytes, authority: x509.Certificate) -> ForeignCertific
     )
 
 
-def _verify(certificate: x509.Certificate, authority: x509.Certificate) -> None:
+def _verify(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether the signature could be verified, and does; False for a kind that is not known here.
+
+    Raises ForeignCertificateError CERTIFICATE_SIGNATURE_INVALID.
+    """
     try:
         certificate.verify_directly_issued_by(authority)
-    except (UnsupportedAlgorithm, TypeError) as error:
-        text = f"the signature is of a kind that cannot be verified here: {str(error)[:_BRIEFLY]}"
-        raise ForeignCertificateError("CERTIFICATE_SIGNATURE_UNSUPPORTED", text) from None
-    except (InvalidSignature, ValueError):
-        raise ForeignCertificateError(
-            "CERTIFICATE_SIGNATURE_INVALID", "the signature does not verify under the issuer's key"
-        ) from None
+    except (UnsupportedAlgorithm, TypeError, ValueError):  # the names are the same: it is the algorithm
+        return _verify_old(certificate, authority)
+    except InvalidSignature:
+        raise _forged() from None
+    return True
+
+
+def _verify_old(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """SHA-1, with which many have signed for long. Nothing rests on it that a row without certificate would not do."""
+    key = authority.public_key()
+    try:
+        algorithm = certificate.signature_hash_algorithm
+        if not isinstance(algorithm, hashes.SHA1 | hashes.SHA224):
+            return False
+        signed = certificate.signature, certificate.tbs_certificate_bytes
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(*signed, padding.PKCS1v15(), algorithm)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(*signed, ec.ECDSA(algorithm))
+        else:
+            return False
+    except InvalidSignature:
+        raise _forged() from None
+    except (UnsupportedAlgorithm, TypeError, ValueError):
+        return False
+    return True
+
+
+def _forged() -> ForeignCertificateError:
+    return ForeignCertificateError(
+        "CERTIFICATE_SIGNATURE_INVALID", "the signature does not verify under the issuer's key"
+    )
 
 
 def _extensions(certificate: x509.Certificate) -> x509.Extensions | None:

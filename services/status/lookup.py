@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from cryptography import x509
+
 from services.clock import Clock
 from services.db.certificates import find_by_serial
 from services.db.crls import latest_crl, newest_list, read_block
 from services.db.engine import Connection, Database
 from services.db.issuers import issuers_changed_between, list_issuers
 from services.db.position import read_position
-from services.db.records import FULL, CrlDescription, CrlRecord, IssuerRecord, Position, StatusRecord
+from services.db.records import FULL, CertificateRecord, CrlDescription, CrlRecord, IssuerRecord, Position, StatusRecord
 from services.db.status import find_issuers_of_serial, get_status_at, get_statuses
 from services.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from services.pki.paths import is_signed_by
 from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import IssuerIndex, build_index
 
@@ -221,9 +224,19 @@ def _resolve(conn: Connection, index: IssuerIndex, reference: Reference) -> Key 
         issuer = index.by_hashes.get(hashes)
         return (issuer.id, reference.serial) if issuer else None
     # Comparing the whole certificate leaves nothing of it to be believed, the issuer's name least of all. Where only a
-    # status was imported there is nothing to compare with, and the answer is unknown.
-    same = (found for found in find_by_serial(conn, reference.serial) if found.der == reference.der)
+    # status was imported there is nothing to compare with: then the issuer has to have signed it.
+    same = (found for found in find_by_serial(conn, reference.serial) if _is_it(found, reference.der, index))
     return next(((found.issuer_id, found.serial) for found in same), None)
+
+
+def _is_it(found: CertificateRecord, der: bytes, index: IssuerIndex) -> bool:
+    if found.der is not None:
+        return found.der == der
+    issuer = index.by_id.get(found.issuer_id)
+    if issuer is None:
+        return False
+    authority = x509.load_der_x509_certificate(issuer.certificates_der[0])
+    return is_signed_by(x509.load_der_x509_certificate(der), authority)
 
 
 def _resolve_serial(conn: Connection, index: IssuerIndex, reference: BySerial) -> Key | None:

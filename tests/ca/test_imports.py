@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -11,20 +12,24 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from goodstanding.ca.v1 import import_pb2
 from goodstanding.types.v1 import types_pb2
+from services.ca import import_servicer
+from services.ca.batch import Batch, Plan
 from services.ca.crl_schedule import CrlSchedule
 from services.ca.find import ListQuery
 from services.ca.hierarchy import ImportCommand
 from services.ca.imports import ImportHeader
 from services.ca.target import BySerial
+from services.ca.writer import Writer
 from services.db import crls, issuers, position, status
+from services.db.engine import Database
 from services.db.records import IssuerState, RevocationRecord
-from services.errors import DomainError, FailedPrecondition, NotFound
+from services.errors import DomainError, FailedPrecondition, NotFound, ResourceExhausted
 from services.pki.hierarchy import make_issuing, make_root
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from services.rpc.authorization import METHOD_ROLES
+from services.status.lookup import ByCertificate, StatusReader
 from services.status.lookup import BySerial as Asked
-from services.status.lookup import StatusReader
 from tests.ca.importing import (
     END,
     IMPORTER,
@@ -44,7 +49,7 @@ from tests.ca.importing import (
     with_certificate,
     with_old_key,
 )
-from tests.ca.world import START, Ca, audit_entries, chain_flaws, make_actor
+from tests.ca.world import START, Ca, Hierarchy, audit_entries, chain_flaws, make_actor, make_ca
 
 BEFORE = START - timedelta(days=30)
 HOLD = types_pb2.REVOCATION_REASON_CERTIFICATE_HOLD
@@ -367,13 +372,11 @@ def test_into_an_issuer_that_issues_here(old: Ca) -> None:
     """Rows come in with each message, the issuer keeps its key, and its certificates are no longer needed."""
     issuing = {"issuer": "issuing", "certificates_der": [], "key_reference": ""}
     own = old.issue(make_actor("issuer")).certificate
-    seen: list[list[str]] = []
-    response = send(
-        old,
-        whole([entry(0x1000), entry(0x1001), entry(0x1002, revoked(BEFORE))], **issuing, crl_number="0a"),
-        before_each=lambda _place: seen.append(statuses(old, 0x1000, 0x1002, name="issuing")),
-    )
-    assert seen == [["unknown"] * 2, ["unknown"] * 2, ["good", "unknown"], ["good", "revoked"]]
+    rows = [entry(0x1000), entry(0x1001, revoked(BEFORE))]
+    with pytest.raises(FailedPrecondition):
+        send(old, whole(rows, **issuing)[:-1])
+    assert statuses(old, 0x1000, 0x1001, name="issuing") == ["good", "revoked"], "without the end"
+    response = send(old, whole(rows, **issuing, crl_number="0a"))
     assert response.issuer.state == types_pb2.ISSUER_STATE_ACTIVE
     assert old.issue(make_actor("issuer")).certificate.issuer_name == "issuing"
     again = with_certificate(own.der or b"", revoked(START, 4))
@@ -496,6 +499,42 @@ def test_one_import_of_an_issuer_at_a_time(old: Ca) -> None:
     send(old, whole([entry(0x1000)]))
 
 
+class Halt:
+    """A work that keeps the writer busy until it is released."""
+
+    key = None
+    serialise = False
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def decide(self, _batch: Batch) -> Plan[None]:
+        """Wait."""
+        self.begun.set()
+        self.go_on.wait(30)
+        return Plan(lambda: None)
+
+
+def test_a_full_queue(database: Database, hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import waits until there is room, and leaves what there is to others."""
+    monkeypatch.setattr(import_servicer, "QUEUE_FULL_SECONDS", 0.01)
+    with Writer(database, max_queue=1) as writer:
+        old = with_old_key(make_ca(database, writer, hierarchy))
+        halt, waiting = Halt(), Halt()
+
+        def fill(place: int) -> None:
+            if place == 1:
+                writer.submit(halt)
+                halt.begun.wait(10)
+                writer.submit(waiting)
+                waiting.go_on.set()
+                with pytest.raises(ResourceExhausted):
+                    writer.submit(Halt())
+                threading.Timer(0.2, halt.go_on.set).start()
+
+        assert told(send(old, whole([entry(0x1000)]), before_each=fill)).counts == (1, 1, 0, 0, 0, 0)
+
+
 def test_keys_of_compromised_certificates_are_blocked(old: Ca) -> None:
     """Whoever asks for a certificate for a key that the old CA knew to be in other hands is refused (R103)."""
     known, new = leaf(0x1000), leaf(0x1001)
@@ -537,6 +576,16 @@ def test_a_root_that_revoked_itself(old: Ca) -> None:
     assert record.compromise is not None
     assert record.compromise.revocation == RevocationRecord(BEFORE, Reason.KEY_COMPROMISE)
     assert statuses(old, 0x1000) == ["revoked"]
+
+
+def test_asked_by_a_certificate_of_which_only_the_status_came(old: Ca) -> None:
+    """It is known by the issuer's signature; a forgery with the same serial number is not."""
+    der, forged = leaf(0x1000), leaf(0x1000, key=generate_key("p256"))
+    ends = {"seconds": int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp())}
+    send(old, whole([entry(0x1000, not_after_time=ends)]))
+    reader = StatusReader(old.db, old.clock)
+    found = [reader.get(ByCertificate(each, b"\x10\x00")).findings[0].record is not None for each in (der, forged)]
+    assert found == [True, False]
 
 
 def test_a_past_status(old: Ca) -> None:

@@ -52,7 +52,7 @@ class ImportServiceServicer:
 
         Roles: admin, importer.
         The first message is the header, the last one the end; between them come certificates, in any number of messages and
-        of any number in all. Each message is recorded durably as a whole before the next one is read.
+        of any number in all. Each message is recorded durably as a whole, in the order in which they come.
 
         A new issuer is pending from the header to the end: no look-up, gateway, revocation list or listing knows of it, and it
         issues nothing, so that nobody is told that a certificate is unknown while its record is still on its way. The end
