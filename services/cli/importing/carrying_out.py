@@ -80,6 +80,13 @@ Opener = Callable[[x509.Certificate, Findings], Opened]
 
 def carry_out(wanted: Wanted, opener: Opener) -> None:
     """Do it. Raises Failed, and click's Exit where something was refused."""
+    try:
+        _carry_out(wanted, opener)
+    except KeyboardInterrupt:
+        raise Failed(f"interrupted: nothing is half imported; {AGAIN}") from None
+
+
+def _carry_out(wanted: Wanted, opener: Opener) -> None:
     job = _prepare(wanted, opener)
     try:
         if wanted.dry_run:
@@ -207,10 +214,7 @@ def _sending(job: _Job, reference: str) -> Sending:
 def _send(job: _Job, sending: Sending) -> import_pb2.ImportCertificatesResponse:
     with bar("Sending", job.report.tally.total) as move:
         sending.tick = move
-        try:
-            return send(job.wanted.connection, sending, retry=AGAIN)
-        except KeyboardInterrupt:
-            raise Failed(f"interrupted; {AGAIN}") from None
+        return send(job.wanted.connection, sending, retry=AGAIN)
 
 
 def _to_send(source: Source, findings: Findings) -> Iterator[Record]:

@@ -1,0 +1,328 @@
+"""`goodstanding import openssl` with folders of the real `openssl ca`, into a running system that is not restarted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from cryptography import x509
+
+from services.cli.authorities import Office
+from services.cli.failures import Failed
+from services.cli.folder import DataFolder
+from services.cli.importing.key_place import key_in_place, open_key
+from services.cli.main import cli
+from services.cli.options import Connection
+from services.pki.keys import load_key
+from tests.command import PROGRAM, Up
+from tests.openssl_ca.real_ca import PASSPHRASE, RealCA
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> RealCA:
+    """A root of the real `openssl ca`."""
+    return RealCA(tmp_path_factory.mktemp("alice") / "ca", "ca").make()
+
+
+@pytest.fixture(scope="module")
+def passphrase(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the passphrase and one newline, which is not part of it."""
+    file = tmp_path_factory.mktemp("passphrase") / "passphrase"
+    file.write_text(f"{PASSPHRASE}\n")
+    return file
+
+
+def issuing(root: RealCA, name: str) -> RealCA:
+    """A CA below the root: 1000 valid, 1001 superseded, 1002 on hold, 1003 compromised, 1004 without certificate."""
+    ca = RealCA(root.folder / name, name, root).make()
+    ca.issue("www.example.com")
+    ca.revoke(ca.issue("old.example.com"), "-crl_reason", "superseded")
+    ca.revoke(ca.issue("held.example.com"), "-crl_hold", "holdInstructionCallIssuer")
+    ca.revoke(ca.issue("stolen.example.com"), "-crl_compromise", "20260102030405Z")
+    ca.revoke(ca.issue("lost.example.com"))
+    (ca.folder / "newcerts/1004.pem").unlink()
+    ca.make_crl()
+    return ca
+
+
+def run(up: Up, ca: RealCA, *options: str | Path, status: int = 0, **environment: str) -> Result:
+    """Run the import to its end, without a terminal."""
+    arguments = ["import", "openssl", ca.folder, "--data", up.data, *options]
+    done = CliRunner().invoke(cli, list(map(str, arguments)), env=environment)
+    assert done.exit_code == status, done.output
+    assert PASSPHRASE not in done.output
+    return done
+
+
+def report(up: Up, ca: RealCA, *options: str | Path, status: int = 0) -> dict[str, Any]:
+    """Run the import, and return its JSON."""
+    found: dict[str, Any] = json.loads(run(up, ca, "--json", *options, status=status).stdout)
+    return found
+
+
+def ask(up: Up, *arguments: str) -> Any:
+    """What another command says in JSON."""
+    done = CliRunner().invoke(cli, [*arguments, "--json", "--data", str(up.data)])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def issuers(up: Up) -> dict[str, str]:
+    """The issuers that are known, with their states."""
+    return {each["name"]: each["state"] for each in ask(up, "issuers")["issuers"]}
+
+
+def counts(received: int, added: int, unchanged: int = 0, revoked: int = 0) -> dict[str, int]:
+    """What the service counts, if nothing is refused."""
+    return {
+        "received": received,
+        "added": added,
+        "unchanged": unchanged,
+        "revoked": revoked,
+        "completed": 0,
+        "refused": 0,
+    }
+
+
+def files_of(up: Up, name: str) -> list[Path]:
+    """The files of a key that are there."""
+    places = (up.data / "ca" / f"{name}.key", up.data / "secrets" / f"{name}.passphrase")
+    return [place for place in places if place.exists()]
+
+
+def test_everything_comes_in(running: Up, root: RealCA, passphrase: Path) -> None:
+    """A dry run records nothing; the import brings all in; a second one brings what is new; OCSP answers for all."""
+    ca, name = issuing(root, "everything"), "alice-ltd-everything"
+    planned = report(running, ca, "--dry-run", "--passphrase-file", passphrase)
+    assert planned["done"] is False
+    assert planned["records"] == {
+        "total": 5,
+        "valid": 1,
+        "revoked": 4,
+        "on_hold": 1,
+        "expired": 0,
+        "with_certificate": 4,
+        "status_only": 1,
+        "unreadable": 0,
+        "left_out": 0,
+    }
+    assert (planned["crl_number"], planned["next_serial_number"]) == ("1000", "1005")
+    assert name not in issuers(running)
+    assert files_of(running, name) == []
+
+    done = report(running, ca, "--passphrase-file", passphrase)
+    assert done["done"] is True
+    assert done["service"]["counts"] == counts(5, 5, 0, 0)
+    assert issuers(running)[name] == "active"
+    secret = (running.data / "secrets" / f"{name}.passphrase").read_bytes().strip()
+    kept = (running.data / "ca" / f"{name}.key").read_bytes()
+    assert secret != PASSPHRASE.encode()
+    assert load_key(kept, secret) is not None
+
+    found = {each["serial_number"]: each for each in ask(running, "list", "--issuer", name)["certificates"]}
+    assert found["1000"]["state"] == "valid"
+    reasons = {serial: (found[serial]["revocation"] or {}).get("reason") for serial in ("1001", "1002", "1003", "1004")}
+    assert reasons == {"1001": "superseded", "1002": "certificateHold", "1003": "keyCompromise", "1004": "unspecified"}
+    assert found["1003"]["revocation"]["invalidity_time"] == "2026-01-02T03:04:05Z"
+    assert found["1004"]["subject"] == "/C=GB/O=Alice Ltd/CN=lost.example.com"
+
+    ca.issue("new.example.com")
+    ca.revoke(ca.folder / "certs/www.example.com.cert.pem", "-crl_reason", "cessationOfOperation")
+    again = report(running, ca)  # The key is there already: nobody asks for a passphrase.
+    assert again["service"]["counts"] == counts(6, 1, 4, 1)
+    assert ask(running, "status", "1000", "--issuer", name)["revocation"]["reason"] == "cessationOfOperation"
+
+
+def test_the_gateway_answers(running: Up, root: RealCA, passphrase: Path, tmp_path: Path) -> None:
+    """The real `openssl ocsp` gets the imported statuses from the gateway, signed for the imported CA."""
+    ca = issuing(root, "answered")
+    run(running, ca, "--passphrase-file", passphrase)
+    url = f"http://{DataFolder(running.data).running().http}"  # type: ignore[union-attr]
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_text(ca.chain.read_text())
+    serials = [argument for serial in ("1000", "1001", "1004") for argument in ("-serial", f"0x{serial}")]
+    command = ["openssl", "ocsp", "-issuer", str(ca.certificate), "-CAfile", str(trusted), "-url", url, *serials]
+
+    told = ""
+
+    def answered() -> bool:
+        nonlocal told
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        told = done.stdout
+        return done.returncode == 0 and "Response verify OK" in done.stderr
+
+    wait_until(answered, 30)
+    assert "0x1000: good" in told
+    assert "0x1001: revoked" in told
+    assert "Reason: superseded" in told
+    assert "0x1004: revoked" in told
+
+
+def test_bad_rows_stop_everything(running: Up, root: RealCA, passphrase: Path) -> None:
+    """With a row that cannot be read nothing comes in, and the report has its line; it can be left out."""
+    ca, name = issuing(root, "bad"), "alice-ltd-bad"
+    ca.add_rows(["V\t330101000000Z\t\t123\tunknown\t/CN=odd", "V\t330101000000Z\t\t1234\tunknown\t/CN=fine"])
+    done = run(running, ca, "--passphrase-file", passphrase, status=1)
+    assert "index.txt:6, column 4" in done.stdout
+    assert "--skip-bad" in done.stderr
+    assert name not in issuers(running)
+    assert files_of(running, name) == []
+    planned = report(running, ca, "--dry-run", "--passphrase-file", passphrase, status=1)
+    assert [each["code"] for each in planned["findings"] if each["refused"]] == ["SERIAL_INVALID"]
+    done_now = report(running, ca, "--skip-bad", "--passphrase-file", passphrase)
+    assert done_now["service"]["counts"]["added"] == 6
+
+
+def test_the_index_of_another_ca(running: Up, root: RealCA, passphrase: Path) -> None:
+    """Rows whose certificates another CA has signed are refused, every one of them with its line."""
+    ca, other = issuing(root, "mixed"), issuing(root, "other")
+    options = ("--index", other.index, "--newcerts", other.folder / "newcerts", "--passphrase-file", passphrase)
+    found = report(running, ca, *options, status=1)
+    refused = [each["origin"] for each in found["findings"] if each["code"] == "CERTIFICATE_OF_ANOTHER_CA"]
+    assert refused == ["index.txt:1", "index.txt:2", "index.txt:3", "index.txt:4"]
+    assert found["done"] is False
+    assert "alice-ltd-mixed" not in issuers(running)
+
+
+def test_passphrases(running: Up, root: RealCA, passphrase: Path, tmp_path: Path) -> None:
+    """A wrong passphrase, none, or another key end it with a line; the environment may tell the passphrase."""
+    ca, name = issuing(root, "secret"), "alice-ltd-secret"
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrong\n")
+    assert "does not open" in run(running, ca, "--passphrase-file", wrong, status=1).stderr
+    told = run(running, ca, status=1).stderr
+    assert "GOODSTANDING_PASSPHRASE_ALICE_LTD_SECRET" in told
+    assert "--passphrase-file" in told
+    another = run(running, ca, "--key", root.key, "--passphrase-file", passphrase, status=1)
+    assert "is not the key of the certificate" in another.stderr
+    assert files_of(running, name) == []
+    run(running, ca, GOODSTANDING_PASSPHRASE_ALICE_LTD_SECRET=PASSPHRASE)
+    assert issuers(running)[name] == "active"
+
+
+def test_a_prompt_on_a_terminal(running: Up, root: RealCA) -> None:
+    """On a terminal the passphrase is asked for, and not shown."""
+    ca = issuing(root, "asked")
+    controller, terminal = pty.openpty()
+    command = [*PROGRAM, "import", "openssl", str(ca.folder), "--data", str(running.data)]
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True, start_new_session=True
+    )
+    os.close(terminal)
+    try:
+        shown = b""
+        while b"Passphrase" not in shown:
+            shown += os.read(controller, 1024)
+        os.write(controller, f"{PASSPHRASE}\n".encode())
+        # Reading a terminal whose other end was closed is an error on Linux.
+        with suppress(OSError):
+            while True:
+                shown += os.read(controller, 1024)
+        assert process.stdout is not None
+        assert "5 added" in process.stdout.read()
+        assert process.wait(60) == 0
+        assert PASSPHRASE.encode() not in shown
+    finally:
+        os.close(controller)
+        process.kill()
+        process.communicate()
+
+
+def test_without_its_key(running: Up, root: RealCA) -> None:
+    """With --offline no key is looked for: the issuer is known, and issues nothing; its key may follow."""
+    ca = issuing(root, "offline")
+    shutil.rmtree(ca.folder / "private")
+    assert "--offline" in run(running, ca, status=1).stderr
+    run(running, ca, "--offline")
+    assert issuers(running)["alice-ltd-offline"] == "offline"
+
+
+def test_part_by_part(running: Up, root: RealCA, passphrase: Path, tmp_path: Path) -> None:
+    """Parts may be anywhere, if they are named; then the folder needs none of them, and nothing has to be known."""
+    ca = issuing(root, "parts")
+    parts = ("--index", ca.index, "--ca", ca.certificate, "--key", ca.key, "--chain", ca.chain)
+    options = (*parts, "--newcerts", ca.folder / "newcerts", "--crl", ca.crl, "--name", "by-parts", "--retired")
+    empty = RealCA(tmp_path)
+    report(running, empty, *options, "--passphrase-file", passphrase)
+    assert issuers(running)["by-parts"] == "retired"
+
+
+def test_no_service(root: RealCA, tmp_path: Path, passphrase: Path) -> None:
+    """A dry run needs no service and no data folder; an import does."""
+    ca = issuing(root, "alone")
+    nowhere = Up.__new__(Up)
+    nowhere.data = tmp_path / "nowhere"
+    found = report(nowhere, ca, "--dry-run", "--passphrase-file", passphrase)
+    assert found["service"] is None
+    assert "not asked" in found["notes"][0]
+    assert found["records"]["total"] == 5
+    assert "not initialised" in run(nowhere, ca, "--passphrase-file", passphrase, status=1).stderr
+
+
+def test_ctrl_c(running: Up, root: RealCA, passphrase: Path) -> None:
+    """Interrupted in the middle, nothing is known and no key stays; the same command again completes it."""
+    ca, name = issuing(root, "interrupted"), "alice-ltd-interrupted"
+    ca.add_rows(
+        [f"V\t330101000000Z\t\t{number:08X}\tunknown\t/CN={number}" for number in range(0x10000, 0x10000 + 60000)]
+    )
+    command = [*PROGRAM, "import", "openssl", ca.folder, "--data", running.data, "--passphrase-file", passphrase]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(files_of(running, name)) == 2 or process.poll() is not None, 60)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted" in told
+    assert "the same command again" in told
+    assert name not in issuers(running)
+    assert files_of(running, name) == []
+    found = report(running, ca, "--passphrase-file", passphrase)["service"]["counts"]
+    assert found["added"] + found["unchanged"] == 60005
+    assert issuers(running)[name] == "active"
+
+
+def test_a_full_disk(pristine: Path, root: RealCA, passphrase: Path, tmp_path: Path) -> None:
+    """A key that cannot be written leaves nothing behind; one that is there already is used."""
+    data = tmp_path / "data"
+    shutil.copytree(pristine, data)
+    office = Office(Connection(data))
+    certificate = x509.load_pem_x509_certificate(root.certificate.read_bytes())
+    key = open_key(office, "alice", root.key, passphrase, certificate)
+    before = sorted(data.rglob("*"))
+    with (
+        pytest.raises(OSError, match="File too large"),
+        no_room(),
+        key_in_place(office, key, lambda _: False),
+    ):
+        raise AssertionError
+    assert sorted(data.rglob("*")) == before
+    with pytest.raises(Failed, match="later"), key_in_place(office, key, lambda _: True):
+        raise Failed("later")
+    kept = open_key(office, "alice", Path("/gone"), None, certificate)
+    assert kept.in_place
+    with key_in_place(office, kept, lambda _: False) as reference:
+        assert reference == "file:ca/alice.key"
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file may have more than no octets: as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
