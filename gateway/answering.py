@@ -13,6 +13,7 @@ from gateway.clock import boot_time, wall_time
 from gateway.config import ConfigError, GatewaySettings
 from gateway.crl_references import CrlReferences
 from gateway.documents import Documents
+from gateway.explanation import Explainer
 from gateway.following import Following
 from gateway.limits import DoorCounters, Limits
 from gateway.observation import EvidenceAges, EvidenceCollector
@@ -64,21 +65,26 @@ class Answering:
         self.references = CrlReferences(
             knowledge.issuers, self.documents.crl, following.cache, table.public_url, wall_time
         )
+        policy = AnswerPolicy(
+            table.nonce,
+            table.never_issued,
+            table.archive_cutoff,
+            table.invalidity_date,
+            self.references.extension if table.crl_reference else None,
+        )
+        verifier, validity = request_verifier(settings), table.validity_policies()
         self.responder = Responder(
             knowledge,
             signers,
-            table.validity_policies(),
+            validity,
             wall_time,
-            policy=AnswerPolicy(
-                table.nonce,
-                table.never_issued,
-                table.archive_cutoff,
-                table.invalidity_date,
-                self.references.extension if table.crl_reference else None,
-            ),
-            request_verifier=request_verifier(settings),
+            policy=policy,
+            request_verifier=verifier,
             max_requests=table.max_requests,
             max_pending=self.limits.max_pending,
+        )
+        self.explainer = Explainer(
+            self.responder, knowledge, policy, validity, boot_time, wall_time, signed_requests=verifier is not None
         )
         self._ages = EvidenceAges(knowledge, boot_time)
         cache, evidence = following.cache, knowledge.evidence

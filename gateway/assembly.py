@@ -11,6 +11,7 @@ import asyncio
 from gateway.answering import Answering, make_cache
 from gateway.clock import wall_time
 from gateway.config import GatewaySettings
+from gateway.explanation import Json
 from gateway.following import Following, follow_credential, open_channel
 from gateway.signers import Signers
 from gateway.signing import Signing, least_validity
@@ -40,6 +41,10 @@ class Gateway:
         if problems:
             checks["problems"] = problems
         return bool(names) and current and all(signers.values()), checks
+
+    async def explain(self, request_der: bytes) -> list[Json]:
+        """How a request is answered here, for operators."""
+        return [await self.answering.explainer.explain(request_der)]
 
     async def run(self) -> None:
         """Follow the status service, the credential's files and those of signers, until cancelled."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from gateway.answer import Answer, Refusal
+from gateway.answer import Answer, Refusal, Why
 from gateway.answers import Entry, Ready
 from gateway.knowledge import Knowledge
 from gateway.ocsp.request import CertID, nonce_request, plain_request
@@ -68,7 +68,7 @@ class Composer:
         produced_at = max(now, *(window.this_update for window in windows))
         if any(window.next_update < produced_at for window in windows):
             # The clocks of gateway and database are far apart, and one answer would contradict itself.
-            raise Refusal(OcspStatus.TRY_LATER)
+            raise Refusal(OcspStatus.TRY_LATER, Why.CLOCKS_APART)
         answer = Answer(self._build(cert_ids, nonce, entries, windows, produced_at, signer))
         answer.fresh = self._freshness(entries)
         if nonce is None:
@@ -151,7 +151,7 @@ class Composer:
         policy = self._validity.of(entry.status.key.issuer)
         window = policy.window(entry.status, now, begin, int(signer.ends_at))
         if window is None:
-            raise Refusal(OcspStatus.TRY_LATER)  # R68: never sign with a certificate that has expired
+            raise Refusal(OcspStatus.TRY_LATER, Why.SIGNER_ENDS)  # R68: never sign with a certificate that has expired
         return window
 
     def _freshness(self, entries: Sequence[Entry]) -> Callable[[], bool]:

@@ -217,10 +217,10 @@ def load(file: Path | None) -> GatewaySettings:
     content: dict[str, Any] = {}
     if file is not None:
         try:
-            content = tomllib.loads(file.read_text())
+            content = tomllib.loads(file.read_text("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the configuration file {file}: {error}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"{file} is not valid TOML: {error}") from error
     try:
         return GatewaySettings(gateway=content.get("gateway", {}), base=file.parent if file else Path())

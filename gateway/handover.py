@@ -27,7 +27,9 @@ INSTALL: Final = "install"
 REMOVE: Final = "remove"
 READINESS: Final = "readiness"
 METRICS: Final = "metrics"
-QUESTIONS: Final = (READINESS, METRICS)
+EXPLAIN: Final = "explain"
+"""Is followed by a colon and a number: several may be asked at once."""
+QUESTIONS: Final = (READINESS, METRICS, EXPLAIN)
 
 _LENGTH: Final = 4
 _LONGEST: Final = 64 * 1024 * 1024

@@ -1,12 +1,13 @@
 """What operators look at, on an address of its own: never on the public port.
 
 `/healthz` says that the process runs its event loop, `/readyz` whether it can answer now and what is missing if not,
-`/metrics` everything else, in Prometheus' text format.
+`/metrics` everything else, in Prometheus' text format. A POST of an OCSP request to `/explain` tells how it is answered
+and why, as JSON: `{"explanations": [...]}`, one of each process that answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from gateway.limits import DoorCounters
+from gateway.limits import DoorCounters, Limits
 
 Readiness = Callable[[], tuple[bool, Mapping[str, Any]]]
 """Whether the process can answer now, and the details for a reader, as JSON values."""
@@ -31,7 +32,12 @@ async def _is_up_to_date() -> None:
     pass
 
 
+Explain = Callable[[bytes], Awaitable[Sequence[Mapping[str, Any]]]]
+"""How OCSP requests are answered, as JSON values; one for each process that answers."""
+
 _NO_STORE = {"cache-control": "no-store"}
+_OCSP_REQUEST = "application/ocsp-request"
+_MAX_BODY = Limits().max_body
 
 
 def make_ops_app(
@@ -40,6 +46,7 @@ def make_ops_app(
     *,
     refresh_readiness: Refresh = _is_up_to_date,
     refresh_metrics: Refresh = _is_up_to_date,
+    explain: Explain | None = None,
 ) -> Starlette:
     """The operator's application."""
 
@@ -56,15 +63,31 @@ def make_ops_app(
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={**_NO_STORE, "content-type": media_type})
 
-    app = Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-        ]
-    )
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    if explain is not None:
+        routes.append(Route("/explain", _explaining(explain), methods=["POST"]))
+    app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     return app
+
+
+def _explaining(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
+    async def explained(request: Request) -> Response:
+        # Not a type that a page in a browser may send to another site.
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _OCSP_REQUEST:
+            return PlainTextResponse(f"the body must be {_OCSP_REQUEST}\n", 415, headers=_NO_STORE)
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY:
+                return PlainTextResponse(
+                    f"an OCSP request may have {_MAX_BODY} octets; this one is answered 413 as well\n",
+                    413,
+                    headers={**_NO_STORE, "connection": "close"},
+                )
+        return JSONResponse({"explanations": list(await explain(bytes(body)))}, headers=_NO_STORE)
+
+    return explained
 
 
 class DoorCollector(Collector):

@@ -7,8 +7,10 @@ each over a socketpair, and what comes later as it happens.
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from collections.abc import Callable, Iterable
+from itertools import count
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -18,9 +20,10 @@ from gateway.answering import request_verifier
 from gateway.answers import AnswerCache
 from gateway.clock import wall_time
 from gateway.config import GatewaySettings
+from gateway.explanation import Json
 from gateway.figures import Ledger, LedgerCollector, figures
 from gateway.following import Following, follow_credential, open_channel
-from gateway.handover import INSTALL, METRICS, READINESS, Line, Message
+from gateway.handover import EXPLAIN, INSTALL, METRICS, READINESS, Line, Message
 from gateway.metrics import SIGNER_EXPIRY
 from gateway.ocsp.response import ResponseSigner
 from gateway.ops import make_ops_app
@@ -35,6 +38,8 @@ _logger = structlog.get_logger(__name__)
 _PING_INTERVAL = 1.0
 """Only issuers are followed here; no answer depends on these proofs."""
 _OURS = "goodstanding_"
+_EXPLAIN_WITHIN = 5.0
+"""Seconds that an explanation may take: an answer may wait for several look-ups."""
 
 
 class SharedSigners(Signers):
@@ -90,6 +95,7 @@ class Parent:
         self._signing = Signing(settings, self._signers, self._ca)
         self._ledger = Ledger()
         self._silences = 0
+        self._explanations = count()
         self._reports: dict[int, Message | None] = {}
         self.workforce.ended = lambda number: self._ledger.gone(str(number))
         registry = CollectorRegistry()
@@ -100,6 +106,7 @@ class Parent:
                 registry,
                 refresh_readiness=self._ask_for_readiness,
                 refresh_metrics=self._ask_for_metrics,
+                explain=self._explain,
             )
         )
 
@@ -136,6 +143,13 @@ class Parent:
         # What the library tells of any process. What we count ourselves, only workers do.
         ours = (family for family in REGISTRY.collect() if not family.name.startswith(_OURS))
         self._ledger.enter("parent", figures(ours))
+
+    async def _explain(self, request_der: bytes) -> list[Json]:
+        """How each worker answers a request: each has a cache of its own."""
+        question = f"{EXPLAIN}:{next(self._explanations)}"
+        asked = base64.b64encode(request_der).decode("ascii")
+        answers = await self.workforce.ask(question, within=_EXPLAIN_WITHIN, request=asked)
+        return [{"worker": number, **answer["explanation"]} for number, answer in answers.items() if answer is not None]
 
     def _own(self) -> Iterable[Metric]:
         yield from SIGNER_EXPIRY.collect()

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import unquote
 
-import structlog
 import uvicorn
 from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -42,8 +42,6 @@ from gateway.heads import Head
 from gateway.limits import DoorCounters, Limits
 from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
-
-_logger = structlog.get_logger(__name__)
 
 OCSP_REQUEST: Final = b"application/ocsp-request"
 
@@ -73,6 +71,12 @@ class Responder(Protocol):
     async def answer(self, request_der: bytes, /) -> Answer:
         """The answer, looked up and signed where need be. Never raises: what fails is an OCSP error."""
 
+    def submit(self, request_der: bytes, deliver: Callable[[Answer], None], /) -> bool:
+        """As `answer`, without a task: have `deliver` given the answer, in a callback of its own.
+
+        False if too much is waiting already.
+        """
+
 
 class Door(Hall):
     """What the connections of one server share."""
@@ -86,7 +90,6 @@ class Door(Hall):
         self.pending = 0
         """Requests whose answer is being looked up or signed."""
         self.try_later = Answer.error(OcspStatus.TRY_LATER)
-        self.internal_error = Answer.error(OcspStatus.INTERNAL_ERROR)
         self.malformed = Answer.error(OcspStatus.MALFORMED_REQUEST)
 
 
@@ -265,29 +268,25 @@ class OcspProtocol(Connection):
         door = self.door
         door.counters.requests += 1
         answer = door.responder.at_once(der) if der else door.malformed
-        if answer is None and door.pending >= door.limits.max_pending:
+        if answer is None:
+            exchange = Exchange(self._keep_alive, self._conditions)
+            if door.pending < door.limits.max_pending and door.responder.submit(der, partial(self._ready, exchange)):
+                door.pending += 1
+                self._exchanges.append(exchange)
+                return
             door.counters.overloaded += 1
             answer = door.try_later
-        if answer is not None and not self._exchanges and not self.flow.write_paused:
+        if not self._exchanges and not self.flow.write_paused:
             self._send((answer, self._keep_alive, self._conditions))
             return
         exchange = Exchange(self._keep_alive, self._conditions)
         exchange.answer = answer
         self._exchanges.append(exchange)
-        if answer is None:
-            door.pending += 1
-            task = self.loop.create_task(self._look_up(exchange, der))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
 
-    async def _look_up(self, exchange: Exchange, der: bytes) -> None:
-        try:
-            exchange.answer = await self.door.responder.answer(der)
-        except Exception:
-            _logger.exception("the responder raised, which it promises not to")
-            exchange.answer = self.door.internal_error
-        finally:
-            self.door.pending -= 1
+    def _ready(self, exchange: Exchange, answer: Answer) -> None:
+        """The responder has an answer, for which the client may not wait any more."""
+        self.door.pending -= 1
+        exchange.answer = answer
         self._advance()
 
     def _advance(self) -> None:

@@ -10,8 +10,8 @@ Steps, numbered as in the code:
 5. find the status of each, from the cache or by look-up, or tryLater;
 6. build and sign; keep what can be shared.
 
-`answer` never raises. Whatever goes wrong becomes an OCSP error and never `good` (G2); the caller asks `Answer.fresh`
-when it writes (G3).
+Neither `answer` nor `submit` raises. Whatever goes wrong becomes an OCSP error and never `good` (G2); the caller asks
+`Answer.fresh` when it writes (G3).
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
-from gateway.answer import Answer, Refusal
+from gateway.answer import Answer, Refusal, Why
 from gateway.answers import Entry, Status
 from gateway.composer import NONCE_SIZES, Composer
 from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
-from gateway.lane import Lane, LaneFull
+from gateway.lane import Lane
 from gateway.metrics import ANSWERS, LOOK_UPS
 from gateway.ocsp.request import (
     CertID,
@@ -47,6 +48,10 @@ _logger = structlog.get_logger(__name__)
 
 _HOT = ANSWERS["hot"]
 _NONCE_HEADERS = {size: bytes((0x04, size)) for size in NONCE_SIZES}
+
+
+Deliver = Callable[[Answer], None]
+"""What is given an answer, in a callback of the event loop. It does not raise."""
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ class Responder:
         self._max_pending = max_pending
         self._lane = Lane(max_pending)
         self._pending = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._told_at = 0.0
         self._untold = 0
 
@@ -128,20 +134,87 @@ class Responder:
 
     async def answer(self, request_der: bytes) -> Answer:
         """The answer, whatever the bytes are."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def deliver(answer: Answer) -> None:
+            if not future.done():  # whoever asked may have gone away
+                future.set_result(answer)
+
+        if not self.submit(request_der, deliver):
+            return self._refused(OcspStatus.TRY_LATER)
+        return await future
+
+    def submit(self, request_der: bytes, deliver: Deliver) -> bool:
+        """Have `deliver` given the answer, whatever the bytes are, once it is there; False if too much is waiting.
+
+        It costs no task where nothing has to be looked up.
+        """
+        return self._lane.run(partial(self._start, request_der, deliver))
+
+    def _start(self, request_der: bytes, deliver: Deliver, *, again: bool = True) -> None:
+        """Deliver the answer, or look up what is missing for it."""
         try:
-            answer = await self._answer(request_der)
-            # A change may have come while it was made. Once more, rather than tryLater.
-            return answer if answer.fresh() else await self._answer(request_der)
-        except Refusal as refusal:
-            status = refusal.status
-        except LaneFull:
-            status = OcspStatus.TRY_LATER
-        except StatusUnavailable as error:
+            begun = self._begin(request_der)
+        except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+            deliver(self._failed(error, request_der))
+            return
+        if isinstance(begun, Answer):
+            self._hand_over(begun, request_der, deliver, again=again)
+            return
+        waiting = len(begun.missing)
+        if self._pending + waiting > self._max_pending:
+            deliver(self._refused(OcspStatus.TRY_LATER))
+            return
+        self._pending += waiting
+        task = asyncio.get_running_loop().create_task(self._look_up(begun, deliver, again=again))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_up(self, question: Question, deliver: Deliver, *, again: bool) -> None:  # 5.
+        keys = question.missing
+        try:
+            if len(keys) == 1:
+                found: Sequence[Entry] = [await self._knowledge.look_up(keys[0])]
+            else:
+                found = await asyncio.gather(*map(self._knowledge.look_up, keys))
+        except BaseException as error:
+            deliver(self._failed(error, question.der))
+            if not isinstance(error, Exception):
+                raise
+            return
+        finally:
+            self._pending -= len(keys)
+        question.entries.update((entry.status.key.serial, entry) for entry in found)
+        self._lane.finish(partial(self._end, question, deliver, again=again))
+
+    def _end(self, question: Question, deliver: Deliver, *, again: bool) -> None:
+        """Deliver the answer, now that nothing is missing for it."""
+        try:
+            answer = self._finish(question)
+        except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+            answer = self._failed(error, question.der)
+        self._hand_over(answer, question.der, deliver, again=again)
+
+    def _hand_over(self, answer: Answer, request_der: bytes, deliver: Deliver, *, again: bool) -> None:
+        # A change may have come while it was made. Once more, rather than tryLater.
+        if again and not answer.fresh():
+            self._lane.finish(partial(self._start, request_der, deliver, again=False))
+        else:
+            deliver(answer)
+
+    def _failed(self, error: BaseException, request_der: bytes) -> Answer:
+        """What is said of an error: a bug must become internalError, never a hang or a 5xx."""
+        if isinstance(error, Refusal):
+            return self._refused(error.status)
+        if isinstance(error, StatusUnavailable):
             self._tell(str(error))
-            status = OcspStatus.TRY_LATER
-        except Exception:  # the last line of defence: a bug must become internalError, never a hang or a 5xx
-            _logger.exception("internal error", request=request_der[:512].hex())
-            status = OcspStatus.INTERNAL_ERROR
+            return self._refused(OcspStatus.TRY_LATER)
+        if not isinstance(error, Exception):  # look-ups end because the gateway does
+            return self._refused(OcspStatus.TRY_LATER)
+        _logger.error("internal error", request=request_der[:512].hex(), exc_info=error)
+        return self._refused(OcspStatus.INTERNAL_ERROR)
+
+    def _refused(self, status: OcspStatus) -> Answer:
         ANSWERS[status.name.lower()].inc()
         return Answer.error(status)
 
@@ -152,26 +225,6 @@ class Responder:
         if abs(now - self._told_at) >= 1:
             _logger.warning("status unavailable", reason=reason, answers=self._untold)
             self._told_at, self._untold = now, 0
-
-    async def _answer(self, request_der: bytes) -> Answer:
-        question = await self._lane.run(lambda: self._begin(request_der))
-        if isinstance(question, Answer):
-            return question
-        waiting = len(question.missing)
-        if self._pending + waiting > self._max_pending:
-            raise Refusal(OcspStatus.TRY_LATER)
-        self._pending += waiting
-        try:
-            found = await self._look_up(question.missing)  # 5.
-        finally:
-            self._pending -= waiting
-        question.entries.update((entry.status.key.serial, entry) for entry in found)
-        return await self._lane.finish(lambda: self._finish(question))
-
-    async def _look_up(self, keys: Sequence[CertificateKey]) -> Sequence[Entry]:
-        if len(keys) == 1:
-            return [await self._knowledge.look_up(keys[0])]
-        return await asyncio.gather(*map(self._knowledge.look_up, keys))
 
     def _begin(self, request_der: bytes) -> Answer | Question:
         """The answer, if nothing has to be looked up for it; otherwise the question."""
@@ -192,7 +245,7 @@ class Responder:
         """The answer, once the status of each certificate is there."""
         request, entries = question.request, question.in_order()
         if self._policy.never_issued is NeverIssued.UNAUTHORIZED and not all(entry.status.known for entry in entries):
-            raise Refusal(OcspStatus.UNAUTHORIZED)
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.NEVER_ISSUED)
         slot, signer = self._signer(question.issuer, request.preferred)  # once more: a look-up takes its time
         nonce = None if self._policy.nonce is NoncePolicy.IGNORE else request.nonce
         if nonce is not None or len(entries) > 1:
@@ -211,12 +264,12 @@ class Responder:
         """The request, if it may be asked here."""
         try:
             request = parse_request(request_der, max_requests=self._max_requests)
-        except MalformedRequest:
-            raise Refusal(OcspStatus.MALFORMED_REQUEST) from None
+        except MalformedRequest as error:
+            raise Refusal(OcspStatus.MALFORMED_REQUEST, Why.MALFORMED) from error
         if self._request_verifier is not None:
             _check_signed(request, self._request_verifier)
         if self._policy.nonce is NoncePolicy.REQUIRE and request.nonce is None:
-            raise Refusal(OcspStatus.MALFORMED_REQUEST)
+            raise Refusal(OcspStatus.MALFORMED_REQUEST, Why.NONCE_MISSING)
         return request
 
     def _issuer(self, cert_ids: Sequence[CertID]) -> Issuer:
@@ -224,9 +277,12 @@ class Responder:
         issuers = [self._knowledge.issuers.match(cert_id) for cert_id in cert_ids]
         first = issuers[0]
         if not len(self._knowledge.issuers):
-            raise Refusal(OcspStatus.TRY_LATER)  # the status service has told of none yet: nobody knows who is ours
-        if first is None or any(issuer is not first for issuer in issuers):
-            raise Refusal(OcspStatus.UNAUTHORIZED)
+            # The status service has told of none yet: nobody knows who is ours.
+            raise Refusal(OcspStatus.TRY_LATER, Why.ISSUERS_NOT_LOADED)
+        if any(issuer is None for issuer in issuers) or first is None:
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.ISSUER_NOT_OURS)
+        if any(issuer is not first for issuer in issuers):
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.SEVERAL_ISSUERS)
         return first
 
     def _signer(self, issuer: Issuer, preferred: Sequence[PreferredAlgorithm]) -> tuple[int, ResponseSigner]:
@@ -236,7 +292,9 @@ class Responder:
             # issuer that is offline or has expired (R46).
             awaited = issuer.active or self._signers.default(issuer.name) is not None
             waits = awaited and issuer.not_after > self._wall_clock()
-            raise Refusal(OcspStatus.TRY_LATER if waits else OcspStatus.UNAUTHORIZED)
+            if waits:
+                raise Refusal(OcspStatus.TRY_LATER, Why.SIGNER_AWAITED)
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.SIGNER_MISSING)
         return chosen
 
     def _find(self, question: Question) -> None:
@@ -258,11 +316,12 @@ def _check_signed(request: OcspRequest, verifier: RequestVerifier) -> None:
     """Raises Refusal: the request is not signed, or by nobody who may ask (R24)."""
     signature = request.signature
     if signature is None:
-        raise Refusal(OcspStatus.SIG_REQUIRED)
+        raise Refusal(OcspStatus.SIG_REQUIRED, Why.SIGNATURE_MISSING)
     if signature.requestor_name is None:
-        raise Refusal(OcspStatus.MALFORMED_REQUEST)  # who signs has to say who he is (RFC 6960, section 4.1.2)
+        # Who signs has to say who he is (RFC 6960, section 4.1.2).
+        raise Refusal(OcspStatus.MALFORMED_REQUEST, Why.REQUESTOR_NAME_MISSING)
     try:
         verifier.verify(signature)
     except UntrustedRequest as error:
         _logger.debug("request not trusted", reason=str(error))
-        raise Refusal(OcspStatus.UNAUTHORIZED) from None
+        raise Refusal(OcspStatus.UNAUTHORIZED, Why.SIGNER_NOT_TRUSTED) from error

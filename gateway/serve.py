@@ -44,7 +44,10 @@ async def _serve_alone(settings: GatewaySettings) -> None:
     table = settings.gateway
     gateway = Gateway(settings)
     raise_file_limit(table.max_connections)
-    public, operators = gateway.answering.server(), operators_server(make_ops_app(gateway.readiness))
+    public, operators = (
+        gateway.answering.server(),
+        operators_server(make_ops_app(gateway.readiness, explain=gateway.explain)),
+    )
     with listen(table.http) as public_socket, listen(table.ops) as operators_socket:
         stop = stop_event()
         _logger.info("serving", http=table.http, ops=table.ops)

@@ -7,6 +7,7 @@ files. It ends when it is told to, or when its parent is gone.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ctypes
 import os
@@ -98,6 +99,7 @@ class Worker:
         self._received = ReceivedSigners(signers)
         self._following = Following(settings, make_cache(settings, workers), self._issuers_changed)
         self._answering = Answering(settings, self._following, signers, workers)
+        self._explaining: set[asyncio.Task[None]] = set()
         self.limits = self._answering.limits
         self.server = self._answering.server()
 
@@ -144,6 +146,13 @@ class Worker:
                 )
             case handover.METRICS:
                 self._line.say(handover.METRICS, figures=figures(REGISTRY.collect(), without={SIGNER_EXPIRY_NAME}))
+            case str(question) if question.startswith(handover.EXPLAIN):
+                task = asyncio.create_task(self._explain(question, base64.b64decode(message["request"])))
+                self._explaining.add(task)
+                task.add_done_callback(self._explaining.discard)
+
+    async def _explain(self, question: str, request_der: bytes) -> None:
+        self._line.say(question, explanation=await self._answering.explainer.explain(request_der))
 
     async def close(self) -> None:
         """End calls and connections."""

@@ -89,15 +89,15 @@ class WorkerProcess:
         if self._line is not None:
             self._line.say(kind, **content)
 
-    def ask(self, question: str) -> asyncio.Future[Message | None]:
+    def ask(self, question: str, **content: Any) -> asyncio.Future[Message | None]:
         """Its answer, or None if it ends before. It is asked the same thing once at a time."""
-        assert question in QUESTIONS
+        assert question.partition(":")[0] in QUESTIONS
         if question not in self._questions:
             self._questions[question] = asyncio.get_running_loop().create_future()
             if self._line is None or self.ended.done():
                 self._questions[question].set_result(None)
                 return self._questions.pop(question)
-            self.say(question)
+            self.say(question, **content)
         return self._questions[question]
 
     def send(self, number: signal.Signals) -> None:
@@ -177,11 +177,11 @@ class Workforce:
         for worker in self._workers.values():
             worker.say(REMOVE, issuer=issuer, slot=slot)
 
-    async def ask(self, question: str) -> dict[int, Message | None]:
-        """What each of them answers; None for one that does not within a second."""
-        asked = {number: worker.ask(question) for number, worker in self._workers.items()}
+    async def ask(self, question: str, *, within: float = ANSWER_WITHIN, **content: Any) -> dict[int, Message | None]:
+        """What each of them answers; None for one that does not within so many seconds."""
+        asked = {number: worker.ask(question, **content) for number, worker in self._workers.items()}
         if asked:
-            await asyncio.wait(asked.values(), timeout=ANSWER_WITHIN)
+            await asyncio.wait(asked.values(), timeout=within)
         answers: dict[int, Message | None] = dict.fromkeys(self.numbers)
         return answers | {number: answer.result() for number, answer in asked.items() if answer.done()}
 

@@ -21,13 +21,18 @@ class FileUnreadable(Exception):
 def read_toml(path: Path, *, cure: str = "") -> dict[str, Any]:
     """The tables of a file; `cure` follows where there is no such file. Raises FileUnreadable."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin with a byte order mark
     except FileNotFoundError:
         raise FileUnreadable(f"{path}: no such file{cure}") from None
     except OSError as error:
         raise FileUnreadable(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FileUnreadable(f"{path}: is not TOML, which is UTF-8: line {line} is in another encoding") from None
+    except tomllib.TOMLDecodeError as error:
         raise FileUnreadable(f"{path}: is not TOML: {error}") from None
+    except RecursionError:
+        raise FileUnreadable(f"{path}: is not TOML that can be read: too many brackets within each other") from None
 
 
 def configured_profiles(path: Path, tables: object, more: Path | None) -> tuple[Mapping[str, Profile], list[str]]:

@@ -66,6 +66,14 @@ def check_der(der: bytes) -> None:
                 raise NotDer("nested too deep")
 
 
+def header(der: bytes, at: int, limit: int) -> tuple[int, int]:
+    """Return where the content of the value at `at` starts and ends. Raises NotDer: cut off, or the length is not."""
+    start, length = _length(der, _tag_end(der, at, limit), limit)
+    if start + length > limit:
+        raise NotDer(f"cut off: {length} octets are announced, {max(0, limit - start)} are there")
+    return start, start + length
+
+
 def _value(der: bytes, at: int, limit: int) -> tuple[int, int | None]:
     """Check one header, and primitive content; return the value's end, and its content's start if constructed."""
     tag_end = _tag_end(der, at, limit)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.clock import rfc3339
@@ -16,6 +18,8 @@ IMPORT = "ImportCertificates"
 REGISTER = "RegisterCertificate"
 """A CA certificate that was made or brought in by a command."""
 
+MAX_REFUSED = 10
+"""How many certificates an entry about a part of a bulk revocation names; the others are counted."""
 MAX_NAMES = 10
 """How many names of a certificate an entry holds. The hash of the certificate covers all of them."""
 
@@ -50,3 +54,19 @@ def unchanged(record: CertificateRecord, reason: int, actor: Actor, now: datetim
     """A revocation was asked for that is recorded already."""
     said = details({"action": "none", "reason": NAMES[Reason(reason)]})
     return AuditEvent(REVOKE, actor, now, "OK", record.issuer_name, record.serial, record.id, said)
+
+
+def passed_over(
+    actor: Actor, now: datetime, method: str, unchanged: int, refused: Sequence[tuple[str, str, str]]
+) -> AuditEvent:
+    """A step of a bulk revocation found certificates that were so already, or refused some.
+
+    `refused` are triples of issuer, serial number in hex, and reason; the first two are empty where there is no such
+    certificate.
+    """
+    said: dict[str, object] = {"unchanged": unchanged} if unchanged else {}
+    if refused:
+        named = [f"{issuer} {serial} {reason}" for issuer, serial, reason in refused if serial]
+        said["refused"] = dict(Counter(reason for _, _, reason in refused))
+        said["refused_first"] = named[:MAX_REFUSED]
+    return AuditEvent(method, actor, now, details=details(said))

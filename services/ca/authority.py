@@ -45,6 +45,7 @@ class CertificateAuthority:
         profiles: Mapping[str, Profile] = BUILTIN,
         clock: Clock = utc_now,
     ) -> None:
+        self.profiles = profiles
         self.directory = IssuerDirectory(db, keys, settings.public_url)
         self._issuing = Issuing(db, writer, self.directory, profiles, settings, clock)
         self.crl_points = self._issuing.crl_points

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from services.ca.audit import passed_over
 from services.ca.batch import Batch, Memory, PendingChange, Plan, RecordedChange
+from services.ca.bootstrap import CA_PROFILE
 from services.ca.issuers import IssuerDirectory
 from services.ca.payload import payload_sha256
 from services.ca.records import as_of
@@ -30,6 +32,7 @@ from services.ca.target import Target
 from services.ca.writer import Writer
 from services.clock import Clock
 from services.db import certificates, selection, status
+from services.db.chain import AuditEvent
 from services.db.engine import Database
 from services.db.records import (
     Actor,
@@ -144,9 +147,9 @@ class BulkRun:
         self._actor = actor
         self._steps = steps
 
-    def find(self) -> list[Selected]:
-        """The next certificates; none at the end. Reads the database. Raises DomainError."""
-        return next(self._steps, [])
+    def find(self) -> list[Selected] | None:
+        """The next certificates, perhaps none yet; None at the end. Reads the database. Raises DomainError."""
+        return next(self._steps, None)
 
     def carry_out(self, step: Sequence[Selected]) -> Future[list[ItemResult]]:
         """Queue the changes; the future resolves once they are durable. With `validate_only` it is resolved already."""
@@ -186,7 +189,12 @@ class _Step:
                 self.revoking.issuer_changed()
             return [make() for make in answers]
 
-        return Plan(answer, changes=decisions.ordered, memories=list(decisions.memories.values()))
+        return Plan(
+            answer,
+            changes=decisions.ordered,
+            memories=list(decisions.memories.values()),
+            audit=decisions.passed_over(),
+        )
 
 
 class _Decisions:
@@ -200,6 +208,8 @@ class _Decisions:
         self.ordered: list[PendingChange] = []
         self.changes: dict[tuple[int, bytes], PendingChange] = {}
         self.memories: dict[IdempotencyKey, Memory] = {}
+        self._unchanged = 0
+        self._refused: list[tuple[str, str, str]] = []
         records = [each.record for each in step.selected if each.record]
         self._statuses = _read_statuses(batch, records)
         self._owned = own_serials(batch.issuers().values())
@@ -217,17 +227,21 @@ class _Decisions:
         """What is to become of it. The result may be asked for once the transaction is durable."""
         record = selected.record
         if record is None:
+            self._note_refusal(selected, selected.refused)
             return _constant(ItemResult(selected.index, Outcome.REFUSED, None, error=selected.refused))
         place = record.issuer_id, record.serial
         recorded = self._statuses[place]
         before = self.changes.get(place) or self._batch.latest_change(*place) or RecordedChange(recorded.revision)
         current = before.change.revocation if isinstance(before, PendingChange) else recorded.revocation
         try:
+            if selected.refused is not None:
+                raise selected.refused
             return self._replay(selected, record) or self._change(selected, record, before, current)
         except Unavailable:
             raise
         except DomainError as error:
             refusal = error
+        self._note_refusal(selected, refusal)
         return lambda: ItemResult(
             selected.index,
             Outcome.REFUSED,
@@ -235,6 +249,17 @@ class _Decisions:
             current,
             refusal,
         )
+
+    def passed_over(self) -> list[AuditEvent]:
+        """What the audit log is to tell of those that are not changed: those that are have entries of their own."""
+        if not self._unchanged and not self._refused:
+            return []
+        return [passed_over(self._step.actor, self._now, METHOD, self._unchanged, self._refused)]
+
+    def _note_refusal(self, selected: Selected, refusal: DomainError | None) -> None:
+        record = selected.record
+        named = (record.issuer_name, record.serial.hex()) if record else ("", "")
+        self._refused.append((*named, refusal.reason if refusal else ""))
 
     def _change(
         self,
@@ -245,15 +270,17 @@ class _Decisions:
     ) -> Callable[[], ItemResult]:
         reason = self._reason(selected)
         certificate = self._own_certificate(record)
-        require_reason(reason, record, certificate)
+        require_reason(reason, is_authority=certificate is not None or selected.is_ca or record.profile == CA_PROFILE)
         require_past(reason, self._step.command.invalidity_at, self._now)
         decision = self._step.revoking.change(current, reason, self._step.command.invalidity_at, self._now)
         result: PendingChange | RecordedChange
         if decision is None:
             outcome, after, result = Outcome.UNCHANGED, current, before
+            self._unchanged += 1
         else:
             outcome, after = _OUTCOMES[decision.action], decision.revocation
-            result = PendingChange(status_change(record, decision, self._now, self._step.actor), certificate)
+            decided = status_change(record, decision, self._now, self._step.actor)
+            result = PendingChange(decided, certificate, record.id)
             self.ordered.append(result)
             self.changes[record.issuer_id, record.serial] = result
         key = self._key(record)

@@ -50,8 +50,11 @@ async def carry_out(run: BulkRun, bridge: Bridge, readers: Executor) -> AsyncGen
         async for _ in _alive(finding):
             yield []
         step = finding.result()
-        if not step:
+        if step is None:
             return
+        if not step:
+            yield []
+            continue
         while (results := await _written(run, step, bridge)) is None:
             yield []
         yield results

@@ -1,7 +1,8 @@
 """Revoking, putting on hold, releasing. A change is durable, and seen by every later look-up, before the call succeeds.
 
 The time of a revocation never moves: raising it to keyCompromise, or turning a hold into a revocation, keeps the time
-from which the certificate was not to be trusted (R111).
+from which the certificate was not to be trusted (R111). What is repeated changes nothing, unless it brings an
+invalidity time, or an earlier one than is recorded.
 
 The change of a CA certificate of an issuer is one of that issuer too, in the same transaction: where the key is
 compromised, every certificate of the issuer is revoked by it (R51, docs/decisions/compromised-issuers.md).
@@ -99,7 +100,7 @@ class Revoking:
         """What becomes of a certificate that is revoked like this; None: nothing. Raises DomainError."""
         action = decide(current.reason if current else None, reason, self._settings.reasons)
         match action:
-            case Action.NOTHING:
+            case Action.NOTHING if current is None or not _reaches_back(current, invalidity_at):
                 return None
             case Action.RELEASE:
                 return Decision(ChangeAction.RELEASE, None)
@@ -108,7 +109,8 @@ class Revoking:
             reason=reason,
             invalidity_at=invalidity_at or (current.invalidity_at if current else None),
         )
-        return Decision(ChangeAction.HOLD if action is Action.HOLD else ChangeAction.REVOKE, revocation)
+        held = reason == Reason.CERTIFICATE_HOLD
+        return Decision(ChangeAction.HOLD if held else ChangeAction.REVOKE, revocation)
 
     def require_allowed(self, reason: int) -> None:
         """Raises InvalidArgument (REASON_NOT_ALLOWED) for a reason that no certificate is revoked for here."""
@@ -143,7 +145,7 @@ class _Revocation:
             return _replay(batch, earlier)
         record = self.revoking.find(batch.conn, self.command.target)
         certificate = ca_certificate(batch, record)
-        require_reason(self.command.reason, record, certificate)
+        require_reason(self.command.reason, is_authority=certificate is not None or _is_ca(record))
         before = batch.latest_change(record.issuer_id, record.serial)
         current = before.change.revocation if before else record.revocation
         now = self.revoking.now()
@@ -164,6 +166,11 @@ class _Revocation:
             return as_of(record, after, result.revision or record.revision)
 
         return Plan(answer, change=change, memory=memory, audit=events)
+
+
+def _reaches_back(current: RevocationRecord, invalidity_at: datetime | None) -> bool:
+    """Whether a repeated revocation tells of an earlier time than is recorded: often that is found out afterwards."""
+    return invalidity_at is not None and (current.invalidity_at is None or invalidity_at < current.invalidity_at)
 
 
 def status_change(record: CertificateRecord, decision: Decision, now: datetime, actor: Actor) -> StatusChange:
@@ -212,9 +219,9 @@ def _is_ca(record: CertificateRecord) -> bool:
     return record.profile == CA_PROFILE or (record.der is not None and is_ca(record.der))
 
 
-def require_reason(reason: int, record: CertificateRecord, ca_certificate: bytes | None) -> None:
+def require_reason(reason: int, *, is_authority: bool) -> None:
     """R48: an answer about a revoked CA certificate says why. Raises InvalidArgument (REASON_REQUIRED)."""
-    if reason == Reason.UNSPECIFIED and (ca_certificate is not None or _is_ca(record)):
+    if reason == Reason.UNSPECIFIED and is_authority:
         raise InvalidArgument("REASON_REQUIRED", "a CA certificate is not revoked without a reason", field="reason")
 
 

@@ -28,7 +28,8 @@ from services.db.records import (
     CertificateState,
     IssuerRecord,
 )
-from services.errors import DomainError, InvalidArgument
+from services.errors import DomainError, FailedPrecondition, InvalidArgument
+from services.pki.der import is_ca
 from services.pki.serials import serial_from_int
 
 STEP = 100
@@ -42,14 +43,20 @@ class Selected:
     index: int
     record: CertificateRecord | None = None
     refused: DomainError | None = None
+    """Why nothing is done, whatever its status is."""
     reason: int | None = None
+    is_ca: bool = False
+    """Whether it is the certificate of a CA, one of an issuer here or another one."""
 
 
 class Selection(Protocol):
     """Which certificates are meant."""
 
     def steps(self, db: Database, issuers: IssuerDirectory, clock: Clock) -> Iterator[list[Selected]]:
-        """Find them, at most `STEP` at a time, never none. Raises DomainError for what no certificate can fit."""
+        """Find them, at most `STEP` at a time; none after a long look without result.
+
+        Raises DomainError for what no certificate can fit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class Listed:
                 serials = [each.target.serial for each in step if isinstance(each.target, BySerial)]
                 found = selection.find_by_serials(conn, serials) if serials else {}
                 selected = [_find(conn, issuers, found, listed, index) for index, listed in enumerate(step, start)]
+                selected = _marked(conn, selected)
             yield selected
 
 
@@ -97,6 +105,15 @@ def _find(
     return Selected(index, record, reason=listed.reason)
 
 
+def _marked(conn: Connection, selected: list[Selected]) -> list[Selected]:
+    """With those of CAs marked: other rules hold for them (R48), whatever profile they came from."""
+    ids = {each.record.id for each in selected if each.record}
+    found = {id_ for id_, der in selection.read_ders(conn, ids) if is_ca(der)} if ids else set()
+    if not found:
+        return selected
+    return [replace(each, is_ca=True) if each.record and each.record.id in found else each for each in selected]
+
+
 @dataclass(frozen=True, slots=True)
 class ByKey:
     """All with a public key, CA certificates among them. `sha256` is that of its SubjectPublicKeyInfo."""
@@ -110,7 +127,10 @@ class ByKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByFilter:
-    """All that fit whatever is given. CA certificates only where `profile` is theirs."""
+    """All that fit whatever is given. CA certificates only where `profile` is theirs.
+
+    Others of CAs are refused, so that whoever asks hears of them; those of the issuers here are left out.
+    """
 
     issuer: str = ""
     profile: str = ""
@@ -142,7 +162,17 @@ class ByFilter:
             not_after_until=self.not_after_until,
         )
         # "Everything of this root" is no way to say "and the issuers below it".
-        return _pages(db, wanted, clock, frozenset() if self.profile else own_serials(issuers.all()))
+        if self.profile:
+            return _pages(db, wanted, clock)
+        return ([_without_cas(each) for each in page] for page in _pages(db, wanted, clock, own_serials(issuers.all())))
+
+
+def _without_cas(selected: Selected) -> Selected:
+    if not selected.is_ca or selected.record is None:
+        return selected
+    profile = selected.record.profile
+    text = f"a filter means the certificate of a CA only where it names its profile, which is {profile}"
+    return replace(selected, refused=FailedPrecondition("PROFILE_REQUIRED", text, field="filter.profile"))
 
 
 def own_serials(records: Iterable[IssuerRecord]) -> frozenset[bytes]:
@@ -165,9 +195,10 @@ def _pages(
     numbers = count()
     while True:
         with db.read() as conn:
-            page = selection.select_certificates(conn, wanted, now=to_epoch(clock()), limit=STEP, after=after)
-        if step := [Selected(next(numbers), record) for record in page if record.serial not in without]:
+            page, after = selection.select_certificates(conn, wanted, now=to_epoch(clock()), limit=STEP, after=after)
+            meant = [Selected(next(numbers), record) for record in page if record.serial not in without]
+            step = _marked(conn, meant)
+        if step or (not page and after is not None):
             yield step
-        if len(page) < STEP:
+        if after is None:
             return
-        after = CertificateCursor(page[-1].issued_at, page[-1].id)

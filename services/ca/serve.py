@@ -31,6 +31,7 @@ from services.ca.audit_reading import AuditReading
 from services.ca.audit_servicer import AuditServicer
 from services.ca.authority import CertificateAuthority
 from services.ca.crl_figures import CrlFigures
+from services.ca.crl_health import CrlHealth
 from services.ca.crl_schedule import CrlSchedule, CrlTimes
 from services.ca.export import Exporting
 from services.ca.export_servicer import ExportServicer
@@ -115,13 +116,9 @@ async def serve(
             figures=CrlFigures(metrics.registry),
         )
         stack.callback(schedule.start().close)
-        health = HealthReport(
-            authority.directory,
-            clock,
-            readers,
-            server.set_serving,
-            ("", SERVICE, AUDIT_SERVICE, EXPORT_SERVICE, IMPORT_SERVICE),
-        )
+        lists = CrlHealth(db, authority.directory, _crl_times(settings.ca).interval, clock)
+        names = ("", SERVICE, AUDIT_SERVICE, EXPORT_SERVICE, IMPORT_SERVICE)
+        health = HealthReport(authority.directory, clock, readers, server.set_serving, names, lists.look)
         await health.update()
         _spare_the_collector()
         telling = keep_telling_head(reading.head, readers)

@@ -12,6 +12,7 @@ import hashlib
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from services.ca.bulk import BulkRun
 from services.ca.issue import IssueCommand, IssueResult
 from services.ca.issuer_servicer import IssuerMethods
 from services.ca.list_requests import read_list_query
+from services.ca.profile_messages import profile_message
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.clock import Clock, to_epoch, utc_now
@@ -81,7 +83,8 @@ class CertificateAuthorityServicer(IssuerMethods):
             actor = caller.actor(requests.read_request_id(request.request_id))
             return self._authority.begin_issue(_issue_command(request), actor)
 
-        async for results in issue_calls.carry_out(request_iterator, begin, self._bridge):
+        async for found in issue_calls.carry_out(request_iterator, begin, self._bridge):
+            results = await self._again_after_roll_over(found, begin)
             for result in results:
                 if isinstance(result.outcome, DomainError):
                     tell_refusal(result.outcome, "IssueCertificate", partial(_issue_object, result.request))
@@ -182,11 +185,32 @@ class CertificateAuthorityServicer(IssuerMethods):
         try:
             return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
         except FailedPrecondition as error:
-            if command.issuer or error.reason != "ISSUER_NOT_ACTIVE":
+            if not _met_a_roll_over(error, command.issuer):
                 raise
         # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
         self._authority.directory.forget()
         return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+
+    async def _again_after_roll_over(
+        self, results: list[issue_calls.Result], begin: issue_calls.Begin
+    ) -> list[issue_calls.Result]:
+        """As `_issue` does it, for those of many that need it."""
+        late = [result for result in results if _met_a_roll_over(result.outcome, result.request.issuer)]
+        if not late:
+            return results
+        self._authority.directory.forget()
+
+        async def again(result: issue_calls.Result) -> issue_calls.Result:
+            outcome: IssueResult | DomainError
+            try:
+                issued = await self._bridge.run(partial(begin, result.request))
+                outcome = issued
+            except DomainError as error:
+                outcome = error
+            return replace(result, outcome=outcome)
+
+        tried = {result.index: result for result in await asyncio.gather(*map(again, late))}
+        return [tried.get(result.index, result) for result in results]
 
     async def BlockPublicKeys(
         self,
@@ -202,6 +226,29 @@ class CertificateAuthorityServicer(IssuerMethods):
         return ca_pb2.BlockPublicKeysResponse(
             blocked_count=result.blocked, already_blocked_count=result.already_blocked
         )
+
+    async def UnblockPublicKeys(
+        self,
+        request: ca_pb2.UnblockPublicKeysRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.UnblockPublicKeysRequest, ca_pb2.UnblockPublicKeysResponse],
+    ) -> ca_pb2.UnblockPublicKeysResponse:
+        """Take public keys off the list."""
+        actor = current_caller().actor("")
+        command = BlockCommand(
+            hashes=tuple(request.public_key_sha256), comment=request.comment, validate_only=request.validate_only
+        )
+        result = await self._bridge.run(lambda: self._authority.blocking.begin_unblock(command, actor))
+        return ca_pb2.UnblockPublicKeysResponse(unblocked_count=result.unblocked, not_blocked_count=result.not_blocked)
+
+    async def ListProfiles(
+        self,
+        request: ca_pb2.ListProfilesRequest,
+        context: grpc.aio.ServicerContext[ca_pb2.ListProfilesRequest, ca_pb2.ListProfilesResponse],
+    ) -> ca_pb2.ListProfilesResponse:
+        """Return all profiles."""
+        now = self._clock()
+        found = self._authority.profiles.values()
+        return ca_pb2.ListProfilesResponse(profiles=[profile_message(profile, now) for profile in found])
 
     async def ListBlockedPublicKeys(
         self,
@@ -245,6 +292,10 @@ class CertificateAuthorityServicer(IssuerMethods):
             certificate_pem=messages.pem(der) if der else "",
             chain_pem=messages.pem_chain(result.chain_der),
         )
+
+
+def _met_a_roll_over(outcome: object, issuer: str) -> bool:
+    return isinstance(outcome, FailedPrecondition) and outcome.reason == "ISSUER_NOT_ACTIVE" and not issuer
 
 
 def _issue_object(request: ca_pb2.IssueCertificateRequest) -> CallObject:

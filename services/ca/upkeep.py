@@ -5,7 +5,7 @@ telling the head of the audit log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 
 import structlog
@@ -31,7 +31,8 @@ class HealthReport:
     """Tells health how things are. `services` are the names that stand for the server as a whole.
 
     Each active issuer is "issuer/NAME": NOT_SERVING while its key is missing or its certificate has expired or is
-    revoked. A database that cannot be read takes everything out of service.
+    revoked. `look` tells of other things, by names of their own. A database that cannot be read takes everything out of
+    service.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class HealthReport:
         readers: Executor,
         set_serving: SetServing,
         services: Iterable[str] = ("",),
+        look: Callable[[], Mapping[str, bool]] = dict,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._readers = readers
         self._set_serving = set_serving
         self._services = tuple(services)
+        self._look_further = look
         self._told: dict[str, bool] = {}
 
     async def update(self) -> None:
@@ -70,10 +73,12 @@ class HealthReport:
     def _look(self) -> dict[str, bool]:
         try:
             active = [record.name for record in self._directory.all() if record.state is IssuerState.ACTIVE]
+            others = self._look_further()
         except DomainError as error:
             _logger.warning("the database cannot be read", reason=error.reason)
             return {}
-        return dict.fromkeys(self._services, True) | {f"issuer/{name}": self._can_sign(name) for name in active}
+        issuers = {f"issuer/{name}": self._can_sign(name) for name in active}
+        return dict.fromkeys(self._services, True) | issuers | dict(others)
 
     def _can_sign(self, name: str) -> bool:
         try:

@@ -175,6 +175,5 @@ def _sentence(result: output.Json) -> str:
     revocation = result["revocation"]
     if revocation is None:
         return f"{found}: released, in good standing again"
-    word = "on hold" if revocation["reason"] == "certificateHold" else "revoked"
     already = "already " if result["outcome"] == UNCHANGED else ""
-    return f"{found}: {already}{word} since {revocation['revocation_time']}, reason {revocation['reason']}"
+    return f"{found}: {already}{output.revocation_words(revocation)}"

@@ -1,4 +1,4 @@
-"""One child of `goodstanding up`: started, watched, started again, stopped.
+"""One child of `goodstanding up`: started, held until all is checked, watched, started again, stopped.
 
 A child that dies is started again at once; one that keeps dying young waits longer every time, so that a lasting fault
 does not burn the machine.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,8 @@ FOR_US = (signal.SIGINT, signal.SIGHUP)
 YOUNG = 2.0
 LONGEST_WAIT = 30.0
 SUPERVISOR = "GOODSTANDING_SUPERVISOR"
+HELD = "GOODSTANDING_HELD"
+"""The file descriptor that a process which was started ahead of time reads the rest of its environment from."""
 PASSPHRASE = "GOODSTANDING_PASSPHRASE_"  # noqa: S105  (what the names of such variables begin with)
 DATABASE = "GOODSTANDING_DATABASE"
 REFUSED = 1
@@ -56,19 +59,34 @@ class Child:
 
     name: str
     config: Path
-    environment: Mapping[str, str]
     listens: Callable[[], Awaitable[bool]]
     """Whether it has found everything that it needs, and takes connections."""
     serves: Callable[[], Awaitable[bool]]
     prepare: Callable[[], Awaitable[None]] | None = None
     """Done before every start but the first."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What it is told over its configuration."""
     process: Process | None = None
     born: float = 0.0
     backoff: Backoff = field(default_factory=Backoff)
+    gate: int | None = None
+
+    async def hold(self) -> None:
+        """Start the process for the first time, ahead of time: until `come_up` it does what needs no configuration."""
+        reading, self.gate = os.pipe()
+        try:
+            await self._launch({HELD: str(reading)}, (reading,))
+        finally:
+            os.close(reading)
 
     async def come_up(self) -> None:
-        """Start for the first time, and wait until it listens. Raises as `wait_for` does."""
-        await self.wait_for(self.listens, await self._launch())
+        """Let the process that is held go on, and wait until it listens. Raises as `wait_for` does."""
+        assert self.process is not None
+        assert self.gate is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and `wait_for` tells how
+            os.write(self.gate, json.dumps(dict(self.environment)).encode())
+        self._let_go()
+        await self.wait_for(self.listens, self.process)
 
     async def serve(self) -> None:
         """Wait until it serves. Raises as `wait_for` does."""
@@ -110,6 +128,7 @@ class Child:
 
     async def stop(self) -> None:
         """Ask it to end, and kill it if it takes too long."""
+        self._let_go()
         if self.process is None or self.process.returncode is not None:
             return
         self._signal(signal.SIGTERM)
@@ -124,6 +143,11 @@ class Child:
         """End it now."""
         self._signal(signal.SIGKILL)
 
+    def _let_go(self) -> None:
+        if self.gate is not None:
+            os.close(self.gate)
+            self.gate = None
+
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -134,16 +158,15 @@ class Child:
         with one_line():
             if self.prepare is not None:
                 await self.prepare()
-            await self._launch()
+            await self._launch(self.environment)
 
-    async def _launch(self) -> Process:
-        environment = {**inherited(self.name, os.environ), **self.environment, SUPERVISOR: str(os.getpid())}
+    async def _launch(self, told: Mapping[str, str], pass_fds: Sequence[int] = ()) -> None:
+        environment = {**inherited(self.name, os.environ), **told, SUPERVISOR: str(os.getpid())}
         command = (*program(), "serve", self.name, "--config", str(self.config))
         # In our process group and session; `services.cli.commands.serve` ties its life to ours.
         with shielded():
-            self.process = await asyncio.create_subprocess_exec(*command, env=environment)
+            self.process = await asyncio.create_subprocess_exec(*command, env=environment, pass_fds=pass_fds)
         self.born = time.monotonic()
-        return self.process
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ class DataFolder:
     def running(self) -> Running | None:
         """What runs here, if anything does."""
         try:
-            running = Running(**json.loads(self.run_file.read_text()))
+            running = Running(**json.loads(self.run_file.read_text("utf-8-sig")))
             os.kill(running.pid, 0)
         except PermissionError:
             return running
@@ -129,8 +129,8 @@ class DataFolder:
     def table(self, name: str) -> dict[str, Any]:
         """One table of the configuration, unchecked."""
         try:
-            table = tomllib.loads(self.config.read_text()).get(name, {})
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            table = tomllib.loads(self.config.read_text("utf-8-sig")).get(name, {})
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Failed(f"{self.config} is not valid TOML: {error}") from error
         return table if isinstance(table, dict) else {}
 

@@ -28,11 +28,15 @@ NARROWEST = 10
 
 @dataclass(frozen=True)
 class Column:
-    """A column: what is printed above it, what stands in it, and whether it may be cut to fit."""
+    """A column: what is printed above it, what stands in it, and whether it may be cut to fit.
+
+    `spare`: where a terminal is too narrow even so, columns are shown in this order as long as there is room; 0 always.
+    """
 
     title: str
     value: Callable[[output.Json], object]
     cut: bool = False
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,27 +118,69 @@ def _table(columns: Sequence[Column], shown: Iterable[output.Json]) -> None:
         click.echo(_line(row, widths, cut=space is not None))
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], space: int | None) -> list[int]:
-    """How wide columns are: as wide as they need to be, or as fits. What may not be cut is not, whatever the space."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(columns))]
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], space: int | None) -> list[int | None]:
+    """How wide columns are: as wide as they need to be, or as fits; None for those that are left out.
+
+    What may not be cut is not, whatever the space.
+    """
+    widths: list[int | None] = [max(_width(row[place]) for row in rows) for place in range(len(columns))]
     if space is None:
         return widths
-    while sum(widths) + 2 * (len(widths) - 1) > space:
-        widest = max(
-            (place for place, column in enumerate(columns) if column.cut), key=widths.__getitem__, default=None
-        )
-        if widest is None or widths[widest] <= NARROWEST:
+    wanted, widths = widths, [None if column.spare else width for width, column in zip(widths, columns, strict=True)]
+    for place in sorted(range(len(columns)), key=lambda place: columns[place].spare):
+        more = [*widths[:place], wanted[place], *widths[place + 1 :]]
+        if _together(_narrowest(columns, more)) <= space:
+            widths = more
+    while (excess := _together(widths) - space) > 0:
+        cuttable = [width for width, column in zip(widths, columns, strict=True) if column.cut and width is not None]
+        widest = max(cuttable, default=0)
+        if widest <= NARROWEST:
             break
-        widths[widest] -= 1
+        # All of the widest at once, down to the next: one step for each column at the most, and not for each character.
+        next_widest = max((width for width in cuttable if width < widest), default=NARROWEST)
+        together = cuttable.count(widest)
+        narrower = max(next_widest, NARROWEST, widest - -(-excess // together))
+        widths = [
+            narrower if column.cut and width == widest else width for width, column in zip(widths, columns, strict=True)
+        ]
     return widths
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], *, cut: bool = False) -> str:
-    fitted = [
-        cell[: width - 1] + "…" if cut and len(cell) > width else cell.ljust(width)
-        for cell, width in zip(cells, widths, strict=True)
+def _narrowest(columns: Sequence[Column], widths: Sequence[int | None]) -> list[int | None]:
+    return [
+        min(width, NARROWEST) if width is not None and column.cut else width
+        for width, column in zip(widths, columns, strict=True)
     ]
+
+
+def _together(widths: Sequence[int | None]) -> int:
+    shown = [width for width in widths if width is not None]
+    return sum(shown) + 2 * (len(shown) - 1)
+
+
+def _width(text: str) -> int:
+    """How many places it takes on a terminal: some characters take two, and some none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int | None], *, cut: bool = False) -> str:
+    fitted = [_fitted(cell, width, cut=cut) for cell, width in zip(cells, widths, strict=True) if width is not None]
     return "  ".join(fitted).rstrip()
+
+
+def _fitted(cell: str, width: int, *, cut: bool) -> str:
+    places = _width(cell)
+    if not cut or places <= width:
+        return cell + " " * (width - places)
+    if cell.isascii():
+        return cell[: width - 1] + "…"
+    from rich.cells import set_cell_size
+
+    return set_cell_size(cell, width - 1) + "…"
 
 
 def _cell(column: Column, value: output.Json) -> str:

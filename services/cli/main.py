@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "issue": ("services.cli.commands.issue", "Issue a certificate for a certificate request."),
     "revoke": ("services.cli.commands.revoke", "Revoke a certificate, put it on hold, or release it."),
     "status": ("services.cli.commands.status", "Show whether a certificate is in good standing."),
+    "explain": ("services.cli.commands.explain", "Say why an OCSP answer is what it is, and what to do about it."),
     "get": ("services.cli.commands.get", "Show a certificate with its state and history."),
     "list": ("services.cli.commands.list", "List certificates, the latest issued first."),
     "count": ("services.cli.commands.count", "Count certificates by issuer, profile and state."),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -29,7 +29,7 @@ from services.cli.key_types import KEY_TYPES
 from services.clock import utc_now
 from services.pki import der, hierarchy
 from services.pki.crls import make_crl
-from services.pki.issuers import Issuer, PrivateKey, public_key_of
+from services.pki.issuers import Issuer, PrivateKey, check_ca_certificate, public_key_of
 from services.pki.keys import generate_key
 from services.pki.paths import is_self_signed, is_signed_by, same_issuer
 
@@ -42,13 +42,18 @@ class NewAuthority:
     subject: x509.Name
     key_type: str
     days: int
-    path_length: int = 0
+    path_length: int | None = 0
     retires: tuple[str, ...] = field(default=())
+    like: x509.Certificate | None = None
+    """The CA certificate that it takes the place of."""
 
     @property
     def issues(self) -> bool:
-        """Whether it issues certificates for others than CAs: the key of one that does not is kept offline."""
-        return self.path_length == 0
+        """Whether it issues here: one that takes the place of another, or issues for others than CAs.
+
+        The key of one that does not is kept offline.
+        """
+        return self.like is not None or self.path_length == 0
 
     def make_key(self) -> PrivateKey:
         """A new key of the wanted kind."""
@@ -92,6 +97,9 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
     office.require_free(new.name)
     for name in new.retires:
         office.issuer(name)
+    signing = certificates(parent)[0]
+    with _possible(parent.name, new.name):
+        hierarchy.require_room(signing, new.subject, new.path_length)
 
     def act() -> tuple[output.Json, str]:
         signer, key = with_key(parent, above), new.make_key()
@@ -109,8 +117,8 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
     lines = (
         f"open the key of {parent.name}: {above.file}",
         *_key_lines(office, new),
-        f"sign {new.subject.rfc4514_string()} with the key of {parent.name}, valid for {new.days} days at the most, "
-        f"path length {new.path_length}",
+        f"sign {new.subject.rfc4514_string()} with the key of {parent.name}, "
+        f"{_validity(new.days, utc_now() + timedelta(days=new.days), signing, parent.name)}, {_limits(new)}",
         f"record issuer {new.name} ({state})",
         *(f"retire {name}: it issues nothing more, and goes on answering for what it issued" for name in new.retires),
     )
@@ -123,7 +131,9 @@ def roll_over(office: Office, old: types_pb2.Issuer, new: NewAuthority, above: K
         raise Failed(f"{old.name} is not active, so nothing can take over from it: `goodstanding ca create-…` instead")
     if not old.chain_der:
         raise Failed(f"{old.name} is a root: make another with `goodstanding ca create-root`, and CAs below it")
-    return create_below(office, new, office.above(old), above)
+    before = certificates(old)[0]
+    like = replace(new, like=before, path_length=hierarchy.path_length_of(before))
+    return create_below(office, like, office.above(old), above)
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,10 @@ class Found:
 
 def import_authority(office: Office, found: Found) -> Proposal:
     """Propose to take an authority in. What is known is not imported twice. Raises Failed where it does not verify."""
+    try:
+        check_ca_certificate(found.certificate)
+    except ValueError as error:
+        raise Failed(f"this cannot be an issuer: {error}") from error
     known = office.known(found.certificate)
     name = known.name if known else found.name
     above = above_to_import(office, found)
@@ -193,12 +207,17 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
     """Propose another certificate for the key that an issuer has; the one before stays good until it ends."""
     issuer = office.issuer(name)
     parent, old = office.above(issuer), certificates(issuer)[0]
+    signing, validity = certificates(parent)[0], timedelta(days=days) if days else None
+    first, last = hierarchy.renewed_period(old, signing, utc_now(), validity)
+    if last < old.not_valid_after_utc:
+        raise Failed(
+            f"the new certificate would end on {last:%Y-%m-%d}, before the one that it takes the place of "
+            f"({old.not_valid_after_utc:%Y-%m-%d}), and all that is issued with it: name more --days"
+        )
 
     def act() -> tuple[output.Json, str]:
         try:
-            made = hierarchy.renew(
-                old, with_key(parent, above), now=utc_now(), validity=timedelta(days=days) if days else None
-            )
+            made = hierarchy.renew(old, with_key(parent, above), now=utc_now(), validity=validity)
         except ValueError as error:
             raise Failed(f"the certificate of {name} cannot be renewed: {error}") from error
         recorded = office.record(request(name, [made]))
@@ -207,7 +226,9 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
             recorded.issuer, f"renewed {name} until {made.not_valid_after_utc:%Y-%m-%d}: {office.files(name)[2]}"
         )
 
-    valid = f"valid for {days} days" if days else "as long valid as the one before"
+    valid = f"valid until {last:%Y-%m-%d}"
+    if days and last - first < timedelta(days=days):
+        valid += f", when that of {parent.name} ends"
     lines = (
         f"open the key of {parent.name}: {above.file}",
         f"sign another certificate for the key of {name} ({key_type_of(old.public_key())}), {valid}",
@@ -276,7 +297,7 @@ def _key_lines(office: Office, new: NewAuthority) -> tuple[str, ...]:
 
 
 def _sign(office: Office, new: NewAuthority, signer: Issuer, key: PrivateKey, parent: str) -> x509.Certificate:
-    try:
+    with _possible(parent, new.name):
         return hierarchy.make_issuing(
             root=signer.certificate,
             root_key=signer.private_key,
@@ -287,9 +308,31 @@ def _sign(office: Office, new: NewAuthority, signer: Issuer, key: PrivateKey, pa
             ca_issuers_url=ca_certificate_url(office.public_url, parent),
             validity=timedelta(days=new.days),
             path_length=new.path_length,
+            like=new.like,
         )
+
+
+@contextmanager
+def _possible(parent: str, name: str) -> Iterator[None]:
+    """What cannot be, in words. Raises Failed."""
+    try:
+        yield
     except ValueError as error:
-        raise Failed(f"{parent} cannot sign {new.name}: {error}") from error
+        raise Failed(f"{parent} cannot sign {name}: {error}") from error
+
+
+def _validity(days: int, end: datetime, parent: x509.Certificate, name: str) -> str:
+    last = parent.not_valid_after_utc
+    if end > last:
+        return f"valid until {last:%Y-%m-%d}, when {name} ends"
+    return f"valid for {days} days, until {end:%Y-%m-%d}"
+
+
+def _limits(new: NewAuthority) -> str:
+    """The path length, and what is taken over from the CA whose place it takes."""
+    length = "no limit to its path length" if new.path_length is None else f"path length {new.path_length}"
+    kept = hierarchy.limits_to_keep(new.like) if new.like is not None else []
+    return ", and as before ".join(filter(None, (length, ", ".join(each.oid._name for each in kept))))
 
 
 def _active_note(office: Office, name: str | None, retires: Sequence[str]) -> tuple[str, ...]:

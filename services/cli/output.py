@@ -103,6 +103,13 @@ def describe_revocation(value: types_pb2.Revocation) -> Json:
     }
 
 
+def revocation_words(value: Json) -> str:
+    """A revocation in words: since when, why, and since when to distrust it."""
+    word = "on hold" if value["reason"] == "certificateHold" else "revoked"
+    invalid = f", not to be trusted since {value['invalidity_time']}" if value["invalidity_time"] else ""
+    return f"{word} since {value['revocation_time']}, reason {value['reason']}{invalid}"
+
+
 def certificate(value: types_pb2.Certificate) -> Json:
     """A certificate as JSON, without its content."""
     return {

@@ -13,24 +13,18 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from services.cli import credentials
 from services.cli.children import Child
-from services.cli.credentials import TlsAuthority
-from services.cli.failures import Failed, one_line
+from services.cli.failures import Failed
 from services.cli.folder import DataFolder, Running, reachable
-from services.cli.output import note
 from services.cli.probes import accepts, grpc_serves, http_ready
-from services.cli.settings import open_database
-from services.clock import Clock
-from services.config import Settings
-from services.db.engine import Database
 
-DAY = 24 * 60 * 60.0
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from services.cli.keeper import Keeper
+
+GATEWAY = "gateway"
+"""The service, and its credential."""
 
 
 @contextmanager
@@ -50,68 +44,42 @@ def only_one(folder: DataFolder) -> Iterator[None]:
 
 
 @dataclass
-class Keeper:
-    """Looks after the credentials of the services."""
-
-    folder: DataFolder
-    settings: Settings
-    authority: TlsAuthority
-    clock: Clock
-
-    async def fresh_gateway(self) -> None:
-        """A new identity for a gateway that starts."""
-        await asyncio.to_thread(self._with_database, credentials.fresh_gateway)
-
-    async def renew_due(self) -> None:
-        """New credentials where two thirds of the old ones' life are over."""
-        for name in await asyncio.to_thread(self._with_database, credentials.renew_due):
-            note(f"renewed the credential {name}")
-
-    async def renew_daily(self) -> None:
-        """Renew what is due, every day. Failing once is no reason to stop the services."""
-        while True:
-            await asyncio.sleep(DAY)
-            try:
-                with one_line():
-                    await self.renew_due()
-            except Failed as error:
-                note(f"cannot renew the credentials, and will try again tomorrow: {error.message}")
-
-    def _with_database(self, work: Callable[[DataFolder, TlsAuthority, Database, datetime], T]) -> T:
-        with open_database(self.settings) as db:
-            return work(self.folder, self.authority, db, self.clock())
-
-
-@dataclass
 class Supervisor:
     """The three children and their end."""
 
     folder: DataFolder
-    running: Running
-    keeper: Keeper
-    announce: Callable[[], None]
+    prepare: Callable[[], tuple[Running, Keeper]]
+    """Checks everything, in a thread, while the children get ready to be told. Raises Failed."""
+    announce: Callable[[Running], None]
     workers: int | None = None
     """Of the gateway, if not as configured."""
+    running: Running = field(init=False)
+    keeper: Keeper = field(init=False)
     children: list[Child] = field(init=False)
     stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.ca = self._grpc_child("ca", self.running.ca)
-        self.status = self._grpc_child("status", self.running.status)
-        self.gateway = self._child(
-            credentials.GATEWAY,
-            listens=partial(accepts, self.running.ops),
-            serves=partial(http_ready, self.running.ops),
-            prepare=self.keeper.fresh_gateway,
+        self.ca = self._grpc_child("ca")
+        self.status = self._grpc_child("status")
+        self.gateway = Child(
+            GATEWAY,
+            self.folder.config,
+            listens=lambda: accepts(self.running.ops),
+            serves=lambda: http_ready(self.running.ops),
+            prepare=lambda: self.keeper.fresh_gateway(),
         )
         self.children = [self.gateway, self.status, self.ca]
 
-    def _grpc_child(self, name: str, address: str) -> Child:
-        serves = partial(grpc_serves, address, self.folder, credentials.GATEWAY)
-        return self._child(name, listens=partial(accepts, address), serves=serves)
+    def _grpc_child(self, name: Literal["ca", "status"]) -> Child:
+        def address() -> str:
+            return self.running.ca if name == "ca" else self.running.status
 
-    def _child(self, name: str, **probes: Any) -> Child:
-        return Child(name, self.folder.config, overrides(self.running, self.workers), **probes)
+        return Child(
+            name,
+            self.folder.config,
+            listens=lambda: accepts(address()),
+            serves=lambda: grpc_serves(address(), self.folder, GATEWAY),
+        )
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises Refused or Failed when the start does not succeed."""
@@ -128,6 +96,12 @@ class Supervisor:
             await self._stop()
 
     async def _come_up(self) -> None:
+        # Most of a start is importing. The children do it while this process does its own, and looks around.
+        for child in reversed(self.children):
+            await child.hold()
+        self.running, self.keeper = await asyncio.to_thread(self.prepare)
+        for child in self.children:
+            child.environment = overrides(self.running, self.workers)
         await self.keeper.renew_due()
         await _both(self.ca.come_up(), self.status.come_up())
         # Only now: starts that fail, again and again, would add an identity and a denial each.
@@ -138,7 +112,7 @@ class Supervisor:
 
     async def _stay_up(self) -> None:
         self.folder.say_running(self.running)
-        self.announce()
+        self.announce(self.running)
         await self._unless_stopped(self._keep_up())
 
     async def _keep_up(self) -> None:

@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, tuple_
 
 from services.clock import from_epoch, to_epoch
 from services.db.models import blocked_keys, certificate_status, certificates
 from services.db.records import BlockedKey, StatusChange
 from services.db.rows import actor_values, read_actor
+from services.pki.reasons import COMPROMISES
 
 _PARAMETERS = 500
 """In one statement; SQLite and PostgreSQL take some more."""
 
 _among = select(blocked_keys.c.public_key_sha256).where(
     blocked_keys.c.public_key_sha256.in_(bindparam("hashes", expanding=True))
+)
+_named = blocked_keys.c.public_key_sha256.in_(bindparam("hashes", expanding=True))
+_blocked_by_revocation = select(blocked_keys.c.public_key_sha256).where(_named, blocked_keys.c.source == "revocation")
+_unblock = delete(blocked_keys).where(_named)
+_compromised = (
+    select(certificates.c.public_key_sha256)
+    .join(certificate_status, certificate_status.c.certificate_id == certificates.c.id)
+    .where(
+        certificates.c.public_key_sha256.in_(bindparam("hashes", expanding=True)),
+        certificate_status.c.revoked_at.is_not(None),
+        certificate_status.c.reason.in_(sorted(int(reason) for reason in COMPROMISES)),
+    )
+    .distinct()
 )
 _keys_of = (
     select(certificate_status.c.issuer_id, certificate_status.c.serial, certificates.c.public_key_sha256)
@@ -44,6 +58,25 @@ def block_keys(conn: Connection, keys: Sequence[BlockedKey]) -> int:
     if new:
         conn.execute(insert(blocked_keys), [_values(key) for key in new.values()])
     return len(new)
+
+
+def find_compromised(conn: Connection, hashes: Iterable[bytes]) -> frozenset[bytes]:
+    """Which of these keys are in a certificate that is revoked for a compromise, or were blocked by such a one."""
+    wanted = list(dict.fromkeys(hashes))
+    found: set[bytes] = set()
+    for begin in range(0, len(wanted), _PARAMETERS):
+        some = {"hashes": wanted[begin : begin + _PARAMETERS]}
+        found.update(conn.execute(_blocked_by_revocation, some).scalars())
+        found.update(conn.execute(_compromised, some).scalars())
+    return frozenset(found)
+
+
+def unblock_keys(conn: Connection, hashes: Sequence[bytes]) -> int:
+    """Take keys off the list, and return how many were on it. None of them may be one of `find_compromised`."""
+    count = 0
+    for begin in range(0, len(hashes), _PARAMETERS):
+        count += conn.execute(_unblock, {"hashes": hashes[begin : begin + _PARAMETERS]}).rowcount
+    return count
 
 
 def keys_of(conn: Connection, changes: Sequence[StatusChange]) -> list[tuple[StatusChange, bytes]]:

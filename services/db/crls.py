@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
@@ -129,6 +130,32 @@ def newest_list(conn: Connection, issuer_id: int, scope: int, *, scheduled: bool
         query = query.where(crl_lists.c.scheduled == 1)
     row = conn.execute(query).one_or_none()
     return None if row is None else _description(row)
+
+
+def newest_times(conn: Connection) -> list[tuple[int, datetime | None, datetime | None]]:
+    """Of each scope the issuer, and thisUpdate and nextUpdate of its newest list; None while there is none."""
+    return [(row.issuer_id, _moment(row.this_update), _moment(row.next_update)) for row in conn.execute(_newest_times)]
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else from_epoch(seconds)
+
+
+_newest = (
+    select(crl_lists.c.issuer_id, crl_lists.c.scope, func.max(crl_lists.c.number).label("number"))
+    .group_by(crl_lists.c.issuer_id, crl_lists.c.scope)
+    .subquery("newest")
+)
+_newest_times = select(crl_scopes.c.issuer_id, crl_lists.c.this_update, crl_lists.c.next_update).select_from(
+    crl_scopes.outerjoin(
+        _newest, (_newest.c.issuer_id == crl_scopes.c.issuer_id) & (_newest.c.scope == crl_scopes.c.scope)
+    ).outerjoin(
+        crl_lists,
+        (crl_lists.c.issuer_id == _newest.c.issuer_id)
+        & (crl_lists.c.scope == _newest.c.scope)
+        & (crl_lists.c.number == _newest.c.number),
+    )
+)
 
 
 def read_block(conn: Connection, crl: CrlDescription, block: int) -> bytes | None:

@@ -1,20 +1,25 @@
 """Finding the certificates that a bulk change is about: by public key, by filter, by serial numbers; a page at a time.
 
 A page costs the same wherever it is: it begins behind the last certificate of the one before, in an index's order.
+Where no index leads to those that fit, a page looks at `WINDOW` certificates and no more: it may have fewer than it
+could, or none, and a place to go on.
 Nothing here locks. What is found may have changed when its turn comes, so whoever changes it looks at its status again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
 
-from services.clock import to_epoch
+from services.clock import from_epoch, to_epoch
 from services.db.certificates import read_record, search_name, without_der
 from services.db.models import certificate_names, certificate_status, certificates
 from services.db.pending import hidden_ids, visible_ids
 from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
+
+WINDOW = 20_000
+"""How many certificates one page looks at where no index leads to those that fit."""
 
 
 def highest_id(conn: Connection) -> int:
@@ -35,22 +40,36 @@ def select_certificates(
     now: int,
     limit: int,
     after: CertificateCursor | None = None,
-) -> list[CertificateRecord]:
-    """The next `limit` certificates that are selected, without DER. `now` (seconds) tells expired from valid."""
+) -> tuple[list[CertificateRecord], CertificateCursor | None]:
+    """The next certificates that are selected, `limit` at the most, without DER; and where to go on, None at the end.
+
+    `now` (seconds) tells expired from valid.
+    """
     # Few have the same key or name: these are read in the order of their own index. The others are by time.
     by_id = selection.public_key_sha256 is not None or selection.name is not None
     order = (certificates.c.id,) if by_id else (certificates.c.issued_at, certificates.c.id)
+    bounds = [] if by_id else _bounds(selection)
+    if after is not None:
+        bounds.append(certificates.c.id > after.id if by_id else tuple_(*order) > (to_epoch(after.at), after.id))
+    floor = None if by_id or not _is_selective(selection) else _floor(conn, bounds)
+    if floor is not None:
+        bounds.append(tuple_(*order) <= (to_epoch(floor.at), floor.id))
+    conditions = [*bounds, *_conditions(selection, now, by_id=by_id)]
     # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
-    page = select(certificates.c.id).where(*_conditions(selection, now)).order_by(*order).limit(limit)
+    page = select(certificates.c.id).where(*conditions).order_by(*order).limit(limit)
     if hidden := hidden_ids(conn):
         page = page.where((certificates.c.issuer_id + 0).not_in(hidden))
-    if after is not None and by_id:
-        page = page.where(certificates.c.id > after.id)
-    elif after is not None:
-        page = page.where(tuple_(*order) > (to_epoch(after.at), after.id))
     found = page.subquery("page")
     query = without_der.join(found, found.c.id == certificates.c.id).order_by(*order)
-    return [read_record(row, None) for row in conn.execute(query)]
+    records = [read_record(row, None) for row in conn.execute(query)]
+    return records, CertificateCursor(records[-1].issued_at, records[-1].id) if len(records) == limit else floor
+
+
+def _floor(conn: Connection, bounds: Sequence[ColumnElement[bool]]) -> CertificateCursor | None:
+    """The last certificate that this page looks at; None where it looks at all that are left."""
+    place = (certificates.c.issued_at, certificates.c.id)
+    row = conn.execute(select(*place).where(*bounds).order_by(*place).offset(WINDOW).limit(1)).one_or_none()
+    return None if row is None else CertificateCursor(from_epoch(row[0]), row[1])
 
 
 def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, list[CertificateRecord]]:
@@ -61,23 +80,53 @@ def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, l
     return found
 
 
-def _conditions(selection: CertificateSelection, now: int) -> list[ColumnElement[bool]]:
+def read_ders(conn: Connection, ids: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Pairs of id and DER of these certificates; those of which only a status is recorded are not among them."""
+    for row in conn.execute(_ders, {"ids": list(ids)}):
+        if row.der is not None:
+            yield row.id, row.der
+
+
+def _bounds(selection: CertificateSelection) -> list[ColumnElement[bool]]:
+    """What the index that is followed tells: that of a profile, of an issuer, or of all, each by time."""
     column = certificates.c
+    led = _led_by(selection)
+    found = [column[led] == getattr(selection, led)] if led else []
+    found += [column.issued_at >= to_epoch(selection.issued_from)] if selection.issued_from else []
+    found += [column.issued_at < to_epoch(selection.issued_until)] if selection.issued_until else []
+    return found
+
+
+def _led_by(selection: CertificateSelection) -> str:
+    return "profile" if selection.profile is not None else "issuer_id" if selection.issuer_id is not None else ""
+
+
+def _is_selective(selection: CertificateSelection) -> bool:
+    """Whether there are filters that only reading a certificate answers. Hardly any has the profile of CAs."""
+    others = (selection.actor_identity, selection.state, selection.not_after_from, selection.not_after_until)
+    both = selection.profile is not None and selection.issuer_id is not None
+    return both or any(value is not None for value in others)
+
+
+def _conditions(selection: CertificateSelection, now: int, *, by_id: bool) -> list[ColumnElement[bool]]:
+    """Every other condition. "+ 0" keeps SQLite from reading by another index, and sorting that."""
+    column = certificates.c
+    led = "" if by_id else _led_by(selection)
     wanted: list[tuple[object, ColumnElement[bool]]] = [
         (selection.public_key_sha256, column.public_key_sha256 == selection.public_key_sha256),
-        # "+ 0" keeps SQLite from reading by another index, and sorting that.
-        (selection.issuer_id, column.issuer_id + 0 == selection.issuer_id),
-        (selection.profile, column.profile == selection.profile),
-        (selection.not_profile, column.profile != selection.not_profile),
+        (None if led == "issuer_id" else selection.issuer_id, column.issuer_id + 0 == selection.issuer_id),
+        (None if led == "profile" else selection.profile, column.profile.concat("") == selection.profile),
+        (selection.not_profile, column.profile.concat("") != selection.not_profile),
         (selection.actor_identity, column.actor_identity == selection.actor_identity),
     ]
     found = [condition for value, condition in wanted if value is not None]
-    for start, end, moment in (
-        (selection.issued_from, selection.issued_until, column.issued_at),
-        (selection.not_after_from, selection.not_after_until, column.not_after),
-    ):
-        found += [moment >= to_epoch(start)] if start else []
-        found += [moment < to_epoch(end)] if end else []
+    if by_id:
+        found += [column.issued_at >= to_epoch(selection.issued_from)] if selection.issued_from else []
+        found += [column.issued_at < to_epoch(selection.issued_until)] if selection.issued_until else []
+    if selection.not_after_from:
+        found.append(column.not_after + 0 >= to_epoch(selection.not_after_from))
+    if selection.not_after_until:
+        found.append(column.not_after + 0 < to_epoch(selection.not_after_until))
     if selection.name is not None:
         named = select(certificate_names.c.certificate_id).where(
             certificate_names.c.name == search_name(selection.name)
@@ -93,9 +142,9 @@ def _state_conditions(state: CertificateState | None, now: int) -> list[ColumnEl
         case CertificateState.REVOKED:
             return [_is_revoked]
         case CertificateState.VALID:
-            return [~_is_revoked, certificates.c.not_after >= now]
+            return [~_is_revoked, certificates.c.not_after + 0 >= now]
         case CertificateState.EXPIRED:
-            return [~_is_revoked, certificates.c.not_after < now]
+            return [~_is_revoked, certificates.c.not_after + 0 < now]
 
 
 _is_revoked = (
@@ -109,6 +158,7 @@ _is_revoked = (
 )
 _highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
 _public_key_of = select(certificates.c.public_key_sha256).where(certificates.c.id == bindparam("certificate"))
+_ders = select(certificates.c.id, certificates.c.der).where(certificates.c.id.in_(bindparam("ids", expanding=True)))
 # One look-up per issuer: there is no index by serial number alone.
 _by_serials = without_der.where(
     certificates.c.id.in_(

@@ -64,6 +64,12 @@ def get_changes(conn: Connection, revisions: Sequence[int]) -> dict[int, StatusC
     return {row.revision: _status_change(row) for row in rows}
 
 
+def latest_changes(conn: Connection, issuer_id: int, serial: bytes, limit: int) -> list[tuple[int, StatusChange]]:
+    """The last `limit` changes of one certificate with their revisions, oldest first."""
+    values = {"issuer": issuer_id, "serial_number": serial, "limit": limit}
+    return [(row.revision, _status_change(row)) for row in conn.execute(_latest_changes, values)][::-1]
+
+
 def get_status_at(conn: Connection, issuer_id: int, serial: bytes, at: datetime) -> StatusRecord | None:
     """The status that a certificate had at a past time; None for one that was not issued by then.
 
@@ -204,6 +210,13 @@ _last_change = (
     )
     .order_by(status_changes.c.revision.desc())
     .limit(1)
+)
+
+_latest_changes = (
+    select(status_changes)
+    .where(status_changes.c.issuer_id == bindparam("issuer"), status_changes.c.serial == bindparam("serial_number"))
+    .order_by(status_changes.c.revision.desc())
+    .limit(bindparam("limit"))
 )
 
 _set_status = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
 
 from services.pki.builder import begin_certificate, key_identifier
 from services.pki.certificates import BACK_DATING, key_usage
@@ -64,9 +64,13 @@ def make_issuing(
     ocsp_url: str | None = None,
     validity: timedelta = ISSUING_VALIDITY,
     serial: bytes | None = None,
-    path_length: int = 0,
+    path_length: int | None = 0,
+    like: x509.Certificate | None = None,
 ) -> x509.Certificate:
     """Make a CA below another, called the root here; unless `path_length` says so it may issue no further CAs.
+
+    `like` is a CA certificate that the new one takes the place of: what limits that one (`limits_to_keep`) limits the
+    new one, too.
 
     `crl_url` is where the root's CRL is to be had, `ca_issuers_url` the root's certificate, `ocsp_url` a responder for
     the root; all go in as they are. It is cut to the root's validity (R93). Raises ValueError when `root_key` is not
@@ -74,9 +78,7 @@ def make_issuing(
     """
     parent = Issuer(root, root_key)
     subject = _as_name(name)
-    if subject == parent.name:
-        raise ValueError("the issuing CA needs another name than the root: it would look self-issued")
-    _require_room(root, path_length)
+    require_room(root, subject, path_length)
     last = min(now + validity, parent.not_after)
     first = max(now, parent.not_before + BACK_DATING)
     builder = _ca_builder(parent.name, subject, key, first, last, serial, path_length)
@@ -89,6 +91,8 @@ def make_issuing(
         # One fullName, no reasons, no cRLIssuer (R98).
         point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl_url)], None, None, None)
         builder = builder.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+    for extension in limits_to_keep(like) if like is not None else ():
+        builder = builder.add_extension(extension.value, critical=extension.critical)
     return builder.sign(root_key, parent.hash_algorithm)  # type: ignore[arg-type]
 
 
@@ -107,18 +111,15 @@ def renew(
     """
     if parent.subject_der != issuer_der(certificate):
         raise ValueError("another CA than the one above it so far cannot renew a CA certificate")
-    own_root = certificate.subject == certificate.issuer
-    length = validity or certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    first = max(now - BACK_DATING, parent.not_before)
-    last = first + length if own_root else min(first + length, parent.not_after)
+    first, last = renewed_period(certificate, parent.certificate, now, validity)
     builder = (
         x509.CertificateBuilder()
         .issuer_name(parent.name)
         .subject_name(certificate.subject)
         .public_key(certificate.public_key())
         .serial_number(serial_to_int(serial or new_serial()))
-        .not_valid_before(first.replace(microsecond=0))
-        .not_valid_after(last.replace(microsecond=0))
+        .not_valid_before(first)
+        .not_valid_after(last)
     )
     for extension in certificate.extensions:
         fresh = isinstance(extension.value, x509.AuthorityKeyIdentifier)
@@ -128,10 +129,56 @@ def renew(
     return builder.sign(parent.private_key, parent.hash_algorithm)  # type: ignore[arg-type]
 
 
-def _require_room(root: x509.Certificate, path_length: int) -> None:
-    above = root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
-    if path_length < 0 or (above is not None and path_length >= above):
-        raise ValueError(f"the path length {path_length} is not below that of the CA above, which is {above}")
+def renewed_period(
+    certificate: x509.Certificate, parent: x509.Certificate, now: datetime, validity: timedelta | None
+) -> tuple[datetime, datetime]:
+    """The first and the last second of what `renew` makes (UTC)."""
+    length = validity or certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    first = max(now - BACK_DATING, parent.not_valid_before_utc).replace(microsecond=0)
+    last = (first + length).replace(microsecond=0)
+    own_root = certificate.subject == certificate.issuer
+    return first, last if own_root else min(last, parent.not_valid_after_utc)
+
+
+def limits_to_keep(certificate: x509.Certificate) -> list[x509.Extension[x509.ExtensionType]]:
+    """What a CA certificate says that any CA has not: name constraints, purposes, policies, TLS features, and the like.
+
+    Whoever takes a CA's place must not be allowed more than that one was.
+    """
+    return [extension for extension in certificate.extensions if extension.oid not in _OF_EVERY_CA]
+
+
+def path_length_of(certificate: x509.Certificate) -> int | None:
+    """How many CAs may stand below that one; None: no limit."""
+    return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+
+
+def require_room(root: x509.Certificate, subject: x509.Name, path_length: int | None) -> None:
+    """Raise ValueError where no CA of that subject and path length can stand below another."""
+    if subject == root.subject:
+        raise ValueError("the issuing CA needs another name than the root: it would look self-issued")
+    above = path_length_of(root)
+    if path_length is None and above is None:
+        return
+    if path_length is None or path_length < 0 or (above is not None and path_length >= above):
+        length = "unlimited" if path_length is None else path_length
+        raise ValueError(f"the path length {length} is not below that of the CA above, which is {above}")
+
+
+# What `make_issuing` sets, and logs' timestamps, which are about one certificate alone.
+_OF_EVERY_CA = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
+        ExtensionOID.CRL_DISTRIBUTION_POINTS,
+        ExtensionOID.FRESHEST_CRL,
+        ExtensionOID.PRECERT_SIGNED_CERTIFICATE_TIMESTAMPS,
+        ExtensionOID.PRECERT_POISON,
+    }
+)
 
 
 def _as_name(name: x509.Name | str) -> x509.Name:

@@ -182,6 +182,10 @@ def _about_purposes(profile: Profile) -> Iterator[tuple[str, str]]:
         yield place, "anyExtendedKeyUsage and timeStamping allow more than any profile is for: leave them out"
     if not usages and profile.authority is None:
         yield place, "is empty, which would allow every purpose: name some, such as serverAuth"
+    if len(usages) != len(profile.extended_key_usages):
+        yield place, "has a purpose twice"
+    if len({policy.oid for policy in profile.policies}) != len(profile.policies):
+        yield "extensions.certificate_policies", "has a policy twice (RFC 5280, section 4.2.1.4)"
     delegates = ExtendedKeyUsageOID.OCSP_SIGNING in usages
     if delegates != (profile.name == OCSP_RESPONDER) or (delegates and len(usages) > 1):
         yield place, f"OCSPSigning is for {OCSP_RESPONDER} alone, on its own: leave it out"

@@ -52,6 +52,7 @@ _Usage = Annotated[str, BeforeValidator(words.read_usage)]
 _Domain = Annotated[str, BeforeValidator(words.read_domain)]
 _Prefix = Annotated[str, BeforeValidator(words.read_prefix)]
 _TrustDomain = Annotated[str, BeforeValidator(words.read_trust_domain)]
+_Url = Annotated[str, BeforeValidator(words.read_url)]
 _Network = Annotated[Network, BeforeValidator(words.read_network)]
 _Most = Annotated[int, Field(ge=1, le=100)] | None
 
@@ -166,7 +167,7 @@ class _Subject(_Table):
 
 class _Policy(_Table):
     oid: _Oid
-    url: str | None = None
+    url: _Url | None = None
 
 
 class _Extensions(_Table):
@@ -298,19 +299,59 @@ def _read(name: str, table: Mapping[str, Any], profiles: Mapping[str, Profile]) 
     try:
         read = _Profile.model_validate(whole)
     except ValidationError as error:
-        return None, [
+        problems = [
             Problem(("profiles", name, *_location(each["loc"])), _text(each["type"], each["msg"]))
             for each in error.errors()
         ]
+        return None, problems + _beside(name, whole, table_of(base), error)
+    problems, profile = _contradictions(name, read)
+    return (None if problems else profile), problems
+
+
+def _contradictions(name: str, read: _Profile) -> tuple[list[Problem], Profile | None]:
+    """What is wrong with settings that can each be read."""
     problems = [Problem(("profiles", name, *place), text) for place, text in _further_problems(read)]
     try:
-        profile = _profile(name, read)
+        return problems, _profile(name, read)
     except ProfileInvalid as invalid:
-        problems += [
-            Problem(("profiles", name, *filter(None, place.split("."))), text) for place, text in invalid.problems
-        ]
-        return None, problems
-    return (None if problems else profile), problems
+        told = [(filter(None, place.split(".")), text) for place, text in invalid.problems]
+        return problems + [Problem(("profiles", name, *place), text) for place, text in told], None
+
+
+def _beside(name: str, whole: dict[str, Any], base: Mapping[str, Any], error: ValidationError) -> list[Problem]:
+    """What is wrong beside settings that cannot be read, as far as that does not depend on them.
+
+    They are taken from the base instead. Whatever is then said of the tables they are in, or with them in mind, is not.
+    """
+    unread = {tuple(str(part) for part in each["loc"][:2]) for each in error.errors()}
+    tables = {place[0] for place in unread}
+    if "ca" in tables:
+        return []  # without it, it would be another kind of certificate
+    mended = {key: dict(value) if isinstance(value, Mapping) else value for key, value in whole.items()}
+    for table, *keys in unread:
+        holder, source, key = mended, base, table
+        if keys and isinstance(mended.get(table), dict) and isinstance(base.get(table), Mapping):
+            holder, source, key = mended[table], base[table], keys[0]
+        holder.pop(key, None)
+        if key in source:
+            holder[key] = source[key]
+    try:
+        read = _Profile.model_validate(mended)
+    except ValidationError:
+        return []
+    depends = {each for table in tables for each in _DEPENDENT.get(table, ())} | tables
+    found = _contradictions(name, read)[0]
+    return [each for each in found if depends.isdisjoint({".".join(each.place[2:3]), ".".join(each.place[2:4])})]
+
+
+_DEPENDENT = {
+    "keys": ("extensions.key_usage",),
+    "validity": ("extensions.no_revocation_available",),
+    "subject": ("names",),
+    "names": ("subject",),
+    "extensions": ("subject",),
+}
+"""Tables -> the settings of other tables that are looked at together with theirs."""
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,7 +371,7 @@ def _location(place: tuple[int | str, ...]) -> list[str]:
     for part in place:
         if isinstance(part, int) and keys:
             keys[-1] += f"[{part}]"
-        else:
+        elif part != "[key]":  # it is the key itself that is wrong
             keys.append(str(part))
     return keys
 

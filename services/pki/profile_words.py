@@ -23,6 +23,7 @@ _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"([0-9]{1,9})([wdhms])", re.ASCII)
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]!$&'()*+,;=%-]*", re.ASCII)
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+[A-Za-z0-9._~:/?#\[\]!$&'()*+,;=%-]{0,200}", re.ASCII)
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 
 PURPOSES: Mapping[str, x509.ObjectIdentifier] = {
@@ -102,7 +103,14 @@ def read_oid(value: object) -> x509.ObjectIdentifier:
     """An object identifier in numbers and dots."""
     if not isinstance(value, str) or not _OID.fullmatch(value):
         raise ValueError("must be an object identifier in dotted numbers")
-    return x509.ObjectIdentifier(value)
+    return _oid(value)
+
+
+def _oid(value: str) -> x509.ObjectIdentifier:
+    try:
+        return x509.ObjectIdentifier(value)
+    except ValueError:
+        raise ValueError("is no object identifier: its numbers are not in range") from None
 
 
 def read_purpose(value: object) -> x509.ObjectIdentifier:
@@ -111,7 +119,7 @@ def read_purpose(value: object) -> x509.ObjectIdentifier:
         return PURPOSES[value]
     if not isinstance(value, str) or not _OID.fullmatch(value):
         raise ValueError(f"must be out of {', '.join(PURPOSES)}, or an object identifier in dotted numbers")
-    return x509.ObjectIdentifier(value)
+    return _oid(value)
 
 
 def write_purpose(value: x509.ObjectIdentifier) -> str:
@@ -159,6 +167,13 @@ def read_prefix(value: object) -> str:
     if not isinstance(value, str) or not _PREFIX.fullmatch(value):
         raise ValueError('must be the beginning of a URI, such as "https://id.example.com/"')
     return lowered_authority(value)
+
+
+def read_url(value: object) -> str:
+    """An address on the web."""
+    if not isinstance(value, str) or not _URL.fullmatch(value):
+        raise ValueError('must be an address such as "https://example.com/practice-statement", of up to 200 characters')
+    return value
 
 
 def read_trust_domain(value: object) -> str:

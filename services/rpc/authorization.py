@@ -38,7 +38,9 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _CA + "UpdateIssuer": frozenset({"admin"}),
     _CA + "ImportCertificateRevocationList": frozenset({"admin"}),
     _CA + "BlockPublicKeys": frozenset({"admin", "revoker"}),
+    _CA + "UnblockPublicKeys": frozenset({"admin"}),
     _CA + "ListBlockedPublicKeys": _PEOPLE,
+    _CA + "ListProfiles": _PEOPLE,
     _STATUS + "GetCertificateStatus": _LOOK_UP,
     _STATUS + "GetPastCertificateStatus": _LOOK_UP,
     _STATUS + "BatchGetCertificateStatus": _LOOK_UP,
@@ -46,6 +48,8 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _STATUS + "ListIssuers": ANY_ROLE,
     _STATUS + "GetCertificateRevocationList": _LOOK_UP,
     _STATUS + "FetchCertificateRevocationList": _LOOK_UP,
+    # Who changed it, and issuers that were not asked for: for those who may read the audit log.
+    _STATUS + "ExplainCertificateStatus": frozenset({"admin", "reader"}),
     # What these tell is public (contract, and whether the service works); a valid credential is needed all the same.
     "/grpc.health.v1.Health/Check": ANY_ROLE,
     "/grpc.health.v1.Health/List": ANY_ROLE,

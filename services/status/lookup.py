@@ -8,10 +8,10 @@ has not reached the revision asked for is an error, never an older answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from cryptography import x509
 
@@ -27,6 +27,8 @@ from services.errors import FailedPrecondition, InvalidArgument, NotFound, Unava
 from services.pki.paths import is_signed_by
 from services.status.compromise import as_issuer_stands
 from services.status.issuer_index import IssuerIndex, build_index
+
+T = TypeVar("T")
 
 MAX_CRL = 3 * 1024 * 1024
 """Octets of a revocation list that goes into one message."""
@@ -107,11 +109,15 @@ class StatusReader:
         with self._db.read() as conn:
             position = read_position(conn)
             _check_position(position, history, min_revision)
-            index = self._issuers_at(conn, position)
-            keys = [_resolve(conn, index, reference) for reference in references]
-            records = _read_records(conn, keys)
-        findings = [_finding(reference, key, index, records) for reference, key in zip(references, keys, strict=True)]
+            findings = find_all(conn, self._issuers_at(conn, position), references)
         return Findings(findings, position, as_of)
+
+    def examine(self, look: Callable[[Connection, IssuerIndex], T]) -> tuple[T, Position, datetime]:
+        """What `look` finds in one snapshot, its position, and a time before it was read."""
+        as_of = self._clock()
+        with self._db.read() as conn:
+            position = read_position(conn)
+            return look(conn, self._issuers_at(conn, position)), position, as_of
 
     def get_at(self, reference: Reference, at: datetime) -> Finding:
         """The status that one certificate had at a past time: nothing is found for one that was issued later.
@@ -190,6 +196,13 @@ class StatusReader:
         # Threads may overwrite each other's index, even a later one: each is right for the position it carries.
         self._index = index
         return index
+
+
+def find_all(conn: Connection, index: IssuerIndex, references: Sequence[Reference]) -> list[Finding]:
+    """One finding for each reference. Raises InvalidArgument ISSUER_AMBIGUOUS."""
+    keys = [_resolve(conn, index, reference) for reference in references]
+    records = _read_records(conn, keys)
+    return [_finding(reference, key, index, records) for reference, key in zip(references, keys, strict=True)]
 
 
 def _has_changed(conn: Connection, before: Position, now: Position) -> bool:

@@ -14,11 +14,15 @@ from itertools import count
 from typing import Any, TypeVar
 
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
+from services.db.engine import Connection
 from services.errors import InvalidArgument
 from services.rpc.messages import issuer_message, timestamp
 from services.rpc.requests import read_time
 from services.status import messages
+from services.status.explain_messages import explain_response, read_subject
+from services.status.explanation import Explanation, explain
 from services.status.hub import PositionHub
+from services.status.issuer_index import IssuerIndex
 from services.status.lookup import StatusReader
 from services.status.stream import Patience, Ping, Start, WatchStream
 
@@ -113,6 +117,17 @@ class CertificateStatusServicer(status_pb2_grpc.CertificateStatusServiceServicer
             data = await self._read(partial(self._reader.crl_block, crl, block))
             sent += len(data)
             yield status_pb2.FetchCertificateRevocationListResponse(chunk=data)
+
+    async def ExplainCertificateStatus(
+        self, request: status_pb2.ExplainCertificateStatusRequest, _context: Any
+    ) -> status_pb2.ExplainCertificateStatusResponse:
+        """Tell why statuses are what they are."""
+        references = read_subject(request)
+
+        def look(conn: Connection, index: IssuerIndex) -> list[Explanation]:
+            return [each for reference in references for each in explain(conn, index, reference)]
+
+        return explain_response(*await self._read(lambda: self._reader.examine(look)))
 
     async def _read(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

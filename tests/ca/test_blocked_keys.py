@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
+import tomllib
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
@@ -19,10 +21,12 @@ from services.ca.issue import IssueCommand
 from services.ca.revoke import RevokeCommand
 from services.ca.target import BySerial
 from services.db.records import Actor
-from services.errors import DomainError, InvalidArgument
+from services.errors import DomainError, FailedPrecondition, InvalidArgument
+from services.pki.profile_tables import read_profiles
+from services.pki.profiles import BUILTIN
 from services.pki.reasons import Reason
 from tests.ca.test_bad_input import call
-from tests.ca.world import Ca, make_actor, make_csr, with_id
+from tests.ca.world import Ca, audit_entries, make_actor, make_csr, with_id
 
 
 def sha256(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -209,3 +213,77 @@ def test_listing(ca: Ca, admin: Actor) -> None:
     for wanted, count in ((hashes[3], 1), (b"\1" * 32, 0)):
         query = ca_pb2.ListBlockedPublicKeysRequest(public_key_sha256=wanted)
         assert len(call(ca, "ListBlockedPublicKeys", query, "reader").keys) == count
+
+
+def unblock(ca: Ca, actor: Actor, *hashes: bytes, **more: Any) -> tuple[int, int]:
+    """Unblock keys, and return how many were blocked and how many were not."""
+    command = BlockCommand(hashes=hashes, **{"comment": "a slip", **more})
+    result = ca.authority.blocking.begin_unblock(command, actor).result()
+    return result.unblocked, result.not_blocked
+
+
+def test_a_mistake_is_taken_back(ca: Ca, issuer: Actor, admin: Actor, key: ec.EllipticCurvePrivateKey) -> None:
+    """The key is certified again, the audit log says who and why, and a call that is repeated finds nothing to do."""
+    block(ca, admin, sha256(key))
+    before = len(audit_entries(ca.db))
+    assert unblock(ca, admin, sha256(key), b"\1" * 32, validate_only=True) == (1, 1)
+    assert len(audit_entries(ca.db)) == before
+    assert unblock(ca, admin, sha256(key), b"\1" * 32) == (1, 1)
+    assert unblock(ca, admin, sha256(key)) == (0, 1)
+    (entry,) = audit_entries(ca.db)[before:]
+    assert (entry.event.method, entry.event.actor) == ("UnblockPublicKeys", admin)
+    assert json.loads(entry.event.details) == {"comment": "a slip", "public_keys_sha256": [sha256(key).hex()]}
+    assert ca.issue(issuer, csr_der=make_csr(key=key)).certificate.serial
+
+
+@pytest.mark.parametrize("first", ["blocked", "revoked"])
+def test_a_compromised_key_stays_blocked(
+    ca: Ca, issuer: Actor, revoker: Actor, admin: Actor, key: ec.EllipticCurvePrivateKey, first: str
+) -> None:
+    """Whichever blocked it first (R103); and the others that are named with it stay, too."""
+    serial = ca.issue(issuer, csr_der=make_csr(key=key)).certificate.serial
+    if first == "blocked":
+        block(ca, admin, sha256(key))
+    ca.revoke(revoker, serial, Reason.KEY_COMPROMISE)
+    block(ca, admin, b"\1" * 32)
+    with pytest.raises(FailedPrecondition) as caught:
+        unblock(ca, admin, b"\1" * 32, sha256(key))
+    assert (caught.value.reason, caught.value.violations[0].field) == ("KEY_COMPROMISED", "public_key_sha256[1]")
+    assert ca.count("blocked_keys") == 2
+
+
+def test_a_compromise_beside_it_is_not_lost(
+    ca: Ca, issuer: Actor, revoker: Actor, admin: Actor, key: ec.EllipticCurvePrivateKey
+) -> None:
+    """Where both meet in one transaction, the key is blocked in the end."""
+    serial = ca.issue(issuer, csr_der=make_csr(key=key)).certificate.serial
+    block(ca, admin, sha256(key))
+    gate = _Gate()
+    ca.writer.submit(gate)
+    assert gate.begun.wait(10)
+    command = RevokeCommand(target=BySerial(serial), reason=Reason.KEY_COMPROMISE)
+    revoking: Future[Any] = ca.authority.begin_revoke(command, revoker)
+    unblocking = ca.authority.blocking.begin_unblock(BlockCommand(hashes=(sha256(key),), comment="a slip"), admin)
+    gate.go_on.set()
+    assert revoking.result(10)
+    with pytest.raises(DomainError) as caught:
+        unblocking.result(10)
+    assert caught.value.reason == "KEY_COMPROMISED"
+    assert ca.authority.blocking.get(sha256(key)) is not None
+
+
+def test_a_mistake_needs_its_reason(ca: Ca) -> None:
+    """Why it is taken back is for the audit log."""
+    with pytest.raises(InvalidArgument) as caught:
+        call(ca, "UnblockPublicKeys", ca_pb2.UnblockPublicKeysRequest(public_key_sha256=[b"\1" * 32]), "admin")
+    assert (caught.value.reason, caught.value.violations[0].field) == ("COMMENT_INVALID", "comment")
+
+
+def test_profiles_are_told(ca: Ca) -> None:
+    """Those of the service, with the limit of the day and every setting."""
+    told = {each.name: each for each in call(ca, "ListProfiles", ca_pb2.ListProfilesRequest(), "issuer").profiles}
+    assert told.keys() == BUILTIN.keys()
+    server = told["server"]
+    assert (server.max_validity.ToTimedelta(), server.certificate_authority) == (timedelta(days=825), False)
+    assert told["intermediate"].certificate_authority
+    assert read_profiles(tomllib.loads(server.settings_toml)["profiles"])[0]["server"] == BUILTIN["server"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca import selection
 from services.ca.bulk import BulkCommand, ItemResult, Outcome
@@ -20,14 +23,19 @@ from services.ca.settings import AuthoritySettings
 from services.ca.target import ByCertificate, BySerial
 from services.ca.writer import Writer
 from services.db import issuers
+from services.db import selection as db_selection
 from services.db.engine import Database
-from services.db.records import Actor, CertificateState, RevocationRecord
+from services.db.records import Actor, CertificateRecord, CertificateState, RevocationRecord
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.pki.certificates import Issuer
+from services.pki.crls import make_crl
 from services.pki.der import public_key_der
+from services.pki.hierarchy import ca_name, make_issuing, make_root
+from services.pki.keys import generate_key
 from services.pki.reasons import Reason, allowed_reasons
 from services.pki.serials import serial_from_int
 from tests.ca.test_revoke import COMPROMISE, HOLD, HOUR, RELEASE, expected
-from tests.ca.world import START, Ca, Hierarchy, make_actor, make_ca, make_csr, with_id
+from tests.ca.world import START, Ca, Hierarchy, audit_entries, make_actor, make_ca, make_csr, with_id
 
 
 def revoke_all(
@@ -36,8 +44,8 @@ def revoke_all(
     """Carry out a whole bulk revocation."""
     run = ca.authority.bulk.start(BulkCommand(selection=which, reason=reason, **more), actor)
     results: list[ItemResult] = []
-    while step := run.find():
-        results += run.carry_out(step).result()
+    while (step := run.find()) is not None:
+        results += run.carry_out(step).result() if step else []
     return results
 
 
@@ -199,6 +207,20 @@ def test_pages_of_a_filter(ca: Ca, issuer: Actor, revoker: Actor, monkeypatch: p
     assert [each.index for each in again] == list(range(10))
 
 
+def test_a_filter_that_hardly_any_fits(ca: Ca, issuer: Actor, revoker: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding comes up for air, with nothing to show; nobody else has to wait for a look at everything."""
+    monkeypatch.setattr(db_selection, "WINDOW", 2)
+    days = [9 if number == 5 else 20 for number in range(7)]
+    serials = [ca.issue(issuer, validity=timedelta(days=each)).certificate.serial for each in days]
+    which = ByFilter(not_after_until=START + timedelta(days=10))
+    run = ca.authority.bulk.start(BulkCommand(selection=which), revoker)
+    steps = []
+    while (step := run.find()) is not None:
+        steps.append([each.record.serial for each in step if each.record])
+    assert [each for each in steps if each] == [[serials[5]]]
+    assert [] in steps
+
+
 def test_a_dry_run_tells_what_would_be(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     """The same results as the real one, but for revisions, and nothing is recorded."""
     serials = [ca.issue(issuer).certificate.serial for _ in range(3)]
@@ -272,7 +294,7 @@ def test_the_same_key_needs_a_compromise(ca: Ca, issuer: Actor, revoker: Actor) 
         start(BySerial(serials[0]), revoker, reason=Reason.SUPERSEDED, invalidity_at=None, validate_only=False)
     assert refused.value.reason == "SAME_KEY_REASON"
     run = start(BySerial(serials[0]), revoker, reason=COMPROMISE, invalidity_at=None, validate_only=False)
-    assert [each.outcome for each in run.carry_out(run.find()).result()] == [Outcome.REVOKED] * 2
+    assert [each.outcome for each in run.carry_out(run.find() or []).result()] == [Outcome.REVOKED] * 2
 
 
 def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Actor) -> None:
@@ -281,7 +303,7 @@ def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Act
     runs = [
         ca.authority.bulk.start(BulkCommand(selection=listed(serials), reason=reason), revoker) for reason in (5, 1, 5)
     ]
-    steps = [run.find() for run in runs]
+    steps = [run.find() or [] for run in runs]
     results = [run.carry_out(step) for run, step in zip(runs, steps, strict=True)]
     told = [outcomes(each.result()) for each in results]
     assert told == [["revoked"] * 8, ["revoked"] * 8, ["ALREADY_REVOKED"] * 8]
@@ -289,3 +311,62 @@ def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Act
     with ca.db.read() as conn:
         revisions = list(conn.exec_driver_sql("SELECT revision FROM status_changes ORDER BY revision").scalars())
     assert len(set(revisions)) == 16
+
+
+def issue_ca(database: Database, writer: Writer, actor: Actor) -> tuple[Ca, CertificateRecord]:
+    """A CA whose issuer has room below it, and the certificate of a CA that it issued from a request."""
+    root_key, key = generate_key("p256"), generate_key("p256")
+    root = make_root(name="Test Root", key=root_key, now=START)
+    upper = make_issuing(root=root, root_key=root_key, name="Upper", key=key, now=START, path_length=1)
+    crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
+    ca = make_ca(database, writer, Hierarchy(root, upper, key, crl))
+    request = x509.CertificateSigningRequestBuilder().subject_name(ca_name("Lower"))
+    csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
+    return ca, ca.issue(actor, profile="intermediate", csr_der=csr).certificate
+
+
+def test_cas_are_revoked_with_a_reason_and_by_their_profile(
+    database: Database, writer: Writer, issuer: Actor, revoker: Actor
+) -> None:
+    """CAs that are no issuers here: a filter refuses them, and however selected, they need a reason (R48)."""
+    admin = make_actor("admin")
+    ca, lower = issue_ca(database, writer, admin)
+    leaf = ca.issue(issuer).certificate
+    assert lower.der is not None
+    swept = revoke_all(ca, revoker, ByFilter(issuer="issuing"), Reason.SUPERSEDED)
+    assert {
+        each.record.serial: outcome for each, outcome in zip(swept, outcomes(swept), strict=True) if each.record
+    } == {
+        lower.serial: "PROFILE_REQUIRED",
+        leaf.serial: "revoked",
+    }
+    ways: list[Selection] = [
+        ByFilter(profile="intermediate"),
+        ByKey(key_sha256(ca, lower.serial)),
+        listed([lower.serial]),
+        Listed([ListedTarget(ByCertificate(lower.der))]),
+    ]
+    assert [outcomes(revoke_all(ca, revoker, which)) for which in ways] == [["REASON_REQUIRED"]] * 4
+    assert ca.authority.get(BySerial(lower.serial)).revocation is None
+    assert outcomes(revoke_all(ca, revoker, ways[0], Reason.SUPERSEDED)) == ["revoked"]
+
+
+def test_the_audit_log_tells_what_was_passed_over(ca: Ca, issuer: Actor, revoker: Actor) -> None:
+    """Each change has an entry, which names the certificate; a step has one for the others, and a dry run none."""
+    serials = [ca.issue(issuer).certificate.serial for _ in range(3)]
+    ca.revoke(revoker, serials[0], Reason.SUPERSEDED)
+    ca.revoke(revoker, serials[1], COMPROMISE)
+    before = len(audit_entries(ca.db))
+    which = listed([*serials, b"\x01" * 16])
+    revoke_all(ca, revoker, which, Reason.SUPERSEDED, validate_only=True)
+    assert len(audit_entries(ca.db)) == before
+    revoke_all(ca, revoker, which, Reason.SUPERSEDED)
+    changed, told = (entry.event for entry in audit_entries(ca.db)[before:])
+    assert (changed.method, changed.serial) == ("RevokeCertificate", serials[2])
+    assert changed.certificate_id == ca.authority.get(BySerial(serials[2])).id
+    assert (told.method, told.result, told.actor.identity) == ("RevokeCertificates", "OK", revoker.identity)
+    assert json.loads(told.details) == {
+        "refused": {"ALREADY_REVOKED": 1, "CERTIFICATE_UNKNOWN": 1},
+        "refused_first": [f"issuing {serials[1].hex()} ALREADY_REVOKED"],
+        "unchanged": 1,
+    }

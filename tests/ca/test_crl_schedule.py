@@ -13,6 +13,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from services.ca.crl_figures import CrlFigures
+from services.ca.crl_health import CrlHealth
 from services.ca.crl_making import make_crl, make_offline_crl
 from services.ca.crl_schedule import COALESCE_SECONDS, REST, CrlSchedule, CrlTimes
 from services.ca.settings import AuthoritySettings
@@ -20,7 +21,7 @@ from services.ca.writer import Writer
 from services.clock import from_epoch
 from services.db import crls, issuers
 from services.db.engine import Database
-from services.db.position import new_history
+from services.db.position import advance, new_history
 from services.db.records import FULL, Actor, CrlDescription, CrlScope, StatusRecord
 from services.db.status import get_statuses
 from services.errors import AlreadyExists
@@ -480,3 +481,32 @@ def test_a_long_list_is_stored_in_blocks(ca: Ca, hierarchy: Hierarchy, monkeypat
     with pytest.raises(AlreadyExists):
         make(ca, hierarchy, 4)
     assert ca.count("crl_blocks") == blocks
+
+
+def test_health_tells_of_lists_that_are_not_current(lists: Lists) -> None:
+    """One that is made here and comes late, or one that is over; nobody has to have made them for that."""
+    ca = lists.ca
+    health = CrlHealth(ca.db, ca.authority.directory, timedelta(days=1), ca.clock)
+    assert health.look() == {"crl/root": True}
+    lists.step()
+    assert health.look() == {"crl/root": True, "crl/issuing": True}
+    ca.clock.advance(hours=25)
+    assert health.look()["crl/issuing"]
+    ca.clock.advance(seconds=1)
+    assert health.look() == {"crl/root": True, "crl/issuing": False}
+    lists.step(COALESCE_SECONDS)
+    assert health.look()["crl/issuing"]
+    ca.clock.now = START + timedelta(days=300)
+    assert health.look() == {"crl/root": False, "crl/issuing": False}
+
+
+def test_health_wants_every_shard(sharded: Lists) -> None:
+    """One without a list is enough to say no."""
+    ca = sharded.ca
+    health = CrlHealth(ca.db, ca.authority.directory, timedelta(days=1), ca.clock)
+    sharded.step()
+    assert health.look()["crl/issuing"]
+    with ca.db.write() as conn:
+        advance(conn, 1)
+        crls.add_shards(conn, ISSUING, "http://elsewhere.example.com/", 1)
+    assert not health.look()["crl/issuing"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from services.pki.issuers import public_key_of
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from services.pki.serials import serial_from_int
+from tests.ca.test_issue_calls import asked, issue_many
 from tests.ca.world import START, Ca, Hierarchy, ManualClock, make_actor, make_ca
 
 ROOT_KEY = generate_key()
@@ -209,6 +211,20 @@ def test_nothing_is_recorded_after_a_retirement_was_told(
         ca.issue(issuer)
     assert refused.value.reason == "ISSUER_NOT_ACTIVE"
     assert ca.count("certificates") == before
+
+
+def test_many_requests_do_not_notice_a_roll_over(
+    database: Database, writer: Writer, ca: Ca, hierarchy: Hierarchy, issuer: Actor, admin: Actor
+) -> None:
+    """What was signed with the old key while the new one took over is signed anew, where no issuer was named."""
+    ca.issue(issuer)  # from now on, it is known for a second that "issuing" is active
+    keys = HeldKeys({}, Cupboard(issuing=hierarchy.issuing_key, second=SECOND_KEY))
+    other = CertificateAuthority(database, writer, keys, AuthoritySettings(public_url="http://x"), clock=ca.clock)
+    bring_in(replace(ca, authority=other), admin, below_root(ca), retired_issuers=("issuing",))
+    results = issue_many(ca, [asked(f"id-{number}", issuer="issuing" if number == 7 else "") for number in range(20)])
+    assert [each.error.reason or each.certificate.issuer for each in results] == [
+        "ISSUER_NOT_ACTIVE" if number == 7 else "second" for number in range(20)
+    ]
 
 
 def stranger(ca: Ca) -> x509.Certificate:

@@ -89,6 +89,26 @@ def test_an_invalidity_time_stays_unless_a_new_one_comes(ca: Ca, issuer: Actor, 
     assert upgraded.revocation == RevocationRecord(START, COMPROMISE, START - HOUR)
 
 
+@pytest.mark.parametrize("reason", [HOLD, COMPROMISE], ids=["hold", "compromise"])
+def test_an_invalidity_time_may_come_later(ca: Ca, issuer: Actor, revoker: Actor, reason: Reason) -> None:
+    """The same reason again adds one, or takes an earlier one; a later one, or none, leaves what is recorded."""
+    serial = ca.issue(issuer).certificate.serial
+    first = ca.revoke(revoker, serial, reason)
+    ca.clock.advance(hours=1)
+    found = [
+        ca.revoke(revoker, serial, reason, invalidity_at=START - hours * HOUR if hours else None)
+        for hours in (2, 1, 2, 0, 3)
+    ]
+    assert [each.revocation for each in found] == [
+        RevocationRecord(START, reason, START - hours * HOUR) for hours in (2, 2, 2, 2, 3)
+    ]
+    assert first.revision < found[0].revision == found[3].revision < found[4].revision
+    with ca.db.read() as conn:
+        change = status.get_change(conn, found[4].revision)
+    assert change is not None
+    assert change.action is (ChangeAction.HOLD if reason is HOLD else ChangeAction.REVOKE)
+
+
 @pytest.mark.parametrize(
     ("reason", "ahead"), [pytest.param(COMPROMISE, 1, id="future"), pytest.param(RELEASE, -1, id="release")]
 )

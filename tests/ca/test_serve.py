@@ -133,7 +133,7 @@ async def test_issue_and_revoke_over_grpc(installation: Installation) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.IssueCertificate(ca_pb2.IssueCertificateRequest(csr_der=b"garbage"))
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert [await health(channel, name) for name in ("", SERVICE, "issuer/issuing")] == [1, 1, 1]
+        assert [await health(channel, name) for name in ("", SERVICE, "issuer/issuing", "crl/root")] == [1, 1, 1, 1]
 
     await installation.run(use)
 

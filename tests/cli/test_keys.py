@@ -39,6 +39,26 @@ def test_from_blocking_to_refusal(running: Up, tmp_path: Path) -> None:
     refused = invoke("issue", csr, *data)
     assert refused.returncode == 1
     assert "[KEY_BLOCKED] (field csr_pem)" in refused.stderr
+    mistake = ("keys", "unblock", "--cert", csr, "--spki-sha256", "01" * 32)
+    assert invoke(*mistake, *data).returncode == 2, "without a reason"
+    assert invoke(*mistake, "--because", "a slip", *data).stderr == "1 keys unblocked; 1 were not blocked\n"
+    assert invoke("issue", csr, *data).returncode == 0
+
+
+def test_the_profiles_of_the_service(running: Up) -> None:
+    """They are those of its configuration, with the same settings."""
+    data = ("--data", str(running.data))
+    asked, read = (answer(invoke("profiles", "list", "--json", *more, *data)) for more in (("--running",), ()))
+    for profile in asked["profiles"]:
+        assert profile["validity"].pop("max_now")
+    assert asked == read
+    assert (
+        invoke("profiles", "show", "server", "--running", *data).stdout
+        == invoke("profiles", "show", "server", *data).stdout
+    )
+    assert "TLS servers" in invoke("profiles", "list", "--running", *data).stdout
+    assert invoke("profiles", "show", "nothing", "--running", *data).returncode == 1
+    assert invoke("profiles", "list", "--running", "--config", str(running.data / "config.toml"), *data).returncode == 2
 
 
 def test_mistakes(tmp_path: Path) -> None:

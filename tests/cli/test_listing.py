@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from rich.cells import cell_len
 
+from services.cli.commands.list import COLUMNS as LISTED
 from services.cli.listing import Column, Format, show
 from tests.cli.test_commands import answer, hex_of, invoke
 from tests.command import Up, make_csr
@@ -130,6 +133,42 @@ def test_a_table_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeypat
     assert len(lines) == 301
     assert {len(line) for line in lines[1:]} == {60}
     assert all(line.endswith("7f" * 16) and "…" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("space", "titles"),
+    [
+        (140, ["SERIAL NUMBER", "STATE", "REASON", "NAMES", "PROFILE", "ISSUER", "ISSUED", "NOT AFTER"]),
+        (112, ["SERIAL NUMBER", "STATE", "REASON", "NAMES", "PROFILE", "ISSUER", "NOT AFTER"]),
+        (80, ["SERIAL NUMBER", "STATE", "NAMES", "NOT AFTER"]),
+        (60, ["SERIAL NUMBER", "STATE", "NAMES"]),
+    ],
+)
+def test_a_narrow_terminal_has_fewer_columns(
+    space: int, titles: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are as long as the terminal is wide at the most; characters that take two places count as two."""
+    monkeypatch.setenv("COLUMNS", str(space))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    rows: list[dict[str, Any]] = [
+        {
+            "serial_number": "7f" * 16,
+            "state": "revoked",
+            "revocation": {"reason": "cessationOfOperation"},
+            "subject_alternative_names": [],
+            "subject": name,
+            "profile": "ocsp-responder",
+            "issuer": "an-issuer-with-a-name",
+            "issue_time": "2026-11-23T01:36:51Z",
+            "not_after_time": "2026-11-26T01:36:51Z",
+        }
+        for name in ("CN=" + "x" * 60, "CN=" + "日本" * 30, "CN=é")
+    ]
+    show(Format(), "certificates", LISTED, rows, None)
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert re.split("  +", head) == titles
+    assert [cell_len(line) for line in lines] == [cell_len(lines[0])] * 3 if titles[-1] == "NOT AFTER" else True
+    assert max(map(cell_len, lines)) <= space
 
 
 def test_csv_is_safe_for_spreadsheets(capsys: pytest.CaptureFixture[str]) -> None:

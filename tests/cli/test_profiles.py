@@ -61,6 +61,28 @@ def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     assert (result.exit_code, "is not TOML" in result.output) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(b'[profiles.x]\n# caf\xe9\ndescription = ""\n', "line 2 is in another encoding", id="latin-1"),
+        pytest.param(b"x = " + b"[" * 5000 + b"]" * 5000, "too many brackets", id="brackets"),
+    ],
+)
+def test_content_that_no_reader_gets_through(content: bytes, told: str, tmp_path: Path) -> None:
+    """It is one line, too."""
+    file = tmp_path / "p.toml"
+    file.write_bytes(content)
+    result = run("check", str(file))
+    assert (result.exit_code, told in result.output) == (1, True), result.output
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """Some editors begin a file with it, and nobody sees it."""
+    file = tmp_path / "p.toml"
+    file.write_text('[profiles.web]\ndescription = "Web"\n', "utf-8-sig")
+    assert "web" in run("check", str(file)).output
+
+
 def test_list_and_show(example: Path, tmp_path: Path) -> None:
     """Those of a configuration and the built-in ones; what is shown is TOML; without a configuration the latter."""
     config = tmp_path / "config.toml"

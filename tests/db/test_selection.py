@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +23,9 @@ BY_TIME = "ix_certificates_issued_at_id"
     [
         pytest.param({"public_key_sha256": KEY}, "ix_certificates_public_key_sha256_id", id="key"),
         pytest.param({"name": "a.example.com"}, "certificate_names USING PRIMARY KEY", id="name"),
-        pytest.param({"issuer_id": 1}, BY_TIME, id="issuer"),
+        pytest.param({"issuer_id": 1}, "ix_certificates_issuer_id_issued_at_id", id="issuer"),
+        pytest.param({"issuer_id": 1, "actor_identity": "x"}, "ix_certificates_issuer_id_issued_at_id", id="actor"),
+        pytest.param({"not_after_until": datetime(2027, 1, 1, tzinfo=UTC)}, BY_TIME, id="expiry"),
         pytest.param({"profile": "server"}, "ix_certificates_profile_issued_at_id", id="profile"),
         pytest.param({"state": CertificateState.VALID}, BY_TIME, id="valid"),
     ],
@@ -57,13 +59,35 @@ def test_pages_meet(database: Database, new_certificate: Certificates, record: R
         after: CertificateCursor | None = None
         with database.read() as conn:
             chosen = CertificateSelection(last_id=ids[-2], **wanted)
-            while page := selection.select_certificates(conn, chosen, now=0, limit=3, after=after):
+            while True:
+                page, after = selection.select_certificates(conn, chosen, now=0, limit=3, after=after)
                 found += [record.id for record in page]
-                after = CertificateCursor(page[-1].issued_at, page[-1].id)
+                if after is None:
+                    break
             assert selection.highest_id(conn) == ids[-1]
             assert selection.public_key_of(conn, ids[0]) == KEY
             assert selection.public_key_of(conn, 10**6) is None
         assert found == ids[:-1], wanted
+
+
+def test_a_page_looks_at_so_many(
+    database: Database, new_certificate: Certificates, record: Record, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where hardly any fit, pages are short or empty, and lead on; together they are all that fit."""
+    monkeypatch.setattr(selection, "WINDOW", 4)
+    times = [now + timedelta(seconds=number // 3) for number in range(20)]
+    lives = [timedelta(days=1 if number in (0, 11, 19) else 9) for number in range(20)]
+    rows = [new_certificate(issued_at=at, not_after=now + life) for at, life in zip(times, lives, strict=True)]
+    ids = record(*rows)
+    for more in ({}, {"profile": "server"}, {"issuer_id": rows[0].issuer_id}):
+        wanted = CertificateSelection(last_id=ids[-1], not_after_until=now + timedelta(days=5), **more)
+        pages: list[list[int]] = []
+        after: CertificateCursor | None = None
+        with database.read() as conn:
+            while not pages or after is not None:
+                page, after = selection.select_certificates(conn, wanted, now=0, limit=3, after=after)
+                pages.append([each.id for each in page])
+        assert pages == [[ids[0]], [], [ids[11]], [ids[19]], []], more
 
 
 def test_many_serial_numbers(database: Database, new_certificate: Certificates, record: Record) -> None:

@@ -21,6 +21,7 @@ from services.pki.keys import encrypt_key, generate_key
 from tests.ca.world import make_csr
 from tests.e2e.client import services
 from tests.e2e.system import System
+from tests.pki.test_hierarchy import with_extensions
 from tests.waiting import wait_until
 
 
@@ -157,6 +158,21 @@ def test_a_roll_over(grown: System) -> None:
     answered(grown, "issuing", old, ": revoked")
 
 
+def test_plans_that_could_not_be_carried_out(grown: System) -> None:
+    """They are refused before a plan is shown, and so is a renewal that would end before what it renews."""
+    for words, why in (
+        (("create-intermediate", "--parent", "issuing", "--name", "below"), "path length"),
+        (("create-intermediate", "--parent", "root", "--name", "same", "--subject", "CN=goodstanding root CA"), "name"),
+        (("renew", "issuing-2", "--days", "1"), "name more --days"),
+        (("retire", "issuing-2", "--offline"), "retire it first"),
+        (("import", "--cert", str(grown.issue("leaf.example.com"))), "not a certificate of a CA"),
+    ):
+        refused = grown.run("goodstanding", "ca", *words, "--dry-run", check=False)
+        assert (refused.returncode, refused.stdout, why in refused.stderr) == (1, "", True), refused.stderr
+    cut = ("create-intermediate", "--parent", "root", "--name", "long", "--days", "36500", "--dry-run")
+    assert "when root ends, path length 0" in grown.run("goodstanding", "ca", *cut).stdout
+
+
 def test_the_list_of_the_root(grown: System) -> None:
     """A new one has the CA certificate that was revoked, and the next number; the gateway serves it."""
     ca(grown, "create-intermediate", "--parent", "root", "--name", "doomed", "--path-length", "1")
@@ -175,11 +191,17 @@ def test_the_list_of_the_root(grown: System) -> None:
 
 
 def test_an_existing_ca_comes_in(grown: System) -> None:
-    """Chain, certificate and encrypted key from elsewhere; a second time changes nothing; it issues and answers."""
+    """Chain, certificate and encrypted key from elsewhere; a second time changes nothing; it issues and answers.
+
+    What takes its place may not issue for more than it might.
+    """
     folder, now = grown.folder, utc_now()
     root_key, key = generate_key("p384"), generate_key("rsa2048")
     root = make_root(name="Elsewhere root", key=root_key, now=now)
-    issuing = make_issuing(root=root, root_key=root_key, name="Elsewhere issuing", key=key, now=now)
+    limits = x509.NameConstraints([x509.DNSName("example")], None)
+    made = make_issuing(root=root, root_key=root_key, name="Elsewhere issuing", key=key, now=now)
+    issuing = with_extensions(made, root_key, (limits, True))
+    (folder / "elsewhere-root.key").write_bytes(encrypt_key(root_key, b"secret"))
     (folder / "elsewhere.pem").write_bytes(issuing.public_bytes(Encoding.PEM))
     (folder / "elsewhere-root.pem").write_bytes(root.public_bytes(Encoding.PEM))
     (folder / "elsewhere.key").write_bytes(
@@ -219,7 +241,12 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
     assert states(grown)["elsewhere"] == "retired"
     ca(grown, "activate", "elsewhere")
     assert states(grown)["elsewhere"] == "active"
-    ca(grown, "retire", "elsewhere")
+    above = ("--parent-key", "elsewhere-root.key", "--passphrase-file", "elsewhere.pass")
+    rolled = ca(grown, "rollover", "elsewhere", "--new-name", "elsewhere-2", *above)
+    assert any("path length 0, and as before nameConstraints" in line for line in rolled["plan"])
+    new = x509.load_pem_x509_certificate((grown.data / "ca/elsewhere-2.pem").read_bytes())
+    assert new.extensions.get_extension_for_class(x509.NameConstraints).value == limits
+    ca(grown, "retire", "elsewhere-2")
 
 
 def test_three_tiers(grown: System) -> None:

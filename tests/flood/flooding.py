@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
@@ -21,6 +21,8 @@ from tests.flood.place import Asking, Place, resident
 CONNECTIONS = 64
 DEPTH = 16
 """Questions behind each other on a connection of a flood: 1,024 may wait, many more than are let in."""
+AskHot = Callable[[float], Counts]
+"""Asks what everybody asks for so many seconds."""
 _BEFORE = 0.2
 """Seconds from the beginning of a flood to where it counts."""
 
@@ -141,13 +143,13 @@ class Kept:
 
 
 def kept(
-    place: Place, kind: str, hot: Sequence[int], serials: Sequence[int], seconds: tuple[float, float], rate: float
+    place: Place, kind: str, ask: AskHot, serials: Sequence[int], seconds: tuple[float, float], rate: float
 ) -> Kept:
     """Ask for what is hot, first alone, then beside a flood; for so many seconds each."""
     (gateway,) = place.gateway.pids()
-    alone = place.ask_hot(hot, seconds[0])
+    alone = ask(seconds[0])
     flooding = flood(place, kind, serials, 0.0, rate, seed=time.monotonic_ns())
     time.sleep(_BEFORE)
     watch = cores.Watch(gateway)
-    flooded = place.ask_hot(hot, seconds[1])
+    flooded = ask(seconds[1])
     return Kept(alone, flooded, watch.busy(), flooding.end())

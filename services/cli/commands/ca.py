@@ -296,6 +296,8 @@ def change_state(
     issuer = office.issuer(name)
     if issuer.state == types_pb2.ISSUER_STATE_OFFLINE:
         raise Failed(f"the key of {name} is kept offline: it neither issues here nor retires")
+    if state == types_pb2.ISSUER_STATE_OFFLINE and issuer.state == types_pb2.ISSUER_STATE_ACTIVE:
+        raise Failed(f"{name} issues here: retire it first (`goodstanding ca retire {name}`)")
     others = {each.name for each in office.issuers.values() if each.state == types_pb2.ISSUER_STATE_ACTIVE} - {name}
     notes: tuple[str, ...] = ()
     if state != types_pb2.ISSUER_STATE_ACTIVE and not others:

@@ -25,15 +25,20 @@ SOURCES = {ca_pb2.BLOCKED_KEY_SOURCE_REVOCATION: "revocation", ca_pb2.BLOCKED_KE
 
 @click.group("keys")
 def command() -> None:
-    """Block public keys, so that none of them is certified again."""
+    """Block public keys, so that none of them is certified again; unblock what was a mistake."""
+
+
+file_argument = click.argument("file", metavar="[FILE]", type=READABLE, required=False)
+cert_option = click.option(
+    "--cert", metavar="FILE", type=READABLE, help="The key of a certificate, request or public key, PEM or DER."
+)
+hash_option = click.option("--spki-sha256", metavar="HEX", multiple=True, help="A key by its hash. May be repeated.")
 
 
 @command.command("block")
-@click.argument("file", metavar="[FILE]", type=READABLE, required=False)
-@click.option(
-    "--cert", metavar="FILE", type=READABLE, help="The key of a certificate, request or public key, PEM or DER."
-)
-@click.option("--spki-sha256", metavar="HEX", multiple=True, help="A key by its hash. May be repeated.")
+@file_argument
+@cert_option
+@hash_option
 @click.option("--comment", metavar="TEXT", default="", help="Why, for people.")
 @click.option("--dry-run", is_flag=True, help="Say what would be blocked; block nothing.")
 @json_option
@@ -52,13 +57,7 @@ def block_command(
     FILE holds the SHA-256 of a key's SubjectPublicKeyInfo on each line, in hex ("#" begins a comment), or certificates,
     certificate requests and public keys in PEM. What was issued for these keys stays as it is: revoke it.
     """
-    hashes = [_given(text) for text in spki_sha256]
-    if cert is not None:
-        hashes += hashes_in(read(cert), str(cert), may_be_der=True)
-    if file is not None:
-        hashes += hashes_in(read(file), str(file))
-    if not hashes:
-        raise click.UsageError("Name keys: a FILE, --cert or --spki-sha256.")
+    hashes = _named(file, cert, spki_sha256)
     blocked = already = 0
     with connect(connection, "ca") as ca:
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
@@ -73,6 +72,44 @@ def block_command(
         output.emit({"blocked_count": blocked, "already_blocked_count": already, "validate_only": dry_run})
     else:
         output.note(f"{blocked} keys {'would be ' if dry_run else ''}blocked; {already} were blocked before")
+
+
+@command.command("unblock")
+@file_argument
+@cert_option
+@hash_option
+@click.option("--because", metavar="WHY", required=True, help="Why, for the audit log.")
+@click.option("--dry-run", is_flag=True, help="Say what would be unblocked; unblock nothing.")
+@json_option
+@connection_options
+def unblock_command(
+    file: Path | None,
+    cert: Path | None,
+    spki_sha256: tuple[str, ...],
+    because: str,
+    dry_run: bool,
+    as_json: bool,
+    connection: Connection,
+) -> None:
+    """Take keys off the list that were blocked by mistake: those in FILE, of --cert, or of --spki-sha256.
+
+    Keys are given as for `block`. That of a certificate which is revoked for a compromise stays blocked.
+    """
+    hashes = _named(file, cert, spki_sha256)
+    unblocked = others = 0
+    with connect(connection, "ca") as ca:
+        stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+        for begin in range(0, len(hashes), IN_ONE_CALL):
+            request = ca_pb2.UnblockPublicKeysRequest(
+                public_key_sha256=hashes[begin : begin + IN_ONE_CALL], comment=because, validate_only=dry_run
+            )
+            response = ca.call(stub.UnblockPublicKeys, request, retry="repeat the command: it goes on where this ended")
+            unblocked += response.unblocked_count
+            others += response.not_blocked_count
+    if as_json:
+        output.emit({"unblocked_count": unblocked, "not_blocked_count": others, "validate_only": dry_run})
+    else:
+        output.note(f"{unblocked} keys {'would be ' if dry_run else ''}unblocked; {others} were not blocked")
 
 
 @command.command("blocked")
@@ -117,6 +154,18 @@ def _described(key: ca_pb2.BlockedPublicKey) -> output.Json:
         "block_time": output.when(key, "block_time"),
         "blocked_by": key.blocked_by,
     }
+
+
+def _named(file: Path | None, cert: Path | None, spki_sha256: tuple[str, ...]) -> list[bytes]:
+    """The hashes of the keys that the options name. Raises UsageError without any, Failed."""
+    hashes = [_given(text) for text in spki_sha256]
+    if cert is not None:
+        hashes += hashes_in(read(cert), str(cert), may_be_der=True)
+    if file is not None:
+        hashes += hashes_in(read(file), str(file))
+    if not hashes:
+        raise click.UsageError("Name keys: a FILE, --cert or --spki-sha256.")
+    return hashes
 
 
 def hashes_in(content: bytes, name: str, *, may_be_der: bool = False) -> list[bytes]:

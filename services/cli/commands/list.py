@@ -20,12 +20,12 @@ PAGE = 1000
 COLUMNS = (
     Column("SERIAL NUMBER", lambda value: value["serial_number"]),
     Column("STATE", lambda value: value["state"]),
-    Column("REASON", lambda value: (value["revocation"] or {}).get("reason"), cut=True),
+    Column("REASON", lambda value: (value["revocation"] or {}).get("reason"), cut=True, spare=3),
     Column("NAMES", lambda value: ", ".join(value["subject_alternative_names"]) or value["subject"], cut=True),
-    Column("PROFILE", lambda value: value["profile"], cut=True),
-    Column("ISSUER", lambda value: value["issuer"], cut=True),
-    Column("ISSUED", lambda value: value["issue_time"]),
-    Column("NOT AFTER", lambda value: value["not_after_time"]),
+    Column("PROFILE", lambda value: value["profile"], cut=True, spare=2),
+    Column("ISSUER", lambda value: value["issuer"], cut=True, spare=4),
+    Column("ISSUED", lambda value: value["issue_time"], spare=5),
+    Column("NOT AFTER", lambda value: value["not_after_time"], spare=1),
 )
 
 

@@ -1,16 +1,22 @@
-"""`goodstanding profiles`: which certificates a configuration lets the CA issue. Reads files, and calls nobody."""
+"""`goodstanding profiles`: which certificates a configuration lets the CA issue, or the running ca service.
+
+Reads files and calls nobody, but with --running.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from services.cli import output
+from services.cli.client import connect
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
-from services.cli.options import FILE, data_option, json_option
+from services.cli.options import FILE, Connection, connection_options, json_option
 from services.pki.lint import LinterMissing, require_pkilint
 from services.pki.profile import Profile
 from services.pki.profile_text import table_of, toml_of
@@ -18,6 +24,12 @@ from services.pki.profile_words import write_duration
 from services.pki.profiles import BUILTIN
 from services.profile_files import FileUnreadable, profiles_in
 
+if TYPE_CHECKING:
+    from goodstanding.ca.v1 import ca_pb2
+
+COLUMNS = ("PROFILE", "FOR", "VALID", "AT MOST", "ROLES", "NAMES")
+
+running_option = click.option("--running", is_flag=True, help="Those of the running ca service, and not of a file.")
 config_option = click.option(
     "--config", metavar="FILE", type=FILE, help="The configuration, if it is not in the data folder."
 )
@@ -52,33 +64,90 @@ def check_command(file: Path, as_json: bool) -> None:
 
 
 @command.command("list")
-@data_option
+@running_option
 @config_option
 @json_option
-def list_command(data: Path, config: Path | None, as_json: bool) -> None:
+@connection_options
+def list_command(running: bool, config: Path | None, as_json: bool, connection: Connection) -> None:
     """List the profiles, built-in and configured."""
-    profiles = _of(data, config)
+    if running:
+        _list_running(connection, config, as_json=as_json)
+        return
+    profiles = _of(connection.data, config)
     if as_json:
         output.emit({"profiles": [_json(profile) for profile in profiles.values()]})
         return
-    columns = ("PROFILE", "FOR", "VALID", "AT MOST", "ROLES", "NAMES")
-    output.table(columns, [_row(profile) for profile in profiles.values()])
+    output.table(COLUMNS, [_row(profile) for profile in profiles.values()])
 
 
 @command.command("show")
 @click.argument("name")
-@data_option
+@running_option
 @config_option
 @json_option
-def show_command(name: str, data: Path, config: Path | None, as_json: bool) -> None:
+@connection_options
+def show_command(name: str, running: bool, config: Path | None, as_json: bool, connection: Connection) -> None:
     """Print a profile as TOML, with every setting: ready to be changed and put into a configuration."""
-    profiles = _of(data, config)
+    if running:
+        _show_running(name, connection, config, as_json=as_json)
+        return
+    profiles = _of(connection.data, config)
     if name not in profiles:
         raise Failed(f"there is no profile {name}; one of {', '.join(profiles)}")
     if as_json:
         output.emit(_json(profiles[name]))
     else:
         click.echo(output.plain(toml_of(profiles[name])), nl=False)
+
+
+def _list_running(connection: Connection, config: Path | None, *, as_json: bool) -> None:
+    found = _running(connection, config)
+    if as_json:
+        output.emit({"profiles": [_running_json(profile) for profile in found.values()]})
+        return
+    rows = (
+        (
+            profile.name,
+            profile.description,
+            write_duration(profile.default_validity.ToTimedelta()),
+            write_duration(profile.max_validity.ToTimedelta()),
+            ", ".join(profile.roles),
+            ", ".join(profile.name_kinds) or "-",
+        )
+        for profile in found.values()
+    )
+    output.table(COLUMNS, rows)
+
+
+def _show_running(name: str, connection: Connection, config: Path | None, *, as_json: bool) -> None:
+    found = _running(connection, config)
+    if name not in found:
+        raise Failed(f"there is no profile {name}; one of {', '.join(found)}")
+    if as_json:
+        output.emit(_running_json(found[name]))
+    else:
+        click.echo(output.plain(found[name].settings_toml), nl=False)
+
+
+def _running(connection: Connection, config: Path | None) -> dict[str, ca_pb2.Profile]:
+    """The profiles of the running ca service, by name."""
+    from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+
+    if config is not None:
+        raise click.UsageError("--running asks the ca service; --config is for a file.")
+    with connect(connection, "ca") as ca:
+        stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+        response = ca.call(stub.ListProfiles, ca_pb2.ListProfilesRequest())
+    return {profile.name: profile for profile in response.profiles}
+
+
+def _running_json(profile: ca_pb2.Profile) -> output.Json:
+    """As `_json` has it: the table of settings, read back. The limit of the day is added."""
+    table = tomllib.loads(profile.settings_toml)["profiles"][profile.name]
+    if not isinstance(caps := table["validity"]["cap"], str):
+        table["validity"]["cap"] = [{**cap, "from": cap["from"].isoformat()} for cap in caps]
+    table["validity"]["max_now"] = write_duration(profile.max_validity.ToTimedelta())
+    return {"name": profile.name, **table}
 
 
 def _json(profile: Profile) -> output.Json:

@@ -104,8 +104,7 @@ def summary(described: output.Json, *, dry_run: bool) -> str:
     revocation = described["revocation"]
     if revocation is None:
         return f"{name}: released, in good standing again"
-    word = "on hold" if revocation["reason"] == "certificateHold" else "revoked"
-    return f"{name}: {word} since {revocation['revocation_time']}, reason {revocation['reason']}"
+    return f"{name}: {output.revocation_words(revocation)}"
 
 
 def _revoke_many(connection: Connection, selection: Selection, wish: Wish, *, ask: bool, as_json: bool) -> None:

@@ -1,4 +1,7 @@
-"""`goodstanding up`: everything on one machine."""
+"""`goodstanding up`: everything on one machine.
+
+What takes long to import is imported where it is needed: by then the services have been started, and import theirs.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,24 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import click
 
 from services.cli.checks import exposed, exposure_cure, missing_certificates, require_credential
 from services.cli.children import Refused
-from services.cli.credentials import load_authority
 from services.cli.folder import CA_ADDRESS, HTTP_ADDRESS, OPS_ADDRESS, STATUS_ADDRESS, DataFolder, Running, reachable
-from services.cli.init import initialise
 from services.cli.options import HostPort, HttpUrl, data_option, workers_option
 from services.cli.output import note
-from services.cli.plan import Plan, default_url, is_loopback
 from services.cli.ports import claim
-from services.cli.settings import Configuration, check_database, check_delegate_limit, load, readable
-from services.cli.supervisor import Keeper, Supervisor, only_one
-from services.clock import utc_now
-from services.config import Settings
+from services.cli.supervisor import Supervisor, only_one
+
+if TYPE_CHECKING:
+    from services.cli.keeper import Keeper
+    from services.cli.plan import Plan
+    from services.cli.settings import Configuration
+    from services.config import Settings
 
 DEFAULTS = {"ca": CA_ADDRESS, "status": STATUS_ADDRESS, "http": HTTP_ADDRESS, "ops": OPS_ADDRESS}
 SERVERS: tuple[Literal["ca", "status"], ...] = ("ca", "status")
@@ -69,6 +72,9 @@ def command(
     folder = DataFolder(data)
     given = {"ca": ca, "status": status, "http": http, "ops": ops}
     if not folder.initialised():
+        from services.cli.init import initialise
+        from services.clock import utc_now
+
         addresses = claim({name: address or DEFAULTS[name] for name, address in given.items()})
         initialise(folder, plan(addresses, public_url), utc_now())
         note(f"initialised {data}")
@@ -86,26 +92,42 @@ def can_be_interrupted() -> None:
 
 def plan(addresses: dict[str, str], public_url: str | None) -> Plan:
     """How the first start makes the data folder."""
+    from services.cli.plan import Plan
+
     return Plan(addresses["ca"], addresses["status"], addresses["http"], addresses["ops"], public_url)
 
 
 def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None, workers: int | None) -> None:
-    """Check what the services need, and run them."""
+    """Run the services, once all that they need has been checked."""
+    supervisor = Supervisor(
+        folder, lambda: prepare(folder, given, public_url), lambda running: announce(folder, running), workers
+    )
+    try:
+        asyncio.run(supervisor.run())
+    except Refused:
+        sys.exit(1)  # the service has said why
+
+
+def prepare(folder: DataFolder, given: dict[str, str | None], public_url: str | None) -> tuple[Running, Keeper]:
+    """Check what the services need. Raises Failed."""
+    from services.cli.credentials import load_authority
+    from services.cli.keeper import Keeper
+    from services.cli.settings import check_database, check_delegate_limit, load
+    from services.clock import utc_now
+
     configuration = load(folder.config)
     check_delegate_limit(configuration)
     authority = load_authority(folder, configuration.services.tls.trust_domain)
     check_database(configuration.services)
     check_files(folder, configuration.services)
     running = resolve(configuration, given, public_url)
-    keeper = Keeper(folder, configuration.services, authority, utc_now)
-    try:
-        asyncio.run(Supervisor(folder, running, keeper, lambda: announce(folder, running), workers).run())
-    except Refused:
-        sys.exit(1)  # the service has said why
+    return running, Keeper(folder, configuration.services, authority, utc_now)
 
 
 def check_files(folder: DataFolder, settings: Settings) -> None:
     """Warn of private files that others can read; raise Failed for credentials that are missing."""
+    from services.cli.settings import readable
+
     files = exposed(folder.path)
     if files:
         listed = ", ".join(map(str, files))
@@ -118,6 +140,8 @@ def check_files(folder: DataFolder, settings: Settings) -> None:
 
 def resolve(configuration: Configuration, given: dict[str, str | None], public_url: str | None) -> Running:
     """The addresses of this run: from options, or else from the configuration. Raises Failed for one that is taken."""
+    from services.cli.plan import default_url
+
     services, gateway = configuration.services, configuration.gateway
     configured = {"ca": services.ca.listen, "status": services.status.listen, "http": gateway.http, "ops": gateway.ops}
     addresses = claim({name: given[name] or address for name, address in configured.items()})
@@ -129,6 +153,8 @@ def resolve(configuration: Configuration, given: dict[str, str | None], public_u
 
 def announce(folder: DataFolder, running: Running) -> None:
     """Say where everything is, what to try next, and that it is ready."""
+    from services.cli.plan import is_loopback
+
     if is_loopback(running.public_url):
         note(
             f"warning: certificates will carry {running.public_url}, which only this machine can reach: "

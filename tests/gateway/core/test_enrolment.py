@@ -101,6 +101,12 @@ class CaService(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     async def ListBlockedPublicKeys(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    async def UnblockPublicKeys(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def ListProfiles(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
 
 class Channel:
     """A channel without TLS, that fails at first in a way that nobody thought of."""

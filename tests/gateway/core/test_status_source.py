@@ -79,6 +79,9 @@ class Service(status_pb2_grpc.CertificateStatusServiceServicer):
     async def GetPastCertificateStatus(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 
+    async def ExplainCertificateStatus(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     async def GetCertificateRevocationList(self, _request: Any, _context: Any) -> Any:  # noqa: N802
         raise NotImplementedError
 

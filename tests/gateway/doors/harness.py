@@ -52,9 +52,19 @@ class ScriptedResponder:
     gates: dict[bytes, threading.Event] = field(default_factory=dict)
     asked: list[bytes] = field(default_factory=list)
     broken: Exception | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def at_once(self, request_der: bytes) -> Answer | None:
         return self.ready.get(request_der)
+
+    def submit(self, request_der: bytes, deliver: Callable[[Answer], None]) -> bool:
+        async def answer() -> None:
+            deliver(await self.answer(request_der))
+
+        task = asyncio.get_running_loop().create_task(answer())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return True
 
     async def answer(self, request_der: bytes) -> Answer:
         self.asked.append(request_der)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,22 @@ def test_readiness_tells_of_each(fleet: Fleet) -> None:
     assert found["ready"]
     assert sorted(worker["pid"] for worker in found["workers"].values()) == sorted(fleet.workers())
     assert all(worker["signers"] == {"issuing": True} for worker in found["workers"].values())
+
+
+def test_each_explains(fleet: Fleet, request_der: bytes) -> None:
+    """Every worker tells how it answers: one that was asked from its cache, the others after a look-up."""
+    headers = {"content-type": "application/ocsp-request"}
+    for _ in range(2):
+        ask = urllib.request.Request(f"http://{fleet.gateway.ops}/explain", request_der, headers)
+        with urllib.request.urlopen(ask, timeout=10) as reply:
+            told = json.loads(reply.read())["explanations"]
+    assert [each["worker"] for each in told] == [1, 2]
+    assert {each["answer"]["status"] for each in told} == {"successful"}
+    assert [each["certificates"][0]["source"] for each in told] == ["cache", "cache"]
+    connections = both(fleet)
+    assert {connection.ask(request_der).body.hex() for connection in connections} == {
+        each["answer"]["der"] for each in told
+    }
 
 
 def test_what_is_inherited(fleet: Fleet) -> None:

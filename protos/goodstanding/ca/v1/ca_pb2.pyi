@@ -420,7 +420,9 @@ class RevokeCertificateRequest(_message.Message):
 
     @_builtins.property
     def invalidity_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Since when the certificate has to be distrusted. Not in the future."""
+        """Optional. Since when the certificate has to be distrusted. Not in the future. Of several that are told for one
+        certificate and reason, the earliest counts.
+        """
 
     def __init__(
         self,
@@ -1331,6 +1333,64 @@ class BlockPublicKeysResponse(_message.Message):
 Global___BlockPublicKeysResponse: _TypeAlias = BlockPublicKeysResponse  # noqa: Y015
 
 @_typing.final
+class UnblockPublicKeysRequest(_message.Message):
+    """The request of UnblockPublicKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_SHA256_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    comment: _builtins.str
+    """Required. Why, for the audit log: up to 200 printable characters."""
+    validate_only: _builtins.bool
+    """Optional. Check everything, and record nothing."""
+    @_builtins.property
+    def public_key_sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Required. The SHA-256 of each key's SubjectPublicKeyInfo in DER, 32 octets; 1 to 1000 of them."""
+
+    def __init__(
+        self,
+        *,
+        public_key_sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+        comment: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "public_key_sha256", b"public_key_sha256", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnblockPublicKeysRequest: _TypeAlias = UnblockPublicKeysRequest  # noqa: Y015
+
+@_typing.final
+class UnblockPublicKeysResponse(_message.Message):
+    """The response of UnblockPublicKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNBLOCKED_COUNT_FIELD_NUMBER: _builtins.int
+    NOT_BLOCKED_COUNT_FIELD_NUMBER: _builtins.int
+    unblocked_count: _builtins.int
+    """Output only. How many of the keys were blocked."""
+    not_blocked_count: _builtins.int
+    """Output only. How many were not."""
+    def __init__(
+        self,
+        *,
+        unblocked_count: _builtins.int = ...,
+        not_blocked_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_blocked_count", b"not_blocked_count", "unblocked_count", b"unblocked_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnblockPublicKeysResponse: _TypeAlias = UnblockPublicKeysResponse  # noqa: Y015
+
+@_typing.final
 class BlockedPublicKey(_message.Message):
     """A public key that is never certified again."""
 
@@ -1429,3 +1489,110 @@ class ListBlockedPublicKeysResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBlockedPublicKeysResponse: _TypeAlias = ListBlockedPublicKeysResponse  # noqa: Y015
+
+@_typing.final
+class ListProfilesRequest(_message.Message):
+    """The request of ListProfiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProfilesRequest: _TypeAlias = ListProfilesRequest  # noqa: Y015
+
+@_typing.final
+class ListProfilesResponse(_message.Message):
+    """The response of ListProfiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def profiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Profile]:
+        """Output only. All profiles."""
+
+    def __init__(
+        self,
+        *,
+        profiles: _abc.Iterable[Global___Profile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["profiles", b"profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProfilesResponse: _TypeAlias = ListProfilesResponse  # noqa: Y015
+
+@_typing.final
+class Profile(_message.Message):
+    """One kind of certificate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    KEY_TYPES_FIELD_NUMBER: _builtins.int
+    NAME_KINDS_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALIDITY_FIELD_NUMBER: _builtins.int
+    MAX_VALIDITY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_AUTHORITY_FIELD_NUMBER: _builtins.int
+    SETTINGS_TOML_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. What IssueCertificateRequest.profile calls it."""
+    description: _builtins.str
+    """Output only. What it is for, for people."""
+    certificate_authority: _builtins.bool
+    """Output only. Whether these are certificates of CAs."""
+    settings_toml: _builtins.str
+    """Output only. Every setting, as a configuration would have it (TOML). docs/profiles.md explains them."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The roles that may ask for it."""
+
+    @_builtins.property
+    def key_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The types of keys that it takes: "rsa", "p256", …."""
+
+    @_builtins.property
+    def name_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The kinds of subject alternative names that it takes, out of "dns", "ip", "email" and "uri". Which of
+        them is in the settings.
+        """
+
+    @_builtins.property
+    def default_validity(self) -> _duration_pb2.Duration:
+        """Output only. How long a certificate is valid if nothing is asked for."""
+
+    @_builtins.property
+    def max_validity(self) -> _duration_pb2.Duration:
+        """Output only. How long at the most, for what is issued now."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        key_types: _abc.Iterable[_builtins.str] | None = ...,
+        name_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        default_validity: _duration_pb2.Duration | None = ...,
+        max_validity: _duration_pb2.Duration | None = ...,
+        certificate_authority: _builtins.bool = ...,
+        settings_toml: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_validity", b"default_validity", "max_validity", b"max_validity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_authority", b"certificate_authority", "default_validity", b"default_validity", "description", b"description", "key_types", b"key_types", "max_validity", b"max_validity", "name", b"name", "name_kinds", b"name_kinds", "roles", b"roles", "settings_toml", b"settings_toml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Profile: _TypeAlias = Profile  # noqa: Y015

@@ -95,10 +95,20 @@ class CertificateAuthorityServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.FromString,
                 _registered_method=True)
+        self.UnblockPublicKeys = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/UnblockPublicKeys',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysResponse.FromString,
+                _registered_method=True)
         self.ListBlockedPublicKeys = channel.unary_unary(
                 '/goodstanding.ca.v1.CertificateAuthorityService/ListBlockedPublicKeys',
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.FromString,
+                _registered_method=True)
+        self.ListProfiles = channel.unary_unary(
+                '/goodstanding.ca.v1.CertificateAuthorityService/ListProfiles',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesResponse.FromString,
                 _registered_method=True)
 
 
@@ -147,8 +157,9 @@ class CertificateAuthorityServiceServicer:
         and seen by every look-up that starts later, before the call succeeds.
 
         Roles: admin, revoker.
-        The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
-        raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+        The same reason again succeeds with what is stored, to which it may add an invalidity_time, or an earlier one.
+        Another reason is refused, except that a revocation may be raised to KEY_COMPROMISE, and a hold be turned into a
+        revocation or released.
         A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
         every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
         another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
@@ -170,7 +181,7 @@ class CertificateAuthorityServiceServicer:
         every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
         The same call again goes on: what is so already has the outcome UNCHANGED.
         Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-        their profile.
+        their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
         single certificate is in its result.
@@ -267,10 +278,30 @@ class CertificateAuthorityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UnblockPublicKeys(self, request, context):
+        """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+        has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+        A key that is not blocked is counted, so that a call may be repeated.
+
+        Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBlockedPublicKeys(self, request, context):
         """Lists blocked public keys, in the order of their hashes.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProfiles(self, request, context):
+        """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+        Roles: admin, issuer, revoker, reader.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -339,10 +370,20 @@ def add_CertificateAuthorityServiceServicer_to_server(servicer, server):
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.BlockPublicKeysResponse.SerializeToString,
             ),
+            'UnblockPublicKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnblockPublicKeys,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysResponse.SerializeToString,
+            ),
             'ListBlockedPublicKeys': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBlockedPublicKeys,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.SerializeToString,
+            ),
+            'ListProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProfiles,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -681,6 +722,33 @@ class CertificateAuthorityService:
             _registered_method=True)
 
     @staticmethod
+    def UnblockPublicKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/UnblockPublicKeys',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.UnblockPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListBlockedPublicKeys(request,
             target,
             options=(),
@@ -697,6 +765,33 @@ class CertificateAuthorityService:
             '/goodstanding.ca.v1.CertificateAuthorityService/ListBlockedPublicKeys',
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListBlockedPublicKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.CertificateAuthorityService/ListProfiles',
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_ca__pb2.ListProfilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,8 +70,9 @@ class CertificateAuthorityServiceStub:
     and seen by every look-up that starts later, before the call succeeds.
 
     Roles: admin, revoker.
-    The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
-    raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+    The same reason again succeeds with what is stored, to which it may add an invalidity_time, or an earlier one.
+    Another reason is refused, except that a revocation may be raised to KEY_COMPROMISE, and a hold be turned into a
+    revocation or released.
     A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
     every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
     another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
@@ -89,7 +90,7 @@ class CertificateAuthorityServiceStub:
     every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
     The same call again goes on: what is so already has the outcome UNCHANGED.
     Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-    their profile.
+    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
     single certificate is in its result.
@@ -150,10 +151,22 @@ class CertificateAuthorityServiceStub:
 
     Roles: admin, revoker. Errors: INVALID_ARGUMENT.
     """
+    UnblockPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.UnblockPublicKeysRequest, _ca_pb2.UnblockPublicKeysResponse]
+    """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+    has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+    A key that is not blocked is counted, so that a call may be repeated.
+
+    Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+    """
     ListBlockedPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListBlockedPublicKeysRequest, _ca_pb2.ListBlockedPublicKeysResponse]
     """Lists blocked public keys, in the order of their hashes.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    ListProfiles: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ListProfilesRequest, _ca_pb2.ListProfilesResponse]
+    """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+    Roles: admin, issuer, revoker, reader.
     """
 
 @_typing.type_check_only
@@ -194,8 +207,9 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     and seen by every look-up that starts later, before the call succeeds.
 
     Roles: admin, revoker.
-    The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
-    raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+    The same reason again succeeds with what is stored, to which it may add an invalidity_time, or an earlier one.
+    Another reason is refused, except that a revocation may be raised to KEY_COMPROMISE, and a hold be turned into a
+    revocation or released.
     A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
     every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
     another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
@@ -213,7 +227,7 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
     The same call again goes on: what is so already has the outcome UNCHANGED.
     Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-    their profile.
+    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
     single certificate is in its result.
@@ -274,10 +288,22 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
 
     Roles: admin, revoker. Errors: INVALID_ARGUMENT.
     """
+    UnblockPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.UnblockPublicKeysRequest, _ca_pb2.UnblockPublicKeysResponse]  # type: ignore[assignment]
+    """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+    has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+    A key that is not blocked is counted, so that a call may be repeated.
+
+    Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+    """
     ListBlockedPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListBlockedPublicKeysRequest, _ca_pb2.ListBlockedPublicKeysResponse]  # type: ignore[assignment]
     """Lists blocked public keys, in the order of their hashes.
 
     Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+    """
+    ListProfiles: _aio.UnaryUnaryMultiCallable[_ca_pb2.ListProfilesRequest, _ca_pb2.ListProfilesResponse]  # type: ignore[assignment]
+    """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+    Roles: admin, issuer, revoker, reader.
     """
 
 class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -333,8 +359,9 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         and seen by every look-up that starts later, before the call succeeds.
 
         Roles: admin, revoker.
-        The same reason again succeeds with what is stored. Another reason is refused, except that a revocation may be
-        raised to KEY_COMPROMISE, and a hold be turned into a revocation or released.
+        The same reason again succeeds with what is stored, to which it may add an invalidity_time, or an earlier one.
+        Another reason is refused, except that a revocation may be raised to KEY_COMPROMISE, and a hold be turned into a
+        revocation or released.
         A CA certificate needs a reason. One of an issuer's own, revoked for KEY_COMPROMISE or CA_COMPROMISE, compromises
         every issuer with its public key: all that they issued is REVOKED from then on, and they issue no more. Revoked for
         another reason or put on hold, it stops its issuer from issuing with it, and leaves what was issued alone.
@@ -358,7 +385,7 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
         The same call again goes on: what is so already has the outcome UNCHANGED.
         Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-        their profile.
+        their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
         single certificate is in its result.
@@ -469,6 +496,19 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def UnblockPublicKeys(
+        self,
+        request: _ca_pb2.UnblockPublicKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.UnblockPublicKeysResponse, _abc.Awaitable[_ca_pb2.UnblockPublicKeysResponse]]:
+        """Takes public keys off the list that BlockPublicKeys has put on it by mistake. Nothing is unblocked where one of them
+        has to stay: the key of a certificate that is revoked for KEY_COMPROMISE or CA_COMPROMISE is never certified again.
+        A key that is not blocked is counted, so that a call may be repeated.
+
+        Roles: admin. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION for a key that was compromised.
+        """
+
+    @_abc_1.abstractmethod
     def ListBlockedPublicKeys(
         self,
         request: _ca_pb2.ListBlockedPublicKeysRequest,
@@ -477,6 +517,17 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists blocked public keys, in the order of their hashes.
 
         Roles: admin, issuer, revoker, reader. Errors: INVALID_ARGUMENT, also for a page_token of another query.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProfiles(
+        self,
+        request: _ca_pb2.ListProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ca_pb2.ListProfilesResponse, _abc.Awaitable[_ca_pb2.ListProfilesResponse]]:
+        """Lists the profiles that this service issues under: built-in ones, and those of its configuration, as it has read them.
+
+        Roles: admin, issuer, revoker, reader.
         """
 
 def add_CertificateAuthorityServiceServicer_to_server(servicer: CertificateAuthorityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,6 +14,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,6 +25,134 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _StatusCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatusCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatusCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATUS_CAUSE_UNSPECIFIED: _StatusCause.ValueType  # 0
+    """Never sent."""
+    STATUS_CAUSE_NOT_REVOKED: _StatusCause.ValueType  # 1
+    """Issued, and not revoked."""
+    STATUS_CAUSE_REVOKED: _StatusCause.ValueType  # 2
+    """Revoked."""
+    STATUS_CAUSE_ON_HOLD: _StatusCause.ValueType  # 3
+    """On hold; it may be released."""
+    STATUS_CAUSE_ISSUER_COMPROMISED: _StatusCause.ValueType  # 4
+    """Every certificate of the issuer is revoked, because its key is compromised."""
+    STATUS_CAUSE_SERIAL_NUMBER_NOT_ISSUED: _StatusCause.ValueType  # 5
+    """The issuer is known, and has no certificate with that serial number."""
+    STATUS_CAUSE_SERIAL_NUMBER_IMPOSSIBLE: _StatusCause.ValueType  # 6
+    """No serial number can be so: it is zero, negative, or longer than 20 octets."""
+    STATUS_CAUSE_ISSUER_NOT_KNOWN: _StatusCause.ValueType  # 7
+    """No issuer has both hashes, or that name, or signed that certificate."""
+    STATUS_CAUSE_HASH_ALGORITHM_NOT_SUPPORTED: _StatusCause.ValueType  # 8
+    """The CertID uses another hash algorithm than SHA-1, SHA-256, SHA-384 and SHA-512, or a hash has not its length."""
+    STATUS_CAUSE_CERTIFICATE_DIFFERS: _StatusCause.ValueType  # 9
+    """The issuer has another certificate with that serial number than the one that was given."""
+    STATUS_CAUSE_CERTIFICATE_NOT_STORED: _StatusCause.ValueType  # 10
+    """Only the status is recorded under that serial number, and nothing that the given certificate could be compared with."""
+
+class StatusCause(_StatusCause, metaclass=_StatusCauseEnumTypeWrapper):
+    """Why a status is what it is."""
+
+STATUS_CAUSE_UNSPECIFIED: StatusCause.ValueType  # 0
+"""Never sent."""
+STATUS_CAUSE_NOT_REVOKED: StatusCause.ValueType  # 1
+"""Issued, and not revoked."""
+STATUS_CAUSE_REVOKED: StatusCause.ValueType  # 2
+"""Revoked."""
+STATUS_CAUSE_ON_HOLD: StatusCause.ValueType  # 3
+"""On hold; it may be released."""
+STATUS_CAUSE_ISSUER_COMPROMISED: StatusCause.ValueType  # 4
+"""Every certificate of the issuer is revoked, because its key is compromised."""
+STATUS_CAUSE_SERIAL_NUMBER_NOT_ISSUED: StatusCause.ValueType  # 5
+"""The issuer is known, and has no certificate with that serial number."""
+STATUS_CAUSE_SERIAL_NUMBER_IMPOSSIBLE: StatusCause.ValueType  # 6
+"""No serial number can be so: it is zero, negative, or longer than 20 octets."""
+STATUS_CAUSE_ISSUER_NOT_KNOWN: StatusCause.ValueType  # 7
+"""No issuer has both hashes, or that name, or signed that certificate."""
+STATUS_CAUSE_HASH_ALGORITHM_NOT_SUPPORTED: StatusCause.ValueType  # 8
+"""The CertID uses another hash algorithm than SHA-1, SHA-256, SHA-384 and SHA-512, or a hash has not its length."""
+STATUS_CAUSE_CERTIFICATE_DIFFERS: StatusCause.ValueType  # 9
+"""The issuer has another certificate with that serial number than the one that was given."""
+STATUS_CAUSE_CERTIFICATE_NOT_STORED: StatusCause.ValueType  # 10
+"""Only the status is recorded under that serial number, and nothing that the given certificate could be compared with."""
+Global___StatusCause: _TypeAlias = StatusCause  # noqa: Y015
+
+class _IssuerFit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IssuerFitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IssuerFit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ISSUER_FIT_UNSPECIFIED: _IssuerFit.ValueType  # 0
+    """Never sent."""
+    ISSUER_FIT_MATCH: _IssuerFit.ValueType  # 1
+    """It is the one: both hashes, or the name, or the signature on the certificate."""
+    ISSUER_FIT_NAME_ONLY: _IssuerFit.ValueType  # 2
+    """The name is that of the issuer, the key is another one."""
+    ISSUER_FIT_KEY_ONLY: _IssuerFit.ValueType  # 3
+    """The key is that of the issuer, the name is another one, or encoded in another way."""
+    ISSUER_FIT_SWAPPED: _IssuerFit.ValueType  # 4
+    """The hash of the name stands in the place of that of the key, and the other way round."""
+    ISSUER_FIT_KEY_WITH_ALGORITHM: _IssuerFit.ValueType  # 5
+    """The key was hashed with its algorithm (SubjectPublicKeyInfo), and not the content of the BIT STRING alone."""
+    ISSUER_FIT_OTHER_HASH_ALGORITHM: _IssuerFit.ValueType  # 6
+    """Both hashes are of the issuer, made with a hash function that is not supported, or not the one that is named."""
+    ISSUER_FIT_SERIAL_NUMBER_ONLY: _IssuerFit.ValueType  # 7
+    """It has a certificate with that serial number, and nothing else fits."""
+
+class IssuerFit(_IssuerFit, metaclass=_IssuerFitEnumTypeWrapper):
+    """How an issuer fits what was asked."""
+
+ISSUER_FIT_UNSPECIFIED: IssuerFit.ValueType  # 0
+"""Never sent."""
+ISSUER_FIT_MATCH: IssuerFit.ValueType  # 1
+"""It is the one: both hashes, or the name, or the signature on the certificate."""
+ISSUER_FIT_NAME_ONLY: IssuerFit.ValueType  # 2
+"""The name is that of the issuer, the key is another one."""
+ISSUER_FIT_KEY_ONLY: IssuerFit.ValueType  # 3
+"""The key is that of the issuer, the name is another one, or encoded in another way."""
+ISSUER_FIT_SWAPPED: IssuerFit.ValueType  # 4
+"""The hash of the name stands in the place of that of the key, and the other way round."""
+ISSUER_FIT_KEY_WITH_ALGORITHM: IssuerFit.ValueType  # 5
+"""The key was hashed with its algorithm (SubjectPublicKeyInfo), and not the content of the BIT STRING alone."""
+ISSUER_FIT_OTHER_HASH_ALGORITHM: IssuerFit.ValueType  # 6
+"""Both hashes are of the issuer, made with a hash function that is not supported, or not the one that is named."""
+ISSUER_FIT_SERIAL_NUMBER_ONLY: IssuerFit.ValueType  # 7
+"""It has a certificate with that serial number, and nothing else fits."""
+Global___IssuerFit: _TypeAlias = IssuerFit  # noqa: Y015
+
+class _StatusChangeAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatusChangeActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatusChangeAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATUS_CHANGE_ACTION_UNSPECIFIED: _StatusChangeAction.ValueType  # 0
+    """Never sent."""
+    STATUS_CHANGE_ACTION_REVOKE: _StatusChangeAction.ValueType  # 1
+    """Revoked."""
+    STATUS_CHANGE_ACTION_HOLD: _StatusChangeAction.ValueType  # 2
+    """Put on hold."""
+    STATUS_CHANGE_ACTION_RELEASE: _StatusChangeAction.ValueType  # 3
+    """Released from hold."""
+
+class StatusChangeAction(_StatusChangeAction, metaclass=_StatusChangeActionEnumTypeWrapper):
+    """What was done to a status after issuing."""
+
+STATUS_CHANGE_ACTION_UNSPECIFIED: StatusChangeAction.ValueType  # 0
+"""Never sent."""
+STATUS_CHANGE_ACTION_REVOKE: StatusChangeAction.ValueType  # 1
+"""Revoked."""
+STATUS_CHANGE_ACTION_HOLD: StatusChangeAction.ValueType  # 2
+"""Put on hold."""
+STATUS_CHANGE_ACTION_RELEASE: StatusChangeAction.ValueType  # 3
+"""Released from hold."""
+Global___StatusChangeAction: _TypeAlias = StatusChangeAction  # noqa: Y015
 
 @_typing.final
 class CertID(_message.Message):
@@ -747,3 +876,221 @@ class FetchCertificateRevocationListResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___FetchCertificateRevocationListResponse: _TypeAlias = FetchCertificateRevocationListResponse  # noqa: Y015
+
+@_typing.final
+class ExplainCertificateStatusRequest(_message.Message):
+    """The request of ExplainCertificateStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    REQUEST_DER_FIELD_NUMBER: _builtins.int
+    request_der: _builtins.bytes
+    """An OCSPRequest, in DER (RFC 6960, section 4.1.1)."""
+    @_builtins.property
+    def certificate(self) -> Global___CertificateReference:
+        """A certificate. Where the issuer is left out, one explanation comes for each issuer that has the serial number."""
+
+    def __init__(
+        self,
+        *,
+        certificate: Global___CertificateReference | None = ...,
+        request_der: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "request_der", b"request_der", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "request_der", b"request_der", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["certificate", "request_der"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___ExplainCertificateStatusRequest: _TypeAlias = ExplainCertificateStatusRequest  # noqa: Y015
+
+@_typing.final
+class ExplainCertificateStatusResponse(_message.Message):
+    """The response of ExplainCertificateStatus."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    history: _builtins.str
+    """Output only. The history that the revision belongs to."""
+    revision: _builtins.int
+    """Output only. The revision that the explanations hold for, at least."""
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateExplanation]:
+        """Output only. One for each certificate asked about, in that order."""
+
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When they were read."""
+
+    def __init__(
+        self,
+        *,
+        explanations: _abc.Iterable[Global___CertificateExplanation] | None = ...,
+        history: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "explanations", b"explanations", "history", b"history", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainCertificateStatusResponse: _TypeAlias = ExplainCertificateStatusResponse  # noqa: Y015
+
+@_typing.final
+class CertificateExplanation(_message.Message):
+    """Why the status of one certificate is what it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    RECORD_BY_SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    CERT_ID_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    cause: Global___StatusCause.ValueType
+    """Output only. Why."""
+    summary: _builtins.str
+    """Output only. The cause in words."""
+    advice: _builtins.str
+    """Output only. What to do."""
+    @_builtins.property
+    def record(self) -> Global___StatusRecord:
+        """Output only. The status, exactly as GetCertificateStatus tells it."""
+
+    @_builtins.property
+    def record_by_serial_number(self) -> Global___StatusRecord:
+        """Output only. What OCSP clients are told, who know a certificate by its issuer and serial number. Absent where it is
+        the same: it differs where a certificate was given that is not the one that is recorded.
+        """
+
+    @_builtins.property
+    def cert_id(self) -> Global___CertID:
+        """Output only. The CertID, where an OCSPRequest or a CertID was given. Its hash_algorithm is empty where it is none
+        that is supported, its serial_number where it cannot be one.
+        """
+
+    @_builtins.property
+    def issuer(self) -> _types_pb2.Issuer:
+        """Output only. The issuer that was matched. Absent where there is none."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___IssuerCandidate]:
+        """Output only. The issuers that fit, or nearly so, the one that was matched first."""
+
+    @_builtins.property
+    def certificate(self) -> _types_pb2.Certificate:
+        """Output only. The certificate as recorded. Absent where there is none."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatusChange]:
+        """Output only. The changes of the status since it was issued, oldest first; the last 100 of them."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___StatusRecord | None = ...,
+        cause: Global___StatusCause.ValueType = ...,
+        record_by_serial_number: Global___StatusRecord | None = ...,
+        cert_id: Global___CertID | None = ...,
+        issuer: _types_pb2.Issuer | None = ...,
+        candidates: _abc.Iterable[Global___IssuerCandidate] | None = ...,
+        certificate: _types_pb2.Certificate | None = ...,
+        changes: _abc.Iterable[Global___CertificateStatusChange] | None = ...,
+        summary: _builtins.str = ...,
+        advice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cert_id", b"cert_id", "certificate", b"certificate", "issuer", b"issuer", "record", b"record", "record_by_serial_number", b"record_by_serial_number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "candidates", b"candidates", "cause", b"cause", "cert_id", b"cert_id", "certificate", b"certificate", "changes", b"changes", "issuer", b"issuer", "record", b"record", "record_by_serial_number", b"record_by_serial_number", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateExplanation: _TypeAlias = CertificateExplanation  # noqa: Y015
+
+@_typing.final
+class IssuerCandidate(_message.Message):
+    """An issuer that fits what was asked, or nearly so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    HASH_ALGORITHM_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Output only. The name of the issuer."""
+    fit: Global___IssuerFit.ValueType
+    """Output only. How it fits."""
+    hash_algorithm: _builtins.str
+    """Output only. The hash algorithm under which it fits. Empty where no hashes were compared."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        fit: Global___IssuerFit.ValueType = ...,
+        hash_algorithm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fit", b"fit", "hash_algorithm", b"hash_algorithm", "issuer", b"issuer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssuerCandidate: _TypeAlias = IssuerCandidate  # noqa: Y015
+
+@_typing.final
+class CertificateStatusChange(_message.Message):
+    """A change of the status of a certificate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Output only. Its revision."""
+    action: Global___StatusChangeAction.ValueType
+    """Output only. What was done."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was recorded."""
+
+    @_builtins.property
+    def revocation(self) -> _types_pb2.Revocation:
+        """Output only. The revocation from then on. Absent after a release."""
+
+    @_builtins.property
+    def changed_by(self) -> _types_pb2.Actor:
+        """Output only. Who did it."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        action: Global___StatusChangeAction.ValueType = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+        revocation: _types_pb2.Revocation | None = ...,
+        changed_by: _types_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "changed_by", b"changed_by", "revocation", b"revocation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "change_time", b"change_time", "changed_by", b"changed_by", "revision", b"revision", "revocation", b"revocation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateStatusChange: _TypeAlias = CertificateStatusChange  # noqa: Y015

@@ -70,6 +70,11 @@ class CertificateStatusServiceStub:
                 request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListResponse.FromString,
                 _registered_method=True)
+        self.ExplainCertificateStatus = channel.unary_unary(
+                '/goodstanding.status.v1.CertificateStatusService/ExplainCertificateStatus',
+                request_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.ExplainCertificateStatusRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.ExplainCertificateStatusResponse.FromString,
+                _registered_method=True)
 
 
 class CertificateStatusServiceServicer:
@@ -151,6 +156,19 @@ class CertificateStatusServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainCertificateStatus(self, request, context):
+        """Tells why the status of a certificate is what it is: which issuer was matched and how, which issuers came close,
+        the record and its history, and what to do. For operators; a gateway tells its own part on its operator address.
+
+        It tells more than a status: who changed it, and names of issuers that were not asked for.
+
+        Roles: admin, reader. Errors: INVALID_ARGUMENT with the field at fault, with reason OCSP_REQUEST_MALFORMED for a
+        request_der that a gateway would answer malformedRequest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CertificateStatusServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +206,11 @@ def add_CertificateStatusServiceServicer_to_server(servicer, server):
                     servicer.FetchCertificateRevocationList,
                     request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListRequest.FromString,
                     response_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListResponse.SerializeToString,
+            ),
+            'ExplainCertificateStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCertificateStatus,
+                    request_deserializer=goodstanding_dot_status_dot_v1_dot_status__pb2.ExplainCertificateStatusRequest.FromString,
+                    response_serializer=goodstanding_dot_status_dot_v1_dot_status__pb2.ExplainCertificateStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -380,6 +403,33 @@ class CertificateStatusService:
             '/goodstanding.status.v1.CertificateStatusService/FetchCertificateRevocationList',
             goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListRequest.SerializeToString,
             goodstanding_dot_status_dot_v1_dot_status__pb2.FetchCertificateRevocationListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCertificateStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.status.v1.CertificateStatusService/ExplainCertificateStatus',
+            goodstanding_dot_status_dot_v1_dot_status__pb2.ExplainCertificateStatusRequest.SerializeToString,
+            goodstanding_dot_status_dot_v1_dot_status__pb2.ExplainCertificateStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

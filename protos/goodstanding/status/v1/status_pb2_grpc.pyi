@@ -85,6 +85,15 @@ class CertificateStatusServiceStub:
     Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
     UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
     """
+    ExplainCertificateStatus: _grpc.UnaryUnaryMultiCallable[_status_pb2.ExplainCertificateStatusRequest, _status_pb2.ExplainCertificateStatusResponse]
+    """Tells why the status of a certificate is what it is: which issuer was matched and how, which issuers came close,
+    the record and its history, and what to do. For operators; a gateway tells its own part on its operator address.
+
+    It tells more than a status: who changed it, and names of issuers that were not asked for.
+
+    Roles: admin, reader. Errors: INVALID_ARGUMENT with the field at fault, with reason OCSP_REQUEST_MALFORMED for a
+    request_der that a gateway would answer malformedRequest.
+    """
 
 @_typing.type_check_only
 class CertificateStatusServiceAsyncStub(CertificateStatusServiceStub):
@@ -137,6 +146,15 @@ class CertificateStatusServiceAsyncStub(CertificateStatusServiceStub):
 
     Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
     UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
+    """
+    ExplainCertificateStatus: _aio.UnaryUnaryMultiCallable[_status_pb2.ExplainCertificateStatusRequest, _status_pb2.ExplainCertificateStatusResponse]  # type: ignore[assignment]
+    """Tells why the status of a certificate is what it is: which issuer was matched and how, which issuers came close,
+    the record and its history, and what to do. For operators; a gateway tells its own part on its operator address.
+
+    It tells more than a status: who changed it, and names of issuers that were not asked for.
+
+    Roles: admin, reader. Errors: INVALID_ARGUMENT with the field at fault, with reason OCSP_REQUEST_MALFORMED for a
+    request_der that a gateway would answer malformedRequest.
     """
 
 class CertificateStatusServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -229,6 +247,21 @@ class CertificateStatusServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Roles: as GetCertificateRevocationList. Errors: NOT_FOUND for an unknown issuer or shard, or one without a list;
         UNAVAILABLE with reason CRL_REPLACED where the list was forgotten while it was read: begin again.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainCertificateStatus(
+        self,
+        request: _status_pb2.ExplainCertificateStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_status_pb2.ExplainCertificateStatusResponse, _abc.Awaitable[_status_pb2.ExplainCertificateStatusResponse]]:
+        """Tells why the status of a certificate is what it is: which issuer was matched and how, which issuers came close,
+        the record and its history, and what to do. For operators; a gateway tells its own part on its operator address.
+
+        It tells more than a status: who changed it, and names of issuers that were not asked for.
+
+        Roles: admin, reader. Errors: INVALID_ARGUMENT with the field at fault, with reason OCSP_REQUEST_MALFORMED for a
+        request_der that a gateway would answer malformedRequest.
         """
 
 def add_CertificateStatusServiceServicer_to_server(servicer: CertificateStatusServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

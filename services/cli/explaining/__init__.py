@@ -1,0 +1,1 @@
+"""What `goodstanding explain` is made of: recognising what was given, asking, verifying, telling."""
