@@ -19,7 +19,7 @@ from services.ca.batch import Batch, PendingChange, Plan
 from services.ca.import_entries import MAX_ORIGIN, Entry, Finding
 from services.ca.selection import own_serials
 from services.clock import from_epoch, rfc3339, to_epoch
-from services.db import imports, issuers, position
+from services.db import blocked_keys, imports, issuers, position
 from services.db.chain import AuditEvent, details
 from services.db.engine import Connection
 from services.db.imports import ImportRow, KnownRow
@@ -151,6 +151,8 @@ class _Decisions:
         self._known: dict[bytes, KnownRow] = {}
         if chunk.issuer_id is not None and serials:
             self._known = imports.find_known(batch.conn, chunk.issuer_id, serials)
+        keys = [entry.row.public_key_sha256 for entry in chunk.entries if entry.row.public_key_sha256 is not None]
+        self._blocked_here = blocked_keys.find_blocked(batch.conn, keys)
         self._own: frozenset[bytes] | None = None
         received = len(chunk.entries) + chunk.refused
         self.result = ChunkResult(Counts(received=received, refused=chunk.refused), list(chunk.findings))
@@ -168,6 +170,8 @@ class _Decisions:
             self.added[row.serial] = row
             counts.added += 1
             self._block(row)
+            if row.revoked_at is None and row.public_key_sha256 in self._blocked_here:
+                self._find(entry, "KEY_BLOCKED", "its key is blocked here, and it is not revoked: it should be")
             return
         if known is None:
             known = _as_known(self.added[row.serial])

@@ -15,7 +15,7 @@ import re
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-from services.openssl_ca.times import format_generalized, format_time, read_time
+from services.openssl_ca.times import format_generalized, format_time, read_time, read_utc_time
 from services.pki.reasons import Reason
 
 State = Literal["V", "R", "E"]
@@ -46,6 +46,8 @@ _INSTRUCTIONS: Final = {
 }
 _OID = re.compile(r"[0-2](\.(0|[1-9]\d*))+", re.ASCII)
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+", re.ASCII)
+# The rows of nearly every line of nearly every index, for which there is a quick way.
+_PLAIN = re.compile(r"([VE])\t(\d{12}Z)\t\t((?!00)(?:[0-9A-F]{2})+)\tunknown\t([ -~]*)", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -97,7 +99,14 @@ def parse_row(line: bytes, number: int = 1) -> IndexRow:
     Characters of a subject that OpenSSL would have escaped, such as those of Latin-1, come back as it escapes them
     (\xE9). Raises BadLine.
     """
-    text = line.decode("latin-1").removesuffix("\r")
+    text = line.decode("latin-1")
+    if plain := _PLAIN.fullmatch(text):
+        state, expiry, serial, subject = plain.groups()
+        try:
+            return IndexRow(state, read_utc_time(expiry), None, serial, "unknown", subject)  # type: ignore[arg-type]
+        except ValueError:
+            raise _no_expiry(expiry, number) from None
+    text = text.removesuffix("\r")
     fields = text.split("\t") if "\\\t" not in text else _split(text)
     if len(fields) != len(COLUMNS):
         raise BadLine(number, None, "COLUMN_COUNT", _count_text(text, len(fields)))
@@ -117,7 +126,7 @@ def parse_row(line: bytes, number: int = 1) -> IndexRow:
     try:
         expires = read_time(expiry)
     except ValueError:
-        raise BadLine(number, 2, "EXPIRY_INVALID", f"{_shown(expiry)} is no time, as in 330101000000Z") from None
+        raise _no_expiry(expiry, number) from None
     return IndexRow(state, expires, revoked, _serial(serial, number), file, subject)  # type: ignore[arg-type]
 
 
@@ -160,6 +169,10 @@ def normal_serial(digits: str) -> str:
     while digits.startswith("00") and len(digits) > 2:
         digits = digits[2:]
     return digits.upper()
+
+
+def _no_expiry(text: str, number: int) -> BadLine:
+    return BadLine(number, 2, "EXPIRY_INVALID", f"{_shown(text)} is no time, as in 330101000000Z")
 
 
 def _split(text: str) -> list[str]:

@@ -19,7 +19,7 @@ def read_time(text: str, *, generalized: bool = False) -> datetime:
     length = len(text)
     if text[-1:] == "Z" and text[:-1].isdecimal() and text.isascii():
         if length == 13 and not generalized:
-            return _utc(text)
+            return read_utc_time(text)
         if length == 15:
             return _moment(text)
     return _unusual(text, generalized)
@@ -35,12 +35,13 @@ def format_generalized(time: datetime) -> str:
     return f"{time.year:04}{time:%m%d%H%M%SZ}"
 
 
-def _utc(text: str) -> datetime:
-    return _moment(("20" if text[0] < "5" else "19") + text)
+def read_utc_time(text: str) -> datetime:
+    """Read `YYMMDDHHMMSSZ`, which has to be digits but for its end. Raises ValueError for a time that there is not."""
+    # The quickest way there is, and an index has a million of them.
+    return datetime.fromisoformat(f"20{text[:6]}T{text[6:]}" if text[0] < "5" else f"19{text[:6]}T{text[6:]}")
 
 
 def _moment(text: str) -> datetime:
-    # The quickest way there is, and an index has a million of them.
     return datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
 
 
@@ -53,7 +54,7 @@ def _unusual(text: str, generalized: bool) -> datetime:
     if (generalized and not wide) or (fraction and len(digits) != 14):
         raise ValueError("not a time of this kind")
     full = digits.ljust(14 if wide else 12, "0") + "Z"
-    time = _moment(full) if wide else _utc(full)
+    time = _moment(full) if wide else read_utc_time(full)
     if sign is None:
         return time
     if int(hours) > 12 or int(minutes) > 59:

@@ -543,6 +543,8 @@ def test_keys_of_compromised_certificates_are_blocked(old: Ca) -> None:
     rows = [with_certificate(known, revoked(BEFORE, COMPROMISE)), with_certificate(new, revoked(BEFORE, COMPROMISE))]
     assert told(send(old, whole(rows))).counts == (2, 1, 0, 1, 0, 0)
     assert old.count("blocked_keys") == 1, "they have the same key"
+    third = send(old, whole([with_certificate(leaf(0x1002)), with_certificate(leaf(0x1003), revoked(BEFORE, 4))]))
+    assert told(third) == Told((2, 2, 0, 0, 0, 0), [("1002", "KEY_BLOCKED", False)])
 
 
 def test_the_certificate_of_an_issuer(old: Ca) -> None:

@@ -135,8 +135,7 @@ class IndexSource:
     def record(self, number: int, row: IndexRow, certificate: x509.Certificate | None) -> Record:
         """A row as a record."""
         der = certificate.public_bytes(Encoding.DER) if certificate is not None else None
-        origin = f"{self._short}:{number}"
-        return Record(number, origin, row.serial, der, row.subject, row.expiry, row.revocation)
+        return Record(number, self._short, row.serial, der, row.subject, row.expiry, row.revocation, number)
 
     def certificate(self, row: IndexRow) -> x509.Certificate | None:
         """The certificate of a row. None: there is none. Raises OSError, and ValueError for a file that is none."""

@@ -19,7 +19,7 @@ class Record(NamedTuple):
 
     place: int
     """Its number in the source, from 1: that of the line in an index."""
-    origin: str
+    file: str
     serial: str
     """Hex, in any case."""
     certificate: bytes | None
@@ -27,6 +27,13 @@ class Record(NamedTuple):
     subject: str
     expiry: datetime
     revocation: Revocation | None
+    line: int = 0
+    """Where it is in the file; 0: the file has nothing else."""
+
+    @property
+    def origin(self) -> str:
+        """Where it was found, as in "index.txt:17"."""
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass

@@ -316,9 +316,9 @@ class Certificate(_message.Message):
     certificate_der: _builtins.bytes
     """Output only. The certificate. Absent where only its status was imported."""
     subject: _builtins.str
-    """Output only. Its subject, in the notation of RFC 4514."""
+    """Output only. Its subject, in the notation of RFC 4514; where only its status was imported, as it was found there."""
     profile: _builtins.str
-    """Output only. The profile it was issued under."""
+    """Output only. The profile it was issued under; "imported" where another CA has issued it."""
     state: Global___CertificateState.ValueType
     """Output only. Its state when the answer was made, as recorded of itself: a compromise of its issuer is told by the
     issuer, and by the certificate's status.
@@ -339,7 +339,7 @@ class Certificate(_message.Message):
 
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it was issued."""
+        """Output only. When it was issued; where it was imported, when its validity begins."""
 
     @_builtins.property
     def revocation(self) -> Global___Revocation:
@@ -347,7 +347,7 @@ class Certificate(_message.Message):
 
     @_builtins.property
     def issued_by(self) -> Global___Actor:
-        """Output only. Who asked for it."""
+        """Output only. Who asked for it, or imported it."""
 
     def __init__(
         self,
