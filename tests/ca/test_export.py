@@ -19,6 +19,7 @@ from services.db.exports import ExportedRow
 from services.db.records import Actor, RevocationRecord
 from services.errors import NotFound
 from services.pki.reasons import Reason
+from services.rpc.authorization import METHOD_ROLES
 from tests.ca.world import Ca
 
 Row = tuple[ExportedRow, RevocationRecord | None]
@@ -145,3 +146,8 @@ async def _call(exporting: Exporting) -> list[export_pb2.ExportCertificatesRespo
         servicer = ExportServicer(exporting, readers=readers)
         answers = servicer.ExportCertificates(export_pb2.ExportCertificatesRequest(issuer="issuing"), context)
         return [each async for each in answers]
+
+
+def test_roles() -> None:
+    """Only those who may read everything may take everything."""
+    assert METHOD_ROLES["/goodstanding.ca.v1.ExportService/ExportCertificates"] == {"admin", "reader"}
