@@ -94,7 +94,7 @@ def test_without_a_list(bob: RealCA, files: Path) -> None:
         pytest.param("cut.pem", "cut", "CERTIFICATE_UNREADABLE", id="cut-off"),
         pytest.param("bad.crt", "bad", "CERTIFICATE_UNREADABLE", id="no-certificate"),
         pytest.param("inner.pem", "inner", "CERTIFICATE_UNREADABLE", id="damaged-inside"),
-        pytest.param("other.pem", "other", "CERTIFICATE_OF_ANOTHER_CA", id="another-ca"),
+        pytest.param("other.pem", "other", "CERTIFICATE_NOT_BY_ISSUER", id="another-ca"),
     ],
 )
 def test_what_is_refused(bob: RealCA, files: Path, tmp_path: Path, name: str, content: str, code: str) -> None:

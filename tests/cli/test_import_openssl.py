@@ -190,7 +190,7 @@ def test_the_index_of_another_ca(running: Up, root: RealCA, passphrase: Path) ->
     ca, other = issuing(root, "mixed"), issuing(root, "other")
     options = ("--index", other.index, "--newcerts", other.folder / "newcerts", "--passphrase-file", passphrase)
     found = report(running, ca, *options, status=1)
-    refused = [each["origin"] for each in found["findings"] if each["code"] == "CERTIFICATE_OF_ANOTHER_CA"]
+    refused = [each["origin"] for each in found["findings"] if each["code"] == "CERTIFICATE_NOT_BY_ISSUER"]
     assert refused == ["index.txt:1", "index.txt:2", "index.txt:3", "index.txt:4"]
     assert found["done"] is False
     assert "alice-ltd-mixed" not in issuers(running)

@@ -302,7 +302,7 @@ def _described(crl: RevocationList | None) -> output.Json | None:
         return None
     return {
         "file": str(crl.path),
-        "number": crl.number,
+        "number": f"{crl.number:x}" if crl.number is not None else None,
         "this_update_time": f"{crl.this_update:%Y-%m-%dT%H:%M:%SZ}",
         "entries": len(crl.content),
     }
