@@ -47,7 +47,7 @@ def revocations(draw: st.DrawFn) -> Revocation:
 entries = st.builds(Entry, serials, st.none(), subjects, times, st.none() | revocations())
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(entries)
 def test_row_comes_back(entry: Entry) -> None:
     """A row that is read again says what was recorded; what it cannot say is known, and stands in index.txt.more."""
