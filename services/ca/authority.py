@@ -57,6 +57,10 @@ class CertificateAuthority:
         self.blocking = Blocking(db, writer, clock)
         self.importing = Importing(db, writer, self.directory, self.hierarchy, keys, clock)
 
+    def issues_quickly(self, profile: str, issuer: str) -> bool:
+        """Whether `begin_issue` takes no time, so that an event loop may call it."""
+        return self._issuing.is_quick(profile, issuer)
+
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""
         return self._issuing.begin(command, actor)

@@ -200,7 +200,10 @@ def import_authority(office: Office, found: Found) -> Proposal:
 
     if not lines:
         return Proposal((f"nothing: issuer {name} is known already, with this certificate",), lambda: _nothing(known))
-    return Proposal(tuple(lines), act, _active_note(office, name if state == "active" else None, found.retires))
+    notes = _active_note(office, name if state == "active" else None, found.retires)
+    if known is not None and fresh:
+        notes += _shorter_note(found.certificate, certificates(known)[0])
+    return Proposal(tuple(lines), act, notes)
 
 
 def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Proposal:
@@ -333,6 +336,14 @@ def _limits(new: NewAuthority) -> str:
     length = "no limit to its path length" if new.path_length is None else f"path length {new.path_length}"
     kept = hierarchy.limits_to_keep(new.like) if new.like is not None else []
     return ", and as before ".join(filter(None, (length, ", ".join(each.oid._name for each in kept))))
+
+
+def _shorter_note(new: x509.Certificate, old: x509.Certificate) -> tuple[str, ...]:
+    """That what is issued from then on ends earlier than it might, if so."""
+    ends = [each.not_valid_after_utc for each in (new, old)]
+    if ends[0] >= ends[1]:
+        return ()
+    return (f"it ends on {ends[0]:%Y-%m-%d}, and the one that is preferred so far on {ends[1]:%Y-%m-%d}",)
 
 
 def _active_note(office: Office, name: str | None, retires: Sequence[str]) -> tuple[str, ...]:
