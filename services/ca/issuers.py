@@ -89,13 +89,20 @@ class IssuerDirectory:
         with self._lock:
             self._read_at = float("-inf")
 
+    def named_or_active(self, name: str, now: datetime) -> IssuerRecord:
+        """The issuer of that name, or the only active one if `name` is empty.
+
+        Raises NotFound ISSUER_UNKNOWN; FailedPrecondition ISSUER_NOT_ACTIVE, ISSUER_AMBIGUOUS.
+        """
+        return self.named(name) if name else self._only_active(now)
+
     def for_issuing(self, name: str, now: datetime, profile: str = "") -> SigningIssuer:
         """The issuer of that name, or the only active one if `name` is empty, with its key.
 
         Raises NotFound ISSUER_UNKNOWN; FailedPrecondition ISSUER_NOT_ACTIVE, ISSUER_AMBIGUOUS, ISSUER_EXPIRED, and as
         `require_standing`; Unavailable KEY_UNAVAILABLE.
         """
-        record = self.named(name) if name else self._only_active(now)
+        record = self.named_or_active(name, now)
         require_issuing(record, profile)
         signing = self.with_key(record)
         if now > signing.signer.not_after:

@@ -17,13 +17,24 @@ from typing import Any
 
 import structlog
 
-from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2, ca_pb2_grpc, import_pb2, import_pb2_grpc
+from goodstanding.ca.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
+    ca_pb2,
+    ca_pb2_grpc,
+    export_pb2,
+    export_pb2_grpc,
+    import_pb2,
+    import_pb2_grpc,
+)
 from services.ca.audit_reading import AuditReading
 from services.ca.audit_servicer import AuditServicer
 from services.ca.authority import CertificateAuthority
 from services.ca.crl_figures import CrlFigures
 from services.ca.crl_health import CrlHealth
 from services.ca.crl_schedule import CrlSchedule, CrlTimes
+from services.ca.export import Exporting
+from services.ca.export_servicer import ExportServicer
 from services.ca.import_servicer import ImportServicer
 from services.ca.keystore import HeldKeys, load_keys
 from services.ca.refusals import RefusalLog
@@ -43,6 +54,7 @@ from services.rpc.server import RpcServer
 
 SERVICE = ca_pb2.DESCRIPTOR.services_by_name["CertificateAuthorityService"].full_name
 AUDIT_SERVICE = audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name
+EXPORT_SERVICE = export_pb2.DESCRIPTOR.services_by_name["ExportService"].full_name
 IMPORT_SERVICE = import_pb2.DESCRIPTOR.services_by_name["ImportService"].full_name
 
 _logger = structlog.get_logger(__name__)
@@ -74,6 +86,7 @@ async def serve(
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
         reading = AuditReading(db, authority.directory)
         auditing = AuditServicer(reading, readers=readers, clock=clock)
+        exporting = ExportServicer(Exporting(db, authority.directory, clock), readers=readers)
         importer = ImportServicer(authority.importing, readers=readers)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
@@ -88,6 +101,7 @@ async def serve(
             on_refusal=refusals.note,
             also={
                 AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing),
+                EXPORT_SERVICE: partial(export_pb2_grpc.add_ExportServiceServicer_to_server, exporting),
                 IMPORT_SERVICE: partial(import_pb2_grpc.add_ImportServiceServicer_to_server, importer),
             },
         )
@@ -103,7 +117,7 @@ async def serve(
         )
         stack.callback(schedule.start().close)
         lists = CrlHealth(db, authority.directory, _crl_times(settings.ca).interval, clock)
-        names = ("", SERVICE, AUDIT_SERVICE, IMPORT_SERVICE)
+        names = ("", SERVICE, AUDIT_SERVICE, EXPORT_SERVICE, IMPORT_SERVICE)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, names, lists.look)
         await health.update()
         _spare_the_collector()

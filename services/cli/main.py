@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "audit": ("services.cli.commands.audit", "Read, export and verify the audit log."),
     "keys": ("services.cli.commands.keys", "Block public keys, so that none of them is certified again."),
     "profiles": ("services.cli.commands.profiles", "Show and check profiles: which certificates are issued, to whom."),
+    "export": ("services.cli.commands.export", "Take along what was issued here, to an OpenSSL CA."),
     "issuers": ("services.cli.commands.issuers", "List the issuers."),
 }
 

@@ -10,6 +10,7 @@ from services.pki.mtls import ROLES
 _CA = "/goodstanding.ca.v1.CertificateAuthorityService/"
 _IMPORT = "/goodstanding.ca.v1.ImportService/"
 _AUDIT = "/goodstanding.ca.v1.AuditService/"
+_EXPORT = "/goodstanding.ca.v1.ExportService/"
 _STATUS = "/goodstanding.status.v1.CertificateStatusService/"
 
 ANY_ROLE = frozenset(ROLES)
@@ -30,6 +31,8 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _AUDIT + "ListAuditEntries": frozenset({"admin", "reader"}),
     _AUDIT + "ExportAuditEntries": frozenset({"admin", "reader"}),
     _AUDIT + "GetAuditHead": frozenset({"admin", "reader"}),
+    # All that was ever issued, with the certificates.
+    _EXPORT + "ExportCertificates": frozenset({"admin", "reader"}),
     _CA + "ImportIssuer": frozenset({"admin"}),
     _IMPORT + "ImportCertificates": frozenset({"admin", "importer"}),
     _CA + "UpdateIssuer": frozenset({"admin"}),

@@ -7,8 +7,10 @@ without a row.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
@@ -24,6 +26,8 @@ from services.cli.importing.judging import Judge
 from services.cli.importing.records import Record, Tally, Tick
 from services.cli.importing.revocation_lists import RevocationList
 from services.openssl_ca.index import BadLine, IndexRow, is_comment, normal_serial, parse_row
+from services.openssl_ca.more import MoreLines
+from services.openssl_ca.writing import MORE_SUFFIX
 
 _MAX_LINE = 64 * 1024
 _MAX_CERTIFICATE = 1024 * 1024
@@ -83,25 +87,50 @@ class IndexSource:
             checking.add_others(self._new_certs)
             checking.compare_serials()
             checking.compare_subjects()
+        self._check_more(findings)
         self._require_same()
         return checking.judge.tally
 
     def records(self) -> Iterator[Record]:
         """The rows that can be read, each with its certificate. Raises Failed where the index has changed meanwhile."""
-        with self.index.open("rb") as file:
-            for number, line in _lines(file):
-                if is_comment(line) or not line.endswith(b"\n"):
-                    continue
-                try:
-                    row = parse_row(line[:-1], number)
-                except BadLine:
-                    continue
+        with self._more() as more:
+            for number, row in self._rows():
                 try:
                     certificate = self.certificate(row)
                 except (OSError, ValueError):
                     certificate = None
-                yield self.record(number, row, certificate)
+                yield self.record(number, more.complete(row), certificate)
         self._require_same()
+
+    def _rows(self) -> Iterator[tuple[int, IndexRow]]:
+        with self.index.open("rb") as file:
+            for number, line in _lines(file):
+                if not is_comment(line) and line.endswith(b"\n"):
+                    with contextlib.suppress(BadLine):
+                        yield number, parse_row(line[:-1], number)
+
+    @contextmanager
+    def _more(self) -> Iterator[MoreLines]:
+        """What an export from here has written beside the index."""
+        file = self.index.with_name(self.index.name + MORE_SUFFIX)
+        if not file.is_file():
+            yield MoreLines(())
+            return
+        with file.open(encoding="ascii", errors="replace") as lines:
+            yield MoreLines(lines)
+
+    def _check_more(self, findings: Findings) -> None:
+        with self._more() as more:
+            if not more.waits:
+                return
+            for _, row in self._rows():
+                more.complete(row)
+            left, origin = more.left(), self.index.name + MORE_SUFFIX
+        for bad in more.bad:
+            findings.add(Finding(bad.code, bad.text, refused=False, origin=f"{origin}:{bad.line}"), bad.line)
+        if left:
+            told = f"{left} of its lines belong to no row: they are left aside"
+            findings.add(Finding("MORE_WITHOUT_ROW", told, refused=False, origin=origin))
 
     def record(self, number: int, row: IndexRow, certificate: x509.Certificate | None) -> Record:
         """A row as a record."""

@@ -95,7 +95,7 @@ class Judge:
         if revocation.invalidity_time is not None and revocation.invalidity_time > self._now:
             told = f"invalid since {revocation.invalidity_time:%Y-%m-%dT%H:%M:%SZ}, which is still to come"
             self._tell(record, "INVALIDITY_TIME_IN_FUTURE", told)
-        if revocation.time > expiry + _SECOND:
+        if revocation.time - expiry > _SECOND:
             self._tell(record, "REVOKED_AFTER_EXPIRY", f"revoked {revocation.time:%Y-%m-%d}, when it had expired")
         if revocation.time < self._begin:
             told = f"revoked {revocation.time:%Y-%m-%d}, before the CA's certificate began"
