@@ -24,7 +24,9 @@ class Gateway:
         """Raises ConfigError: what the configuration names cannot be used."""
         self.following = Following(settings, make_cache(settings), self.issuers_changed)
         self.ca = open_channel(settings, settings.gateway.ca)
-        self.signing = Signing(settings, Signers(wall_time, least_validity(settings)), self.ca)
+        self.signing = Signing(
+            settings, Signers(wall_time, least_validity(settings)), self.ca, self.following.client.look_up
+        )
         self.answering = Answering(settings, self.following, self.signing.signers)
 
     def issuers_changed(self) -> None:
@@ -40,6 +42,8 @@ class Gateway:
         problems = self.signing.problems(names)
         if problems:
             checks["problems"] = problems
+        if endings := self.signing.endings(names):
+            checks["endings"] = endings
         return bool(names) and current and all(signers.values()), checks
 
     async def explain(self, request_der: bytes) -> list[Json]:

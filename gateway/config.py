@@ -74,7 +74,8 @@ class IssuerTable(BaseModel):
     validity: Validity | None = None
     max_age: MaxAge | None = None
     signers: tuple[SignerFiles, ...] = ()
-    """Keys and certificates from files, instead of enrolment; the first signs where a client has no preference."""
+    """Keys and certificates from files, instead of enrolment; the first signs where a client has no preference. An
+    issuer may come in later: its pair is read at the start, and signs from the moment that the issuer is known."""
 
 
 class GatewayTable(BaseModel):

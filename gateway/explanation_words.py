@@ -44,7 +44,8 @@ _WHY: Final[Mapping[str, tuple[str, str]]] = {
     ),
     Why.SIGNER_AWAITED: (
         "Nobody can sign for this issuer now, though a signer is on its way: tryLater",
-        "Wait a moment; if it stays so, see /readyz of the gateway: its enrolment at the CA service fails.",
+        "Wait a moment; if it stays so, /readyz and the log of the gateway say what is wrong with its signer's files, "
+        "or why its enrolment at the CA service fails.",
     ),
     Why.SIGNER_MISSING: (
         "Nobody can sign for this issuer, which is offline or has expired: unauthorized",

@@ -31,6 +31,8 @@ class Issuer:
     public_key_der: bytes
     certificates_der: tuple[bytes, ...]
     revision: int
+    compromised: bool = False
+    """Whether its key is, so that every certificate of it is revoked."""
 
     @property
     def not_after(self) -> float:

@@ -76,14 +76,13 @@ class SharedSigners(Signers):
 class Parent:
     """The parts of a gateway that there are once."""
 
-    def __init__(self, settings: GatewaySettings, listener: socket.socket) -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
         """Raises ConfigError: what the configuration names cannot be used."""
         table = settings.gateway
         request_verifier(settings)  # said here once, rather than by every worker again and again
         # Workers that start later must answer as the others do, whatever the file says then.
         self.workforce = Workforce(
             table.workers,
-            listener,
             {"table": table.model_dump(mode="json"), "base": str(settings.base)},
             lambda line: self._signers.tell(line),
         )
@@ -92,7 +91,7 @@ class Parent:
         )
         self._following = Following(settings, AnswerCache(1, 1), self._issuers_changed, ping_interval=_PING_INTERVAL)
         self._ca = open_channel(settings, table.ca)
-        self._signing = Signing(settings, self._signers, self._ca)
+        self._signing = Signing(settings, self._signers, self._ca, self._following.client.look_up)
         self._ledger = Ledger()
         self._silences = 0
         self._explanations = count()
@@ -130,6 +129,8 @@ class Parent:
         problems = self._signing.problems(names)
         if problems:
             checks["problems"] = problems
+        if endings := self._signing.endings(names):
+            checks["endings"] = endings
         ready = all(worker["ready"] for worker in workers.values())
         return bool(names) and all(signers.values()) and ready, checks
 
@@ -161,10 +162,10 @@ class Parent:
             "goodstanding_worker_silences", "Times that a worker did not tell its metrics.", value=self._silences
         )
 
-    async def run(self) -> None:
-        """Keep signers and workers, until cancelled."""
+    async def run(self, listener: socket.socket) -> None:
+        """Keep signers, and workers on that socket, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.workforce.run())
+            tasks.create_task(self.workforce.run(listener))
             tasks.create_task(self._following.run())
             tasks.create_task(follow_credential([self._following.channel, self._ca]))
             tasks.create_task(self._signing.run())
@@ -179,8 +180,8 @@ class Parent:
 async def serve_with_workers(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError."""
     table = settings.gateway
+    parent = Parent(settings)  # somebody may have to type a passphrase: clients are not left waiting for that
     with listen(table.http) as listener, listen(table.ops) as operators:
-        parent = Parent(settings, listener)
         stop = stop_event()
         _logger.info("serving", http=table.http, ops=table.ops, workers=table.workers)
 
@@ -191,7 +192,7 @@ async def serve_with_workers(settings: GatewaySettings) -> None:
 
         dismissal = asyncio.create_task(dismiss())
         try:
-            await serve_beside(parent.run(), stop, [(parent.operators, operators)])
+            await serve_beside(parent.run(listener), stop, [(parent.operators, operators)])
         finally:
             await dismissal
             await parent.close()

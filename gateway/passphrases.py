@@ -5,9 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 Prompt = Callable[[str], str]
 
@@ -16,8 +19,28 @@ class PassphraseError(Exception):
     """No passphrase, or one that cannot be read. The text says where it was looked for."""
 
 
+def variable_of(name: str) -> str:
+    """The environment variable for the passphrase `name`."""
+    return "GOODSTANDING_PASSPHRASE_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def question_for(name: str, key: Path) -> str:
+    """What somebody is asked for the passphrase `name` of that key."""
+    return f"Passphrase of {key} ({name}): "
+
+
+def has_source(name: str, *, file: Path | None = None, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `read_passphrase` would look somewhere before it asks."""
+    environ = os.environ if environ is None else environ
+    return variable_of(name) in environ or _systemd_credential(name, environ) is not None or file is not None
+
+
 def read_passphrase(
-    name: str, *, file: Path | None = None, environ: Mapping[str, str] | None = None, prompt: Prompt | None = None
+    name: str,
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    prompt: Callable[[], str] | None = None,
 ) -> bytes:
     """The passphrase `name`, without the newline at its end.
 
@@ -28,7 +51,7 @@ def read_passphrase(
     Raises PassphraseError.
     """
     environ = os.environ if environ is None else environ
-    variable = "GOODSTANDING_PASSPHRASE_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
+    variable = variable_of(name)
     if variable in environ:
         return _checked(os.fsencode(environ[variable]), f"environment variable {variable}")
     credential = _systemd_credential(name, environ)
@@ -37,13 +60,40 @@ def read_passphrase(
     if file is not None:
         return _read(file)
     if prompt is not None:
-        return _checked(prompt(f"Passphrase of the key {name}: ").encode(), "the prompt")
+        return _checked(prompt().encode(), "the prompt")
     raise PassphraseError(f"no passphrase: set passphrase_file, {variable}, or a systemd credential {name}")
 
 
 def terminal() -> Prompt | None:
     """How to ask whoever sits before the terminal; None if nobody does."""
-    return getpass.getpass if sys.stdin is not None and sys.stdin.isatty() else None
+    return _ask if sys.stdin is not None and sys.stdin.isatty() else None
+
+
+def _ask(question: str) -> str:
+    try:
+        with _ends_at_once():
+            return getpass.getpass(question)
+    except EOFError:
+        raise PassphraseError("no passphrase was typed") from None
+
+
+@contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a wait for somebody who types, as exceptions: the terminal gets its echo back."""
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (as signal calls it)
+        sys.exit(128 + number)
+
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _systemd_credential(name: str, environ: Mapping[str, str]) -> Path | None:

@@ -9,6 +9,9 @@ steps, because the issuer is not known before the status service has told of it:
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +52,13 @@ class SignerPaths:
     key: Path
     passphrase_file: Path | None = None
 
+    def is_encrypted(self) -> bool:
+        """Whether it takes a passphrase to open the key; False, too, where the file cannot be read."""
+        try:
+            return _is_encrypted(self.key.read_bytes())
+        except OSError:
+            return False
+
     def version(self) -> tuple[object, ...]:
         """Changes whenever one of the files does."""
         return tuple(map(_version, (self.certificate, self.key, self.passphrase_file)))
@@ -78,7 +88,10 @@ def load_pair(paths: SignerPaths, now: datetime, passphrase: Callable[[], bytes]
         raise UnusableSigner(f"{paths.key} is not the key of {paths.certificate}: give the two that belong together")
     if certificate.not_valid_after_utc <= now:
         end = certificate.not_valid_after_utc.isoformat()
-        raise UnusableSigner(f"{paths.certificate} has expired at {end}: have another one issued")
+        raise UnusableSigner(
+            f"{paths.certificate} has expired at {end}: have another one issued, or take this signer out of the "
+            "configuration, so that the gateway has its own certified by the CA service"
+        )
     if certificate.not_valid_before_utc > now:
         begin = certificate.not_valid_before_utc.isoformat()
         raise UnusableSigner(f"{paths.certificate} is not valid before {begin}: wait, or correct this machine's clock")
@@ -129,8 +142,30 @@ def _version(file: Path | None) -> object:
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
+    except PermissionError:
+        raise UnusableSigner(
+            f"{file} cannot be read: it, or a folder above it, does not let in the user of this process "
+            f"({os.geteuid()}); give that user the right to read it"
+        ) from None
     except OSError as error:
         raise UnusableSigner(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _require_private(file: Path, what: str) -> None:
+    """Raises UnusableSigner: anybody on this machine can read it, and so sign, or could have."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return  # whoever reads it says why that cannot be done
+    if mode & stat.S_IRWXO:
+        raise UnusableSigner(
+            f"{file} holds {what}, and others than its owner and group have access to it: "
+            f"chmod o= {shlex.quote(str(file))}"
+        )
+
+
+def _is_encrypted(pem: bytes) -> bool:
+    return any(mark in pem for mark in _ENCRYPTED)
 
 
 def _certificate(paths: SignerPaths) -> x509.Certificate:
@@ -150,12 +185,16 @@ def _key(paths: SignerPaths, passphrase: Callable[[], bytes]) -> PrivateKeyTypes
     pem = _read(paths.key)
     if b"PRIVATE KEY-----" not in pem:
         raise UnusableSigner(f"{paths.key} holds no private key in PEM: BEGIN PRIVATE KEY …")
-    encrypted = any(mark in pem for mark in _ENCRYPTED)
+    encrypted = _is_encrypted(pem)
     if paths.passphrase_file is not None and not encrypted:
         raise UnusableSigner(
             f"{paths.key} is not encrypted, although there is a passphrase_file: openssl pkcs8 -topk8 -scrypt encrypts "
             "it, or take passphrase_file out"
         )
+    if not encrypted:
+        _require_private(paths.key, "a key that is not encrypted")
+    elif paths.passphrase_file is not None:
+        _require_private(paths.passphrase_file, "a passphrase")
     try:
         return load_pem_private_key(pem, passphrase() if encrypted else None)
     except PassphraseError as error:

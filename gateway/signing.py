@@ -6,6 +6,7 @@ A gateway has one of this, however many processes answer: the CA service counts 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
@@ -17,6 +18,7 @@ from gateway.enrolment import Enrolment
 from gateway.file_signers import FileSigners, paths_of
 from gateway.issuers import Issuer
 from gateway.policy import ResponderId
+from gateway.signer_status import LookUp
 from gateway.signers import Signers
 
 _logger = structlog.get_logger(__name__)
@@ -33,18 +35,20 @@ def least_validity(settings: GatewaySettings) -> Callable[[str], float]:
 class Signing:
     """Keeps signers for all issuers that answers can be expected for."""
 
-    def __init__(self, settings: GatewaySettings, signers: Signers, ca: ServiceChannel) -> None:
-        """Raises ConfigError: files of signers cannot be used."""
+    def __init__(self, settings: GatewaySettings, signers: Signers, ca: ServiceChannel, look_up: LookUp) -> None:
+        """`look_up`: asks the status service. Raises ConfigError: files of signers cannot be used."""
         table = settings.gateway
         by_name = table.responder_id is ResponderId.NAME
         self.signers = signers
-        self.files = FileSigners(signers, paths_of(settings), wall_time, by_name=by_name)
+        self.files = FileSigners(signers, paths_of(settings), wall_time, by_name=by_name, look_up=look_up)
+        self._news = asyncio.Event()
         self.enrolment = Enrolment(signers, ca, kinds=table.signer_keys, by_name=by_name)
         self._unheard_of = set(table.issuers)
 
     def follow(self, issuers: Sequence[Issuer]) -> None:
         """Keep signers for these issuers, and for no others."""
         self.files.follow(issuers)
+        self._news.set()
         self.enrolment.follow([issuer for issuer in issuers if issuer.name not in self.files])
         if issuers:
             for name in sorted(self._unheard_of - {issuer.name for issuer in issuers}):
@@ -66,10 +70,17 @@ class Signing:
         """What is wrong with files, for the issuers where anything is."""
         return {name: found for name in issuers if (found := self.files.problems(name))}
 
+    def endings(self, issuers: Iterable[str]) -> dict[str, list[str]]:
+        """Which signers from files end soon, for the issuers where any does."""
+        return {name: found for name in issuers if (found := self.files.endings(name))}
+
     async def run(self) -> None:
-        """Follow the files of signers, until cancelled."""
+        """Follow the files of signers, and the status of their certificates, until cancelled."""
         while True:
-            await asyncio.sleep(_SIGNER_FILES_CHECK)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SIGNER_FILES_CHECK):
+                    await self._news.wait()
+            self._news.clear()
             try:
                 await self.files.refresh()
             except Exception:  # whatever it is: nobody else would follow the files

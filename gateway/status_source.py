@@ -331,4 +331,5 @@ def _issuer(message: types_pb2.Issuer) -> Issuer:
         public_key_der=message.public_key_der,
         certificates_der=tuple(message.certificates_der),
         revision=message.revision,
+        compromised=message.HasField("compromise"),
     )

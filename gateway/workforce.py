@@ -109,12 +109,9 @@ class WorkerProcess:
 class Workforce:
     """So many workers, kept running. `greet` says to a new one what it has to know beside its settings."""
 
-    def __init__(
-        self, count: int, listener: socket.socket, settings: Mapping[str, Any], greet: Callable[[Line], None]
-    ) -> None:
+    def __init__(self, count: int, settings: Mapping[str, Any], greet: Callable[[Line], None]) -> None:
         """`settings`: the content of the first message."""
         self._count = count
-        self._listener = listener
         self._settings = settings
         self._greet = greet
         self._workers: dict[int, WorkerProcess] = {}
@@ -130,18 +127,18 @@ class Workforce:
     def __len__(self) -> int:
         return len(self._workers)
 
-    async def run(self) -> None:
-        """Keep the workers running, until they are stopped."""
+    async def run(self, listener: socket.socket) -> None:
+        """Keep the workers running, all on that socket, until they are stopped."""
         async with asyncio.TaskGroup() as tasks:
             for number in self.numbers:
-                tasks.create_task(self._keep(number))
+                tasks.create_task(self._keep(number, listener))
 
-    async def _keep(self, number: int) -> None:
+    async def _keep(self, number: int, listener: socket.socket) -> None:
         wait = 0.0
         while not self._stopping:
             born = time.monotonic()
             try:
-                ending = await self._employ(number)
+                ending = await self._employ(number, listener)
             except OSError as error:
                 ending = error.strerror or type(error).__name__
             if self._stopping:
@@ -152,9 +149,9 @@ class Workforce:
             self.restarts += 1
             await asyncio.sleep(now)
 
-    async def _employ(self, number: int) -> str:
+    async def _employ(self, number: int, listener: socket.socket) -> str:
         """Have a worker, and return how it ended. Raises OSError: none can be started."""
-        worker = self._workers[number] = WorkerProcess(number, self._listener)
+        worker = self._workers[number] = WorkerProcess(number, listener)
         try:
             return _how(await worker.attend(self._introduce))
         finally:

@@ -6,7 +6,7 @@ Certificates and states come from the ca service; keys are files, opened here wi
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from services.config import Settings, load_settings, passphrase_file
 from services.passphrases import PassphraseError, read_passphrase
 from services.pki import der, keys
 from services.pki.issuers import Issuer, PrivateKey
+from services.rpc.client import metadata_of
 
 _CURVES = {"secp256r1": "p-256", "secp384r1": "p-384", "secp521r1": "p-521"}
 
@@ -162,6 +163,21 @@ class Office:
         request = ca_pb2.ImportCertificateRevocationListRequest(issuer=name, crl_der=der)
         with connect(self.connection, "ca") as ca:
             ca.call(ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel).ImportCertificateRevocationList, request)
+
+    def record_numbered_crl(self, name: str, sign: Callable[[int], bytes], number: int) -> int:
+        """The same for a list with that number; where it was used before the issuer came in, with the next free one.
+
+        Returns the number that it was. Raises Failed.
+        """
+        try:
+            self.record_crl(name, sign(number))
+        except Failed as error:
+            used = int(metadata_of(error.__cause__).get("last_number", "0"))
+            if used < number:
+                raise
+            number = used + 1
+            self.record_crl(name, sign(number))
+        return number
 
     def latest_crl(self, name: str) -> x509.CertificateRevocationList | None:
         """The list that is served now. Raises Failed."""

@@ -53,6 +53,8 @@ class Supervisor:
     announce: Callable[[Running], None]
     workers: int | None = None
     """Of the gateway, if not as configured."""
+    for_gateway: Mapping[str, str] = field(default_factory=dict)
+    """What it alone is told through the environment beside that."""
     running: Running = field(init=False)
     keeper: Keeper = field(init=False)
     children: list[Child] = field(init=False)
@@ -102,6 +104,7 @@ class Supervisor:
         self.running, self.keeper = await asyncio.to_thread(self.prepare)
         for child in self.children:
             child.environment = overrides(self.running, self.workers)
+        self.gateway.environment = {**self.gateway.environment, **self.for_gateway}
         await self.keeper.renew_due()
         await _both(self.ca.come_up(), self.status.come_up())
         # Only now: starts that fail, again and again, would add an identity and a denial each.

@@ -200,10 +200,19 @@ def add_crl(conn: Connection, crl: CrlRecord, *, revision: int = 0) -> None:
 
 
 def require_next(conn: Connection, crl: CrlRecord) -> None:
-    """Raise AlreadyExists CRL_NUMBER_USED unless its number is greater than all before it (R108)."""
+    """Raise AlreadyExists CRL_NUMBER_USED unless its number is greater than all before it (R108).
+
+    Those are the numbers of lists that are here, and those that were used before the issuer came in
+    (`take_over_number`). Of the latter, the error's metadata have the greatest, `last_number`, in decimal.
+    """
     newest = newest_list(conn, crl.issuer_id, FULL)
     if newest is not None and crl.number <= newest.number:
         raise AlreadyExists("CRL_NUMBER_USED", f"the issuer's latest revocation list is number {newest.number} already")
+    scope = (crl_scopes.c.issuer_id == crl.issuer_id) & (crl_scopes.c.scope == FULL)
+    used = conn.execute(select(crl_scopes.c.last_number).where(scope)).scalar_one_or_none() or 0
+    if crl.number <= used:
+        text = f"the issuer has used the numbers of revocation lists up to {used} already"
+        raise AlreadyExists("CRL_NUMBER_USED", text, metadata={"last_number": str(used)})
 
 
 def latest_crl(conn: Connection, issuer_id: int) -> CrlRecord | None:

@@ -6,6 +6,7 @@ So the explanation comes from a look at the client's own certificate, and then f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import grpc
@@ -71,8 +72,23 @@ def never_sent(error: grpc.RpcError) -> bool:
     return code is grpc.StatusCode.UNAVAILABLE and details.startswith(_NO_CONNECTION)
 
 
+def metadata_of(error: BaseException | None) -> Mapping[str, str]:
+    """What a service of ours told programs about an error beside its reason; nothing for any other error."""
+    told = _told(error) if isinstance(error, grpc.RpcError) else None
+    return {} if told is None else told[1].metadata
+
+
 def _service_error(error: grpc.RpcError) -> str | None:
     """What a service of ours said, if it was one that answered."""
+    told = _told(error)
+    if told is None:
+        return None
+    message, info, request = told
+    fields = [_field(each, message) for each in request.field_violations if each.field]
+    return " ".join([f"{message} [{info.reason}]", *fields])
+
+
+def _told(error: grpc.RpcError) -> tuple[str, error_details_pb2.ErrorInfo, error_details_pb2.BadRequest] | None:
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it is a Call as well
     except (ValueError, AttributeError):
@@ -83,10 +99,7 @@ def _service_error(error: grpc.RpcError) -> str | None:
     for detail in status.details:
         detail.Unpack(info)
         detail.Unpack(request)
-    if info.domain != DOMAIN:
-        return None
-    fields = [_field(each, status.message) for each in request.field_violations if each.field]
-    return " ".join([f"{status.message} [{info.reason}]", *fields])
+    return (status.message, info, request) if info.domain == DOMAIN else None
 
 
 def _field(violation: error_details_pb2.BadRequest.FieldViolation, message: str) -> str:

@@ -292,6 +292,28 @@ def test_a_revoked_certificate_makes_no_issuer(ca: Ca, admin: Actor) -> None:
     assert bring_in(ca, admin, renewed, name="issuing", key_ref=None).added == 0
 
 
+def test_numbers_that_were_used_elsewhere(ca: Ca) -> None:
+    """R108: an issuer that came in with the number of its last list goes on above it; programs are told the number."""
+    root, now = Issuer(ca.hierarchy.root, ROOT_KEY), ca.clock()
+    with ca.db.write() as conn:
+        position.advance(conn, 1)
+        crls.take_over_number(conn, by_name(ca)["root"].id, 0x1000)
+
+    def record(number: int) -> int:
+        der = make_crl(root, number=number, this_update=now, next_update=now + timedelta(days=30))
+        return ca.authority.foreign_crls.begin("root", der, ADMIN).result(10)
+
+    for number in (2, 0x1000):
+        with pytest.raises(DomainError) as refused:
+            record(number)
+        assert (refused.value.reason, refused.value.metadata) == ("CRL_NUMBER_USED", {"last_number": "4096"})
+    assert record(0x1001) == 0x1001
+    with pytest.raises(DomainError) as refused:
+        record(0x1001)
+    # Of a list that was made here meanwhile: what is in the new one may be out of date, and another number is no cure.
+    assert refused.value.metadata == {}
+
+
 def test_a_list_of_an_offline_issuer(ca: Ca) -> None:
     """It is recorded if it is the issuer's, current, and its number is above all before (R108)."""
     root, now = Issuer(ca.hierarchy.root, ROOT_KEY), ca.clock()

@@ -272,9 +272,12 @@ def crl_command(
     def act() -> tuple[output.Json, str]:
         signer, now = with_key(issuer, place), utc_now()
         # The number first: a list that somebody else makes meanwhile is refused one of the two.
-        number, entries = next_number(office, name), [entry(each) for each in office.revoked(name)]
-        der = make_crl(signer, entries, number=number, this_update=now, next_update=now + timedelta(days=days))
-        office.record_crl(name, der)
+        first, entries = next_number(office, name), [entry(each) for each in office.revoked(name)]
+
+        def sign(number: int) -> bytes:
+            return make_crl(signer, entries, number=number, this_update=now, next_update=now + timedelta(days=days))
+
+        number = office.record_numbered_crl(name, sign, first)
         return {
             "number": number,
             "entries": len(entries),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"ca": CA_ADDRESS, "status": STATUS_ADDRESS, "http": HTTP_ADDRESS, "ops": OPS_ADDRESS}
 SERVERS: tuple[Literal["ca", "status"], ...] = ("ca", "status")
+SIGNERS = re.compile("GOODSTANDING_GATEWAY(__ISSUERS.*)?$", re.IGNORECASE)
+"""The settings in the environment that signers from files can be in."""
 EVERYWHERE = "/usr/local/bin:/usr/bin:/bin"
 """The folders that are in everybody's PATH."""
 
@@ -100,12 +103,27 @@ def plan(addresses: dict[str, str], public_url: str | None) -> Plan:
 def run(folder: DataFolder, given: dict[str, str | None], public_url: str | None, workers: int | None) -> None:
     """Run the services, once all that they need has been checked."""
     supervisor = Supervisor(
-        folder, lambda: prepare(folder, given, public_url), lambda running: announce(folder, running), workers
+        folder,
+        lambda: prepare(folder, given, public_url),
+        lambda running: announce(folder, running),
+        workers,
+        typed(folder),
     )
     try:
         asyncio.run(supervisor.run())
     except Refused:
         sys.exit(1)  # the service has said why
+
+
+def typed(folder: DataFolder) -> dict[str, str]:
+    """What has to be typed before the gateway can open its signers' keys, as its environment. Raises Failed."""
+    configured = b"signers" in folder.config.read_bytes() or any(map(SIGNERS.match, os.environ))
+    if not (configured and sys.stdin is not None and sys.stdin.isatty()):
+        return {}  # without importing what it takes to find out more
+
+    from services.cli.signer_passphrases import typed_passphrases
+
+    return typed_passphrases(folder.config)
 
 
 def prepare(folder: DataFolder, given: dict[str, str | None], public_url: str | None) -> tuple[Running, Keeper]:

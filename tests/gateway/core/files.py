@@ -108,6 +108,7 @@ class Files:
     def put(self, path: Path, content: bytes) -> None:
         """Replace a file; its time of change is never the same as before."""
         new = path.with_suffix(".new")
+        new.touch(0o600)
         new.write_bytes(content)
         self._written += 1
         os.utime(new, (NOW, NOW + self._written))

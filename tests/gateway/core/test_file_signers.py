@@ -267,7 +267,7 @@ def test_passphrases_that_are_none(world: World, tmp_path: Path, content: bytes 
     assert world.files.paths.passphrase_file is not None
     world.files.paths.passphrase_file.unlink()
     if content is not None:
-        world.files.paths.passphrase_file.write_bytes(content)
+        world.files.put(world.files.paths.passphrase_file, content)
     with pytest.raises(ConfigError, match="is empty" if content is not None else "cannot be read: No such file"):
         world.begin()
 
@@ -288,7 +288,7 @@ async def test_a_passphrase_that_was_typed_in(world: World, monkeypatch: pytest.
         if not asked:
             files = world.begin()
     await files.refresh()
-    assert asked == ["Passphrase of the key gateway-issuing: "]
+    assert asked == [f"Passphrase of {world.files.paths.key} (gateway-issuing): "]
     assert (signer := world.current()) is not None
     assert signer.certificate.public_key() == key.public_key()
 

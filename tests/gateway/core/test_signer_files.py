@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -245,6 +246,54 @@ def test_missing_passphrase(ca: Authority, files: Files) -> None:
 
     with pytest.raises(UnusableSigner, match=r"responder\.key: no passphrase: set passphrase_file"):
         load_pair(files.paths, BEGIN, nothing)
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "exposed", "text"),
+    [
+        (False, "key", r"responder\.key holds a key that is not encrypted, and others .*: chmod o= .*responder\.key"),
+        (True, "passphrase_file", r"passphrase holds a passphrase, and others .*: chmod o= .*passphrase"),
+        (True, "key", None),
+        (True, "certificate", None),
+    ],
+    ids=["plain key", "passphrase", "encrypted key", "certificate"],
+)
+@pytest.mark.parametrize("mode", [0o644, 0o602, 0o640, 0o400], ids=oct)
+def test_files_that_lie_open(
+    encrypted: bool, exposed: str, text: str | None, mode: int, ca: Authority, tmp_path: Path
+) -> None:
+    """What anybody on the machine could sign with is refused; a group that the operator chose may be let in."""
+    files, key = Files(tmp_path, passphrase_file=encrypted), new_key()
+    files.write(ca.certify(key), key, encrypted=encrypted)
+    getattr(files.paths, exposed).chmod(mode)
+    if text is None or mode & 0o007 == 0:
+        assert signer(files, ca)
+        return
+    with pytest.raises(UnusableSigner, match=text):
+        signer(files, ca)
+
+
+def test_files_of_somebody_else(ca: Authority, files: Files) -> None:
+    """Whose right is missing is told, because openssl's commands leave keys to root alone."""
+    _good(ca, files)
+    files.paths.key.chmod(0)
+    if (user := os.geteuid()) == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(UnusableSigner, match=rf"does not let in the user of this process \({os.geteuid()}\)"):
+            signer(files, ca)
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("key_first", [False, True], ids=["certificate first", "key first"])
+def test_both_in_one_file(key_first: bool, ca: Authority, files: Files) -> None:
+    """As `openssl ocsp -rsigner` takes it without -rkey, with a text before, such as `openssl ca` writes."""
+    _good(ca, files)
+    parts = [b"Certificate:\n    Data:\n", files.paths.certificate.read_bytes(), files.paths.key.read_bytes()]
+    files.put(files.paths.key, b"".join(reversed(parts) if key_first else parts))
+    files.paths = replace(files.paths, certificate=files.paths.key)
+    assert not signer(files, ca).direct
 
 
 def test_a_passphrase_for_nothing(ca: Authority, files: Files) -> None:
