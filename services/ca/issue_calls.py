@@ -1,6 +1,7 @@
 """Bulk issuing: one call, many requests, and a result for each once it is durable.
 
-Requests go to the signing threads in portions small enough for other callers to get their turn between them. How many
+Requests go on in portions small enough for other callers to get their turn between them, into the signing threads or,
+where they are quick, straight to the writer. How many
 are in progress is bounded: beyond it nothing more is read, and the sender waits (gRPC's flow control). The same where
 the caller does not take his results.
 """
