@@ -164,7 +164,8 @@ def test_a_certificate_is_compared_with_the_recorded_one(
     reader: StatusReader, registry: Registry, issuing: x509.Certificate
 ) -> None:
     """A certificate with the serial number of a real one is unknown if it is another, or if nobody recorded the real
-    one and the issuer has not signed it (G2)."""
+    one and the issuer has not signed it (G2).
+    """
     registry.add_issuer("other")
     real, forged = (registry.sign("issuing", GOOD) for _ in range(2))
     registry.issue("issuing", GOOD, der=real)
