@@ -1,8 +1,9 @@
 """Importing a million certificates by their statuses: seconds, processor time and memory (`make bench-import`).
 
 Makes an `index.txt` as `openssl ca` writes it, with valid, revoked (one in ten) and expired rows and random serial
-numbers of 16 octets, starts goodstanding, and sends the rows in one call of ImportService, from a process of its own
-that reads the file line by line. At the end a sample of the statuses is compared with the file.
+numbers of 16 octets, starts goodstanding, and brings the rows in as users do: with `goodstanding import openssl`, which
+checks all of them before it sends them. `--through call` has a plain client send them, which checks nothing. At the end
+a sample of the statuses is compared with the file.
 
 Prints a table, and with `--json FILE` writes what was measured. `--serials counted` numbers the certificates one after
 the other, `--again` imports everything a second time, which brings nothing new.
@@ -133,11 +134,32 @@ def send(folder: Path, address: str) -> dict[str, float]:
     }
 
 
-def measure(folder: Path, system: System) -> dict[str, float]:
+def run_command(folder: Path) -> dict[str, float]:
+    """Import everything with the command. To be called once in a process."""
+    parts = ["--index", folder / "index.txt", "--ca", folder / "old.pem", "--offline", "--name", ISSUER]
+    command = [sys.executable, "-m", "services.cli", "import", "openssl", folder, *parts, "--json"]
+    begun = time.perf_counter()
+    arguments = [*map(str, command), "--data", str(folder / "data")]
+    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - begun
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    report = json.loads(done.stdout)
+    return {
+        "seconds": seconds,
+        "client_cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "client_mib": usage.ru_maxrss / 1024,
+        "added": report["service"]["counts"]["added"],
+        "unchanged": report["service"]["counts"]["unchanged"],
+        "findings": len(report["findings"]) + len(report["service"]["findings"]),
+    }
+
+
+def measure(folder: Path, system: System, through: str) -> dict[str, float]:
     """One import in a process of its own, and what it cost the ca."""
     pid = system.pids["ca"]
     before = cpu_seconds(pid)
-    command = [sys.executable, "-m", "benchmarks.imports", "--send", str(folder), system.ca]
+    address = system.ca if through == "call" else ""
+    command = [sys.executable, "-m", "benchmarks.imports", "--send", str(folder), address]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found | {"ca_cpu_seconds": cpu_seconds(pid) - before, "ca_peak_mib": _peak_mib(pid)}
@@ -179,24 +201,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-import", description="Import certificates by their statuses.")
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--serials", choices=("random", "counted"), default="random")
+    parser.add_argument("--through", choices=("command", "call"), default="command")
     parser.add_argument("--again", action="store_true", help="import everything a second time, too")
     parser.add_argument("--json", type=Path, help="write what was measured to a file")
     parser.add_argument("--send", nargs=2, metavar=("FOLDER", "ADDRESS"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.send:
-        print(json.dumps(send(Path(given.send[0]), given.send[1])))
+        place, address = Path(given.send[0]), given.send[1]
+        print(json.dumps(send(place, address) if address else run_command(place)))
         return
-    results: dict[str, Any] = {"rows": given.rows, "serials": given.serials}
+    results: dict[str, Any] = {"rows": given.rows, "serials": given.serials, "through": given.through}
     with tempfile.TemporaryDirectory(prefix="goodstanding-import-") as name:
         folder = Path(name)
         results |= {"machine": machine(folder), "versions": versions()}
         prepare(folder, given.rows, counted=given.serials == "counted")
         with goodstanding(folder / "data") as system:
             results["ca_mib_before"] = _peak_mib(system.pids["ca"])
-            results["first"] = measure(folder, system)
+            results["first"] = measure(folder, system, given.through)
             check_sample(folder, system, given.rows)
             if given.again:
-                results["again"] = measure(folder, system)
+                results["again"] = measure(folder, system, given.through)
         results["database_mib"] = (folder / "data" / "goodstanding.db").stat().st_size / 2**20
     _show(results)
     if given.json:

@@ -106,7 +106,7 @@ class RequestVerifier:
                 if _signed(certificate, algorithm, signature):
                     self._check_path(certificate, certificates)
                     return
-        except (ValueError, UnsupportedAlgorithm, verification.VerificationError) as error:
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, verification.VerificationError) as error:
             raise UntrustedRequest(str(error)) from error
         raise UntrustedRequest("no certificate in the request is of the key that signed it")
 

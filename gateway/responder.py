@@ -279,10 +279,8 @@ class Responder:
         if not len(self._knowledge.issuers):
             # The status service has told of none yet: nobody knows who is ours.
             raise Refusal(OcspStatus.TRY_LATER, Why.ISSUERS_NOT_LOADED)
-        if any(issuer is None for issuer in issuers) or first is None:
-            raise Refusal(OcspStatus.UNAUTHORIZED, Why.ISSUER_NOT_OURS)
-        if any(issuer is not first for issuer in issuers):
-            raise Refusal(OcspStatus.UNAUTHORIZED, Why.SEVERAL_ISSUERS)
+        if first is None or any(issuer is not first for issuer in issuers):
+            raise Refusal(OcspStatus.UNAUTHORIZED, Why.ISSUER_NOT_OURS if None in issuers else Why.SEVERAL_ISSUERS)
         return first
 
     def _signer(self, issuer: Issuer, preferred: Sequence[PreferredAlgorithm]) -> tuple[int, ResponseSigner]:

@@ -30,8 +30,9 @@ from services.pki.profiles import BUILTIN, Profile
 class CertificateAuthority:
     """Issues, revokes and finds certificates.
 
-    `begin_issue` and `begin_revoke` check (and sign) in the calling thread, and return a future of the durable result,
-    so that an event loop need not hold a thread for each caller; `issue` and `revoke` wait for it.
+    `begin_issue` and `begin_revoke` check (and sign) in the calling thread, or in the writer's (`issues_quickly`), and
+    return a future of the durable result, so that an event loop need not hold a thread for each caller; `issue` and
+    `revoke` wait for it.
     `actor.request_id`, if not empty, makes retries safe (G6). `blocking` blocks public keys.
     """
 
@@ -56,6 +57,10 @@ class CertificateAuthority:
         self.foreign_crls = ForeignCrls(writer, self.directory, clock)
         self.blocking = Blocking(db, writer, clock)
         self.importing = Importing(db, writer, self.directory, self.hierarchy, keys, clock)
+
+    def issues_quickly(self, profile: str, issuer: str) -> bool:
+        """Whether `begin_issue` takes no time, so that an event loop may call it."""
+        return self._issuing.is_quick(profile, issuer)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

@@ -1,7 +1,7 @@
 """From the event loop into threads and back, without a thread that waits for a commit.
 
-A call begins in a worker thread; its result arrives from the thread of the writer. Results that come in together (a
-batch resolves many at once) wake the loop once.
+A call begins in a worker thread, or at once where that takes no time; its result arrives from the thread of the
+writer. Results that come in together (a batch resolves many at once) wake the loop once.
 """
 
 from __future__ import annotations
@@ -36,6 +36,16 @@ class Bridge:
         except asyncio.CancelledError:
             if not begun.cancel():
                 begun.add_done_callback(lambda done: done.result().cancel())
+            raise
+
+    async def wait_for(self, future: Future[T]) -> T:
+        """What a future comes to that another thread resolves. If this is cancelled, so is the future."""
+        waiting: asyncio.Future[T] = self._loop.create_future()
+        future.add_done_callback(lambda done: self._arrive(waiting, done))
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            future.cancel()
             raise
 
     def _begin(self, begin: Callable[[], Future[T]], waiting: asyncio.Future[T]) -> Future[T]:

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import NoReturn
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from services.ca.batch import Batch, Memory, PendingCertificate, Plan
+from services.ca.batch import Batch, Memory, PendingCertificate, Plan, Work
 from services.ca.crl_points import CrlPoint, CrlPoints
 from services.ca.delegates import require_room
 from services.ca.issuers import IssuerDirectory, SigningIssuer, chain_below_root, require_issuing
@@ -37,12 +36,12 @@ from services.db import blocked_keys, certificates, idempotency
 from services.db.engine import Connection, Database
 from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
 from services.errors import DomainError, InvalidArgument, PermissionDenied
-from services.pki.certificates import Draft, Wishes, check, prepare, refuse, sign
+from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, prepare, refuse, sign
 from services.pki.csr import CertificateRequest, RequestRefused, read_csr
 from services.pki.findings import Findings
 from services.pki.lint import Linter
 from services.pki.names import SubjectAlternativeNames
-from services.pki.profiles import OCSP_RESPONDER, Profile, get_profile
+from services.pki.profiles import DEFAULT_PROFILE, OCSP_RESPONDER, Profile, get_profile
 from services.pki.serials import new_serial
 
 METHOD = "IssueCertificate"
@@ -74,7 +73,7 @@ class IssueResult:
 
 
 class Issuing:
-    """The use case. Checks and signs in the thread that calls; the writer does the rest."""
+    """The use case. What is quick is checked and signed in the writer's thread, the rest in the thread that calls."""
 
     def __init__(
         self,
@@ -96,16 +95,22 @@ class Issuing:
         self._clock = clock
         self._serials = serials
 
+    def is_quick(self, profile: str, issuer: str) -> bool:
+        """Whether `begin` takes no time: no linter, and a key that signs quickly. Not before the key was used once."""
+        known = self._profiles.get(profile or DEFAULT_PROFILE)
+        return known is not None and known.lint is None and self._issuers.signs_quickly(issuer)
+
     def begin(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
-        """Check and sign now; the future resolves once the certificate is recorded. Raises DomainError, as it does."""
-        profile = get_profile(command.profile, self._profiles)  # step 1
-        _require_role(profile, actor)
-        try:
-            request = read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
-        except RequestRefused as refused:
-            self._refuse(command, profile, refused)
+        """Issue; the future resolves once the certificate is recorded. Raises DomainError, and so does the future."""
         if command.validate_only:
-            return _resolved(self._validate(command, profile, request, actor))
+            return _resolved(self._validate(command, actor))
+        if self.is_quick(command.profile, command.issuer):
+            return self._writer.submit_unmade(partial(self._signed, command, actor))
+        return self._writer.submit(self._signed(command, actor))
+
+    def _signed(self, command: IssueCommand, actor: Actor) -> Work[IssueResult]:
+        """Steps 1 to 4. Raises DomainError."""
+        profile, request = self._read(command, actor)
         key = retry_key(actor, METHOD)
         payload = _payload(command, profile, request) if key else b""
         now = self._clock()
@@ -116,11 +121,19 @@ class Issuing:
             draft = self._draft(command, profile, request, issuer, now, serial, point)  # step 3
         except DomainError:
             if key and (earlier := self._earlier(key, payload)):
-                return _resolved(earlier)
+                return _Known(earlier)
             raise
-        certificate = sign(draft, issuer.signer)  # step 4
-        new = _new_certificate(draft, certificate.public_bytes(Encoding.DER), issuer.record.id, actor, now, point)
-        return self._writer.submit(_Recording(self, new, issuer, key, payload, request.field))  # step 5
+        der = sign(draft, issuer.signer)  # step 4
+        new = _new_certificate(draft, der, issuer.record.id, actor, now, point)
+        return _Recording(self, new, issuer, key, payload, request.field)
+
+    def _read(self, command: IssueCommand, actor: Actor) -> tuple[Profile, CertificateRequest]:
+        profile = get_profile(command.profile, self._profiles)  # step 1
+        _require_role(profile, actor)
+        try:
+            return profile, read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
+        except RequestRefused as refused:
+            self._refuse(command, profile, refused)
 
     def _point(self, profile: Profile, issuer: SigningIssuer, serial: bytes) -> CrlPoint:
         return self.crl_points.of(issuer.record, serial) if profile.crl_distribution_point else CrlPoint()
@@ -141,7 +154,7 @@ class Issuing:
             request=request,
             serial=serial,
             now=now,
-            urls=replace(issuer.urls, crl=point.url),
+            urls=AuthorityUrls(issuer.urls.ocsp, issuer.urls.ca_issuers, point.url),
             trust_domain=self._settings.trust_domain,
             sans=command.names,
             not_after=command.not_after,
@@ -166,10 +179,9 @@ class Issuing:
             record = idempotency.find_outcome(conn, key)
             return self.replay(conn, record, payload) if record else None
 
-    def _validate(
-        self, command: IssueCommand, profile: Profile, request: CertificateRequest, actor: Actor
-    ) -> IssueResult:
+    def _validate(self, command: IssueCommand, actor: Actor) -> IssueResult:
         """The result without DER and serial number: nothing is signed."""
+        profile, request = self._read(command, actor)
         now = self._clock()
         issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
         serial = self._serials()
@@ -202,6 +214,24 @@ class Issuing:
             return
         pending = batch.pending_delegates(new.actor.identity, new.issuer_id) if batch else ()
         require_room(conn, new, self._settings.max_live_delegates, self._clock(), pending)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A retry of a call whose result was found beforehand."""
+
+    result: IssueResult
+
+    @property
+    def key(self) -> IdempotencyKey | None:
+        return None
+
+    @property
+    def serialise(self) -> bool:
+        return False
+
+    def decide(self, _batch: Batch) -> Plan[IssueResult]:
+        return Plan(lambda: self.result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Bulk issuing: one call, many requests, and a result for each once it is durable.
 
-Requests go to the signing threads in portions small enough for other callers to get their turn between them. How many
+Requests go on in portions small enough for other callers to get their turn between them, into the signing threads or,
+where they are quick, straight to the writer. How many
 are in progress is bounded: beyond it nothing more is read, and the sender waits (gRPC's flow control). The same where
 the caller does not take his results.
 """
@@ -44,9 +45,14 @@ _Portion = list[tuple[int, ca_pb2.IssueCertificateRequest]]
 
 
 async def carry_out(
-    sent: AsyncIterator[ca_pb2.IssueCertificatesRequest], begin: Begin, bridge: Bridge
+    sent: AsyncIterator[ca_pb2.IssueCertificatesRequest],
+    begin: Begin,
+    bridge: Bridge,
+    is_quick: Callable[[ca_pb2.IssueCertificateRequest], bool],
 ) -> AsyncGenerator[list[Result]]:
     """The results of one portion after the other, in the order in which they are done.
+
+    `is_quick` says of a request whether to `begin` it takes no time: it then needs no other thread.
 
     Raises InvalidArgument (LIST_SIZE_INVALID), ResourceExhausted (STREAM_SILENT).
     """
@@ -55,7 +61,10 @@ async def carry_out(
     try:
         while working or not portions.ended:
             while portions.waiting and len(working) < MAX_PORTIONS:
-                run = bridge.run(partial(_begin_portion, portions.waiting.popleft(), begin))
+                portion = portions.waiting.popleft()
+                start = partial(_begin_portion, portion, begin)
+                is_all_quick = all(is_quick(request) for _, request in portion)
+                run = bridge.wait_for(start()) if is_all_quick else bridge.run(start)
                 working.add(asyncio.ensure_future(run))
             reading = portions.read() if not portions.waiting else None
             pending: set[asyncio.Future[list[Result]] | asyncio.Future[None]] = {*working}
@@ -148,7 +157,7 @@ def _error(error: DomainError) -> ca_pb2.IssuanceError:
 
 
 def _begin_portion(portion: _Portion, begin: Begin) -> Future[list[Result]]:
-    """In a signing thread: check and sign one after the other. The future has all results, once all are durable."""
+    """Begin one after the other. The future has all results, once all are durable."""
     gathering = _Gathering(portion)
     for place, (_, request) in enumerate(portion):
         future: Future[IssueResult]

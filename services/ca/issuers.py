@@ -121,6 +121,12 @@ class IssuerDirectory:
             self._signing[record.id] = known
         return known
 
+    def signs_quickly(self, name: str) -> bool:
+        """Whether every issuer that may be meant has signed before, with a key that takes no time for it."""
+        known = tuple(self._signing.values())
+        meant = [each for each in known if each.record.name == name] if name else known
+        return bool(meant) and all(each.signer.is_quick for each in meant)
+
     def _only_active(self, now: datetime) -> IssuerRecord:
         active = [record for record in self.all() if record.state is IssuerState.ACTIVE]
         if not active:

@@ -46,6 +46,10 @@ class KeyStore(Protocol):
         """
 
 
+MAX_KEY_SIZE = 1024 * 1024
+"""Octets that are read of a file which is to hold a key: a reference may name any file of the data folder."""
+
+
 class KeySource(Protocol):
     """What knows the references of one scheme."""
 
@@ -121,7 +125,8 @@ class KeyFiles:
 
     def _read(self, file: Path, issuer: str) -> PrivateKey:
         try:
-            return load_key(file.read_bytes(), self._passphrase(issuer))
+            with file.open("rb") as content:
+                return load_key(content.read(MAX_KEY_SIZE), self._passphrase(issuer))
         except FileNotFoundError as error:
             raise FailedPrecondition("KEY_MISSING", f"the key of issuer {issuer} is not there: {file}") from error
         except OSError as error:

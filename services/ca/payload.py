@@ -13,13 +13,15 @@ from datetime import datetime, timedelta
 
 from services.clock import to_epoch
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 Value = str | int | bytes | datetime | timedelta | Sequence[str] | None
 
 
 def payload_sha256(values: Mapping[str, Value]) -> bytes:
     """The SHA-256 of named values, whatever their order."""
     plain = {name: _plain(value) for name, value in values.items()}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).digest()
+    return hashlib.sha256(_encode(plain).encode()).digest()
 
 
 def _plain(value: Value) -> object:

@@ -1,7 +1,8 @@
 """The gRPC face of the certificate authority: parse, call, convert. What anything means is in the use cases.
 
 Parsing requests, checking and signing take processor time, and reads wait for the database: both happen in threads, so
-that the event loop stays free. No thread waits for a commit.
+that the event loop stays free; what is quick to sign goes straight to the thread that writes. No thread waits for a
+commit.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class CertificateAuthorityServicer(IssuerMethods):
             actor = caller.actor(requests.read_request_id(request.request_id))
             return self._authority.begin_issue(_issue_command(request), actor)
 
-        async for found in issue_calls.carry_out(request_iterator, begin, self._bridge):
+        sent = issue_calls.carry_out(request_iterator, begin, self._bridge, self._issues_quickly)
+        async for found in sent:
             results = await self._again_after_roll_over(found, begin)
             for result in results:
                 if isinstance(result.outcome, DomainError):
@@ -183,12 +185,17 @@ class CertificateAuthorityServicer(IssuerMethods):
 
     async def _issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
         try:
-            return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+            return await self._begin_issue(command, actor)
         except FailedPrecondition as error:
             if not _met_a_roll_over(error, command.issuer):
                 raise
         # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
         self._authority.directory.forget()
+        return await self._begin_issue(command, actor)
+
+    async def _begin_issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
+        if not command.validate_only and self._authority.issues_quickly(command.profile, command.issuer):
+            return await self._bridge.wait_for(self._authority.begin_issue(command, actor))
         return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
 
     async def _again_after_roll_over(
@@ -271,6 +278,9 @@ class CertificateAuthorityServicer(IssuerMethods):
             keys=[messages.blocked_key_message(key) for key in found[:limit]],
             next_page_token=paging.encode_token(place, filters) if more else "",
         )
+
+    def _issues_quickly(self, request: ca_pb2.IssueCertificateRequest) -> bool:
+        return not request.validate_only and self._authority.issues_quickly(request.profile, request.issuer)
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)

@@ -10,8 +10,11 @@ What it guarantees:
 * The queue is bounded, and `close` finishes what it holds.
 
 A transaction costs much the same for one certificate as for fifty. Whatever has queued while one was committing shares
-the next; and where the last one was shared, the next waits a moment for the others who are being signed for just now.
-So a lone caller never waits for company, and a crowd pays for the disk once.
+the next; and where the last one was shared, the next waits a moment for the others who are on their way just now. So a
+lone caller never waits for company, and a crowd pays for the disk once.
+
+What is quick to check and sign is checked and signed here, too, right before its transaction: every thread more that
+takes part in a call takes the interpreter from the others several times, and waits to get it back.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, Self, TypeVar
 
@@ -43,13 +46,26 @@ LINGER_SECONDS = 0.004
 
 
 class _Job(Generic[T]):
-    """A work with the future that its caller waits for."""
+    """A work, or how to make it, with the future that its caller waits for."""
 
-    __slots__ = ("future", "work")
+    __slots__ = ("future", "make", "work")
+    work: Work[T]
+    """Once it is prepared."""
 
-    def __init__(self, work: Work[T]) -> None:
-        self.work = work
+    def __init__(self, make: Callable[[], Work[T]]) -> None:
+        self.make = make
         self.future: Future[T] = Future()
+
+    def prepare(self) -> bool:
+        """Make the work. False where there is none: it was given up, or refused and told so."""
+        if not self.future.set_running_or_notify_cancel():
+            return False
+        try:
+            self.work = self.make()
+        except BaseException as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
+            _fail([self], error)
+            return False
+        return True
 
 
 class Writer:
@@ -63,6 +79,7 @@ class Writer:
         self._wake = threading.Condition()
         self._closing = False
         self._crowd = 1
+        self._awaited = 0
         self._head = KnownHead()
         self._issuers = KnownIssuers()
         self._thread = threading.Thread(target=self._run, name="ca-writer", daemon=True)
@@ -75,14 +92,22 @@ class Writer:
 
         Raises ResourceExhausted: the queue is full (QUEUE_FULL); Unavailable: the writer is closing (SHUTTING_DOWN).
         """
-        job = _Job(work)
+        return self.submit_unmade(lambda: work)
+
+    def submit_unmade(self, make: Callable[[], Work[T]]) -> Future[T]:
+        """Queue a work that is made in the thread that writes, before its transaction. For what takes no time.
+
+        `make` may raise, and the future then has that error. The rest is as `submit` has it.
+        """
+        job = _Job(make)
         with self._wake:
             if self._closing:
                 raise Unavailable("SHUTTING_DOWN", "the certificate authority is shutting down; try again")
             if len(self._queue) >= self._max_queue:
                 raise ResourceExhausted("QUEUE_FULL", "too many requests are waiting to be written; try again later")
             self._queue.append(job)
-            self._wake.notify()
+            if len(self._queue) == self._awaited:
+                self._wake.notify()
         return job.future
 
     def close(self, timeout: float | None = None) -> None:
@@ -99,30 +124,50 @@ class Writer:
         self.close()
 
     def _run(self) -> None:
-        while jobs := self._next_batch():
-            begun = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if begun:
-                self._write(begun)
+        while self._wait_for_work():
+            jobs = self._next_batch()
+            if jobs:
+                self._write(jobs)
 
-    def _next_batch(self) -> list[_Job[Any]]:
-        """Wait for works; empty once closed and done."""
+    def _wait_for_work(self) -> bool:
+        """Whether there is some; not any more once closed and done."""
         with self._wake:
             while not self._queue and not self._closing:
-                self._wake.wait()
-            self._linger()
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
-            # Those who queued while the last batch was written, or wait for their turn, are of the crowd as well.
-            self._crowd = len(batch) + len(self._queue)
-            return batch
+                self._sleep(1)
+            return bool(self._queue)
 
-    def _linger(self) -> None:
-        """Give most of those who were here a moment ago, and will be back, time to join who is here already."""
+    def _next_batch(self) -> list[_Job[Any]]:
+        """Prepare what is queued, and what joins it meanwhile."""
+        batch: list[_Job[Any]] = []
         deadline = time.monotonic() + LINGER_SECONDS
-        while 0 < len(self._queue) < min(self._crowd * 3 // 4, self._max_batch) and not self._closing:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return
-            self._wake.wait(remaining)
+        taken = 0
+        while jobs := self._take(taken, deadline):
+            taken += len(jobs)
+            batch += [job for job in jobs if job.prepare()]
+        # Those who wait for their turn are of the crowd as well.
+        self._crowd = taken + len(self._queue)
+        return batch
+
+    def _take(self, taken: int, deadline: float) -> list[_Job[Any]]:
+        """What is queued and fits into the batch, beside those that are in it already.
+
+        Most of those who were here a moment ago, and will be back, are given time to join who is here already.
+        """
+        room = self._max_batch - taken
+        with self._wake:
+            wanted = min(self._crowd * 3 // 4, self._max_batch) - taken
+            while taken and len(self._queue) < wanted and not self._closing:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    break
+                self._sleep(wanted, remaining)
+            return [self._queue.popleft() for _ in range(min(len(self._queue), room))]
+
+    def _sleep(self, count: int, seconds: float | None = None) -> None:
+        """Until so many works are queued: to be woken by each of them would cost more than queueing it."""
+        self._awaited = count
+        self._wake.wait(seconds)
+        self._awaited = 0
 
     def _write(self, jobs: Sequence[_Job[Any]]) -> None:
         try:

@@ -122,7 +122,7 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
         f"record issuer {new.name} ({state})",
         *(f"retire {name}: it issues nothing more, and goes on answering for what it issued" for name in new.retires),
     )
-    return Proposal(lines, act, _active_note(office, new.name if new.issues else None, new.retires))
+    return Proposal(lines, act, active_note(office, new.name if new.issues else None, new.retires))
 
 
 def roll_over(office: Office, old: types_pb2.Issuer, new: NewAuthority, above: KeyPlace) -> Proposal:
@@ -200,7 +200,10 @@ def import_authority(office: Office, found: Found) -> Proposal:
 
     if not lines:
         return Proposal((f"nothing: issuer {name} is known already, with this certificate",), lambda: _nothing(known))
-    return Proposal(tuple(lines), act, _active_note(office, name if state == "active" else None, found.retires))
+    notes = active_note(office, name if state == "active" else None, found.retires)
+    if known is not None and fresh:
+        notes += _shorter_note(found.certificate, certificates(known)[0])
+    return Proposal(tuple(lines), act, notes)
 
 
 def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Proposal:
@@ -335,7 +338,15 @@ def _limits(new: NewAuthority) -> str:
     return ", and as before ".join(filter(None, (length, ", ".join(each.oid._name for each in kept))))
 
 
-def _active_note(office: Office, name: str | None, retires: Sequence[str]) -> tuple[str, ...]:
+def _shorter_note(new: x509.Certificate, old: x509.Certificate) -> tuple[str, ...]:
+    """That what is issued from then on ends earlier than it might, if so."""
+    ends = [each.not_valid_after_utc for each in (new, old)]
+    if ends[0] >= ends[1]:
+        return ()
+    return (f"it ends on {ends[0]:%Y-%m-%d}, and the one that is preferred so far on {ends[1]:%Y-%m-%d}",)
+
+
+def active_note(office: Office, name: str | None, retires: Sequence[str]) -> tuple[str, ...]:
     """That `issue` will have to name an issuer, if so."""
     active = {each.name for each in office.issuers.values() if each.state == types_pb2.ISSUER_STATE_ACTIVE}
     after = (active | ({name} if name else set())) - set(retires)

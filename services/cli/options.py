@@ -62,7 +62,8 @@ request_id_option = click.option(
     "--request-id",
     metavar="ID",
     default="",
-    help="Makes a retry safe: the same id and input gets the same result. One is made up otherwise.",
+    help="Makes a retry safe: the same id and input gets the same result. For one certificate, one is made up "
+    "otherwise.",
 )
 
 
@@ -236,7 +237,7 @@ def read_certificate(file: Path) -> bytes:
     content = first_certificate(read(file))
     try:
         x509.load_pem_x509_certificate(content) if is_pem(content) else x509.load_der_x509_certificate(content)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         name = "standard input" if str(file) == "-" else file
         raise Failed(f"{name} holds no certificate, neither in PEM nor in DER") from error
     return content

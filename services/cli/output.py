@@ -107,7 +107,7 @@ def revocation_words(value: Json) -> str:
     """A revocation in words: since when, why, and since when to distrust it."""
     word = "on hold" if value["reason"] == "certificateHold" else "revoked"
     invalid = f", not to be trusted since {value['invalidity_time']}" if value["invalidity_time"] else ""
-    return f"{word} since {value['revocation_time']}, reason {value['reason']}{invalid}"
+    return f"{word} since {value['revocation_time']}{invalid}, reason {value['reason']}"
 
 
 def certificate(value: types_pb2.Certificate) -> Json:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, text, tuple_
 
 from services.clock import from_epoch, to_epoch
+from services.db import driver
 from services.db.chain import OK, AuditEntry, AuditEvent, Head, link
 from services.db.models import audit_entries, audit_head
 from services.db.records import Actor
@@ -66,14 +67,13 @@ def append(conn: Connection, events: Sequence[AuditEvent], known: KnownHead | No
     """Add entries, and return the new head. They are there if the transaction commits, and not otherwise."""
     head = known.head if known is not None and known.head is not None else None
     entries, last = _link(events, head or _locked_head(conn))
-    moved = conn.execute(_move_head, _moving(entries[0], last)).rowcount
+    moved = _move_head(conn, entries[0], last)
     if not moved and head is not None:  # another process has written, or an earlier transaction of ours came to nothing
         entries, last = _link(events, _locked_head(conn))
-        moved = conn.execute(_move_head, _moving(entries[0], last)).rowcount
+        moved = _move_head(conn, entries[0], last)
     if not moved:
         raise LookupError("the head of the audit log is gone")
-    # Straight to the driver: every certificate has an entry, and this takes half as long.
-    conn.exec_driver_sql(_inserts[conn.dialect.name], [_values(entry) for entry in entries])
+    _insertion.run(conn, [_values(entry) for entry in entries])
     if known is not None:
         known.head = last
     return last
@@ -129,13 +129,10 @@ def _fitting(event: AuditEvent) -> AuditEvent:
     return event._replace(actor=replace(event.actor, peer=event.actor.peer[:PEER_LENGTH]))
 
 
-def _moving(first: AuditEntry, last: Head) -> dict[str, Any]:
-    return {
-        "from_sequence": first.sequence - 1,
-        "from_hash": first.previous_hash,
-        "to_sequence": last.sequence,
-        "to_hash": last.hash,
-    }
+def _move_head(conn: Connection, first: AuditEntry, last: Head) -> bool:
+    """False where it is not the head that `first` follows."""
+    values = (last.sequence, last.hash, first.sequence - 1, first.previous_hash)
+    return bool(driver.execute(conn, _MOVE_HEAD, values).rowcount)
 
 
 def _locked_head(conn: Connection) -> Head:
@@ -207,20 +204,12 @@ def _floor(conn: Connection, conditions: Sequence[ColumnElement[bool]]) -> Audit
 _order = (audit_entries.c.time, audit_entries.c.sequence)
 _latest_first = tuple(column.desc() for column in _order)
 _refused = audit_entries.c.result != text("'OK'")  # spelled out, so that the partial index fits
-_columns = ", ".join(column.name for column in audit_entries.c)
-_inserts = {
-    dialect: f"INSERT INTO audit_entries ({_columns}) VALUES ({', '.join([mark] * len(audit_entries.c))})"  # noqa: S608
-    for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
-}
+_insertion = driver.Insertion(audit_entries)
+_MOVE_HEAD = "UPDATE audit_head SET sequence = ?, hash = ? WHERE sequence = ? AND hash = ?"
 _head = select(audit_head.c.sequence, audit_head.c.hash)
 _following = (
     select(audit_entries)
     .where(audit_entries.c.sequence > bindparam("after"))
     .order_by(audit_entries.c.sequence)
     .limit(bindparam("limit"))
-)
-_move_head = (
-    update(audit_head)
-    .where(audit_head.c.sequence == bindparam("from_sequence"), audit_head.c.hash == bindparam("from_hash"))
-    .values(sequence=bindparam("to_sequence"), hash=bindparam("to_hash"))
 )

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, tuple_
 
 from services.clock import from_epoch, to_epoch
+from services.db import driver
 from services.db.models import blocked_keys, certificate_status, certificates
 from services.db.records import BlockedKey, StatusChange
 from services.db.rows import actor_values, read_actor
@@ -16,9 +17,7 @@ from services.pki.reasons import COMPROMISES
 _PARAMETERS = 500
 """In one statement; SQLite and PostgreSQL take some more."""
 
-_among = select(blocked_keys.c.public_key_sha256).where(
-    blocked_keys.c.public_key_sha256.in_(bindparam("hashes", expanding=True))
-)
+_among = driver.Selection("SELECT public_key_sha256 FROM blocked_keys WHERE public_key_sha256 IN")
 _named = blocked_keys.c.public_key_sha256.in_(bindparam("hashes", expanding=True))
 _blocked_by_revocation = select(blocked_keys.c.public_key_sha256).where(_named, blocked_keys.c.source == "revocation")
 _unblock = delete(blocked_keys).where(_named)
@@ -44,11 +43,7 @@ _keys_of = (
 
 def find_blocked(conn: Connection, hashes: Iterable[bytes]) -> frozenset[bytes]:
     """Which of these keys are blocked."""
-    wanted = list(dict.fromkeys(hashes))
-    found: set[bytes] = set()
-    for begin in range(0, len(wanted), _PARAMETERS):
-        found.update(conn.execute(_among, {"hashes": wanted[begin : begin + _PARAMETERS]}).scalars())
-    return frozenset(found)
+    return frozenset(row[0] for row in _among.run(conn, list(dict.fromkeys(hashes))))
 
 
 def block_keys(conn: Connection, keys: Sequence[BlockedKey]) -> int:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from sqlalchemy import (
@@ -15,16 +16,16 @@ from sqlalchemy import (
     Select,
     bindparam,
     func,
-    insert,
     select,
     text,
 )
 
 from services.clock import from_epoch, to_epoch
+from services.db import driver
 from services.db.models import certificate_names, certificate_status, certificates, hold_instructions, issuers
 from services.db.pending import visible_ids
 from services.db.records import CertificateRecord, NewCertificate
-from services.db.rows import actor_values, read_actor, read_revocation
+from services.db.rows import actor_row, read_actor, read_revocation
 
 _NAME_LENGTH = 255
 _DELEGATE_PROFILE = "ocsp-responder"
@@ -37,10 +38,8 @@ def insert_certificates(conn: Connection, rows: Sequence[NewCertificate]) -> lis
         return []
     ids = reserve_ids(conn, len(rows))
     numbered = list(zip(ids, rows, strict=True))
-    conn.execute(insert(certificates), [_values(id_, row) for id_, row in numbered])
-    names = [{"name": name, "certificate_id": id_} for id_, row in numbered for name in _search_names(row)]
-    if names:
-        conn.execute(insert(certificate_names), names)
+    _insertion.run(conn, [_values(id_, row) for id_, row in numbered])
+    _names_insertion.run(conn, [(name, id_) for id_, row in numbered for name in _search_names(row)])
     return ids
 
 
@@ -88,27 +87,28 @@ def search_name(name: str) -> str:
 def reserve_ids(conn: Connection, count: int) -> list[int]:
     """Ids for new rows: many rows go in with one statement, which cannot return them."""
     if conn.dialect.name == "postgresql":
-        return list(conn.execute(_next_ids, {"count": count}).scalars())
+        return list(driver.execute(conn, _NEXT_IDS, (count,)).scalars())
     # SQLite has one writer at a time, and certificates are never deleted.
-    highest: int = conn.execute(_highest_id).scalar_one()
+    highest: int = driver.execute(conn, _HIGHEST_ID).scalar_one()
     return list(range(highest + 1, highest + 1 + count))
 
 
-def _values(id_: int, row: NewCertificate) -> dict[str, Any]:
-    return {
-        "id": id_,
-        "issuer_id": row.issuer_id,
-        "serial": row.serial,
-        "der": row.der,
-        "subject": row.subject,
-        "subject_alternative_names": json.dumps(row.subject_alternative_names),
-        "profile": row.profile,
-        "public_key_sha256": row.public_key_sha256,
-        "not_before": to_epoch(row.not_before),
-        "not_after": to_epoch(row.not_after),
-        "issued_at": to_epoch(row.issued_at),
-        **actor_values(row.actor),
-    }
+def _values(id_: int, row: NewCertificate) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    return (
+        id_,
+        row.issuer_id,
+        row.serial,
+        row.der,
+        row.subject,
+        f"[{', '.join(map(encode_basestring_ascii, row.subject_alternative_names))}]",  # JSON
+        row.profile,
+        row.public_key_sha256,
+        to_epoch(row.not_before),
+        to_epoch(row.not_after),
+        to_epoch(row.issued_at),
+        *actor_row(row.actor),
+    )
 
 
 def _search_names(row: NewCertificate) -> set[str]:
@@ -200,5 +200,8 @@ _are_live_delegates = (
 )
 _live_delegates = select(func.count()).select_from(certificates).where(*_are_live_delegates)
 _first_delegate_expiry = select(func.min(certificates.c.not_after)).where(*_are_live_delegates)
-_highest_id = select(func.coalesce(func.max(certificates.c.id), 0))
-_next_ids = text("SELECT nextval('certificates_id_seq') FROM generate_series(1, :count)")
+
+_insertion = driver.Insertion(certificates)
+_names_insertion = driver.Insertion(certificate_names)
+_HIGHEST_ID = "SELECT coalesce(max(id), 0) FROM certificates"
+_NEXT_IDS = "SELECT nextval('certificates_id_seq') FROM generate_series(1, ?)"

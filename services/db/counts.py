@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, select, text
+from sqlalchemy import Connection, bindparam, case, func, select
 
 from services.clock import to_epoch
+from services.db import driver
 from services.db.models import certificate_counts, certificate_status, certificates, issuers
 from services.db.records import CertificateCount, IssuerState, NewCertificate, StatusChange
 
@@ -78,17 +78,11 @@ def count_certificates(conn: Connection, now: datetime, issuer_id: int | None = 
 
 
 def _add(conn: Connection, counts: Mapping[_Bucket, tuple[int, int]]) -> None:
-    values: list[dict[str, Any]] = [
-        {"issuer": issuer_id, "profile": profile, "hour": hour, "issued": issued, "revoked": revoked}
-        for (issuer_id, profile, hour), (issued, revoked) in sorted(counts.items())
-    ]
-    if values:
-        conn.execute(_upsert, values)
+    driver.execute_each(conn, _UPSERT, [(*bucket, *numbers) for bucket, numbers in sorted(counts.items())])
 
 
-_upsert = text(
-    "INSERT INTO certificate_counts (issuer_id, profile, expiry_hour, issued, revoked)"
-    " VALUES (:issuer, :profile, :hour, :issued, :revoked)"
+_UPSERT = (
+    "INSERT INTO certificate_counts (issuer_id, profile, expiry_hour, issued, revoked) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (issuer_id, profile, expiry_hour) DO UPDATE"
     " SET issued = certificate_counts.issued + excluded.issued, revoked = certificate_counts.revoked + excluded.revoked"
 )

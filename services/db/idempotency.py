@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, tuple_
+from sqlalchemy import Connection, Row, delete, select, tuple_
 
 from services.clock import from_epoch, to_epoch
+from services.db import driver
 from services.db.models import idempotency_keys
 from services.db.records import IdempotencyKey, IdempotencyRecord
 
 _key_columns = (idempotency_keys.c.identity, idempotency_keys.c.method, idempotency_keys.c.request_id)
-_by_keys = select(idempotency_keys).where(tuple_(*_key_columns).in_(bindparam("keys", expanding=True)))
+_insertion = driver.Insertion(idempotency_keys)
+_by_request_ids = driver.Selection("SELECT * FROM idempotency_keys WHERE identity = ? AND method = ? AND request_id IN")
 
 
 def find_outcome(conn: Connection, key: IdempotencyKey) -> IdempotencyRecord | None:
@@ -23,10 +26,10 @@ def find_outcome(conn: Connection, key: IdempotencyKey) -> IdempotencyRecord | N
 
 def find_outcomes(conn: Connection, keys: Sequence[IdempotencyKey]) -> dict[IdempotencyKey, IdempotencyRecord]:
     """The calls that were made with those keys; unused ones are not in the answer."""
-    if not keys:
-        return {}
-    wanted = [(key.identity, key.method, key.request_id) for key in keys]
-    records = [_record(row) for row in conn.execute(_by_keys, {"keys": wanted})]
+    wanted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for key in keys:
+        wanted[key.identity, key.method].append(key.request_id)
+    records = [_record(row) for who, ids in wanted.items() for row in _by_request_ids.run(conn, ids, *who)]
     return {record.key: record for record in records}
 
 
@@ -35,8 +38,7 @@ def insert_outcomes(conn: Connection, records: Sequence[IdempotencyRecord]) -> N
 
     A key that is used already makes `Database.write` raise Conflict: the other call won, and a new look finds it.
     """
-    if records:
-        conn.execute(insert(idempotency_keys), [_values(record) for record in records])
+    _insertion.run(conn, [_values(record) for record in records])
 
 
 def forget_outcomes(conn: Connection, before: datetime, limit: int = 1000) -> int:
@@ -50,15 +52,10 @@ def forget_outcomes(conn: Connection, before: datetime, limit: int = 1000) -> in
     return conn.execute(delete(idempotency_keys).where(tuple_(*_key_columns).in_(old))).rowcount
 
 
-def _values(record: IdempotencyRecord) -> dict[str, Any]:
-    return {
-        "identity": record.key.identity,
-        "method": record.key.method,
-        "request_id": record.key.request_id,
-        "payload_sha256": record.payload_sha256,
-        "outcome": record.outcome,
-        "created_at": to_epoch(record.created_at),
-    }
+def _values(record: IdempotencyRecord) -> tuple[Any, ...]:
+    """In the order of the table's columns."""
+    identity, method, request_id = record.key
+    return (identity, method, request_id, record.payload_sha256, record.outcome, to_epoch(record.created_at))
 
 
 def _record(row: Row[Any]) -> IdempotencyRecord:

@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
 from services.clock import from_epoch, to_epoch, utc_now
-from services.db import audit
+from services.db import audit, driver
 from services.db.chain import AuditEvent, details
-from services.db.models import issuer_certificates, issuers, position, status_changes
+from services.db.models import issuer_certificates, issuers, status_changes
 from services.db.pending import hidden_ids
 from services.db.records import (
     Actor,
@@ -187,7 +187,7 @@ class KnownIssuers:
 
     def by_id(self, conn: Connection) -> Mapping[int, IssuerRecord]:
         """All issuers by id, as `list_issuers` finds them now."""
-        version = (conn.info["history_suffix"], *conn.execute(_version).one())
+        version = (conn.info["history_suffix"], *driver.execute(conn, _VERSION).one())
         if version != self._version:
             # Read after the version: what changes in between (PostgreSQL) makes the next look read again.
             self._records = {record.id: record for record in list_issuers(conn)}
@@ -283,11 +283,7 @@ _issuers = (
     .order_by(issuers.c.id)
 )
 
-_version = (
-    select(position.c.history, func.count(issuers.c.id), func.max(issuers.c.revision))
-    .select_from(position.outerjoin(issuers, true()))
-    .group_by(position.c.history)
-)
+_VERSION = "SELECT history, (SELECT count(*) FROM issuers), (SELECT max(revision) FROM issuers) FROM position"
 
 # Those that are revoked come last, so that chains go through another one where there is one.
 _certificates = select(issuer_certificates).order_by(

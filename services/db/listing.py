@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
 from services.clock import from_epoch, to_epoch
 from services.db.certificates import read_record, search_name, with_hold_instructions, without_der
+from services.db.keyset import Keyset, Place
 from services.db.models import certificate_names, certificate_status, certificates
 from services.db.pending import hidden_ids, visible_ids
 from services.db.records import (
@@ -41,19 +42,24 @@ def list_certificates(
 ) -> CertificatePage:
     """Up to `limit` certificates that fit, without DER, and where to go on. `now` tells expired from valid."""
     way = _Way(filters, order, hidden_ids(conn))
-    bounds = [*way.bounds(filters, now), *([way.behind(after)] if after else [])]
+    bounds = list(way.bounds(filters, now))
+    begin = Place(to_epoch(after.at), after.id) if after is not None else None
     floor = None
     if not way.is_short and way.is_selective(filters):
-        floor = _floor(conn, way, bounds)
-        if floor is not None:
-            bounds.append(way.up_to(floor))
-    page = conn.execute(_page(way, [*bounds, *way.selections(filters, now)], limit + 1))
-    rows = sorted(page, key=lambda row: (row.moment, row.id), reverse=not way.expiring)
+        floor = way.keyset.after(conn, bounds, begin, WINDOW)
+    conditions = [*bounds, *way.selections(filters, now)]
+    rows: list[Row[Any]] = []
+    for stretch in way.keyset.stretches(begin, floor):
+        page = _page(way, [*conditions, *stretch], limit + 1 - len(rows))
+        # The join may lose the order.
+        rows += sorted(conn.execute(page), key=lambda row: (row.moment, row.id), reverse=not way.expiring)
+        if len(rows) > limit:
+            break
     found = tuple(with_hold_instructions(conn, [read_record(row, None) for row in rows[:limit]]))
     if len(rows) > limit:
         last = found[-1]
         return CertificatePage(found, CertificateCursor(last.not_after if way.expiring else last.issued_at, last.id))
-    return CertificatePage(found, floor)
+    return CertificatePage(found, CertificateCursor(from_epoch(floor.time), floor.id) if floor is not None else None)
 
 
 def _page(way: _Way, conditions: Sequence[ColumnElement[bool]], limit: int) -> Select[Any]:
@@ -61,8 +67,8 @@ def _page(way: _Way, conditions: Sequence[ColumnElement[bool]], limit: int) -> S
 
     Joined to the other one first, PostgreSQL expects next to nothing to be left, and reads and sorts everything.
     """
-    time, id_ = way.place
-    query = select(time.label("moment"), id_.label("id")).where(*conditions).order_by(*way.ordered).limit(limit)
+    time, id_ = way.keyset.columns
+    query = select(time.label("moment"), id_.label("id")).where(*conditions).order_by(*way.keyset.ordered).limit(limit)
     page = query.subquery("page")
     return without_der.join(page, page.c.id == certificates.c.id).add_columns(page.c.moment)
 
@@ -77,12 +83,12 @@ class _Way:
         revoked = filters.state is CertificateState.REVOKED or (filters.reason is not None and filters.state is None)
         self.by_status = revoked and not self.is_short
         time = "not_after" if self.expiring else "issued_at"
-        self.place: tuple[Column[Any], Column[Any]] = (
-            (certificate_status.c[time], certificate_status.c.certificate_id)
+        leading, id_ = (
+            (certificate_status, certificate_status.c.certificate_id)
             if self.by_status
-            else (certificates.c[time], certificates.c.id)
+            else (certificates, certificates.c.id)
         )
-        self.ordered = [column.asc() if self.expiring else column.desc() for column in self.place]
+        self.keyset = Keyset(leading.c[time], id_, descending=not self.expiring)
         self.led_by = self._lead(filters)
         self.hidden = hidden if self.led_by != "issuer_id" else ()
 
@@ -92,25 +98,15 @@ class _Way:
             return ""
         return "profile" if filters.profile is not None else "issuer_id" if filters.issuer_id is not None else ""
 
-    def behind(self, cursor: CertificateCursor) -> ColumnElement[bool]:
-        """What comes after a place."""
-        place = (to_epoch(cursor.at), cursor.id)
-        return tuple_(*self.place) > place if self.expiring else tuple_(*self.place) < place
-
-    def up_to(self, cursor: CertificateCursor) -> ColumnElement[bool]:
-        """What comes up to a place, and that."""
-        place = (to_epoch(cursor.at), cursor.id)
-        return tuple_(*self.place) <= place if self.expiring else tuple_(*self.place) >= place
-
     def bounds(self, filters: CertificateFilters, now: datetime) -> Iterator[ColumnElement[bool]]:
         """What the index tells: where to begin and where to end."""
         since, until = filters.issued_from, filters.issued_until
         if self.expiring:
             since, until = _expiry(filters, now)
         if since is not None:
-            yield self.place[0] >= to_epoch(since)
+            yield self.keyset.columns[0] >= to_epoch(since)
         if until is not None:
-            yield self.place[0] < to_epoch(until)
+            yield self.keyset.columns[0] < to_epoch(until)
         if self.by_status:
             yield certificate_status.c.revoked_at.is_not(None)
         if self.led_by:
@@ -179,12 +175,6 @@ class _Way:
             yield column + 0 >= to_epoch(since)
         if until is not None:
             yield column + 0 < to_epoch(until)
-
-
-def _floor(conn: Connection, way: _Way, bounds: Sequence[ColumnElement[bool]]) -> CertificateCursor | None:
-    """The last certificate that this page looks at; None where it looks at all that are left."""
-    row = conn.execute(select(*way.place).where(*bounds).order_by(*way.ordered).offset(WINDOW).limit(1)).one_or_none()
-    return None if row is None else CertificateCursor(from_epoch(row[0]), row[1])
 
 
 def _expiry(filters: CertificateFilters, now: datetime) -> tuple[datetime | None, datetime | None]:

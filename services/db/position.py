@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import Connection, bindparam, literal_column, select, update
+from sqlalchemy import Connection, literal_column, select, update
 
+from services.db import driver
 from services.db.models import position
 from services.db.postgresql import TIMELINE
 from services.db.records import Position
 
 _stored = select(position.c.history, position.c.value)
 _with_timeline = select(position.c.history, position.c.value, literal_column(TIMELINE).label("timeline"))
-_advance = update(position).values(value=position.c.value + bindparam("count")).returning(position.c.value)
+_ADVANCE = "UPDATE position SET value = value + ? RETURNING value"
 
 
 def read_position(conn: Connection) -> Position:
@@ -43,7 +44,7 @@ def advance(conn: Connection, count: int) -> int:
     """
     if count < 1:
         raise ValueError("at least one revision")
-    value: int = conn.execute(_advance, {"count": count}).scalar_one()
+    value: int = driver.execute(conn, _ADVANCE, (count,)).scalar_one()
     return value - count + 1
 
 

@@ -291,8 +291,7 @@ class CertificateCount:
     expired: int
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(NamedTuple):
     """What a retry has in common with the first call."""
 
     identity: str

@@ -25,6 +25,11 @@ def actor_values(actor: Actor) -> dict[str, str]:
     }
 
 
+def actor_row(actor: Actor) -> tuple[str, ...]:
+    """The values of `actor_values` alone, in the order of the columns."""
+    return (actor.identity, actor.name, actor.role, actor.fingerprint, actor.peer[:PEER_LENGTH], actor.request_id)
+
+
 def read_actor(row: Row[Any]) -> Actor:
     """Who did it, from a row with all columns of `actor_values`."""
     return Actor(row.actor_identity, row.actor_name, row.actor_role, row.actor_fingerprint, row.peer, row.request_id)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
 from services.clock import from_epoch, to_epoch
 from services.db.certificates import read_record, search_name, without_der
+from services.db.keyset import Keyset, Place
 from services.db.models import certificate_names, certificate_status, certificates
 from services.db.pending import hidden_ids, visible_ids
 from services.db.records import CertificateCursor, CertificateRecord, CertificateSelection, CertificateState
+
+_by_time = Keyset(certificates.c.issued_at, certificates.c.id, descending=False)
 
 WINDOW = 20_000
 """How many certificates one page looks at where no index leads to those that fit."""
@@ -47,29 +50,24 @@ def select_certificates(
     """
     # Few have the same key or name: these are read in the order of their own index. The others are by time.
     by_id = selection.public_key_sha256 is not None or selection.name is not None
-    order = (certificates.c.id,) if by_id else (certificates.c.issued_at, certificates.c.id)
+    order = [certificates.c.id] if by_id else _by_time.ordered
     bounds = [] if by_id else _bounds(selection)
-    if after is not None:
-        bounds.append(certificates.c.id > after.id if by_id else tuple_(*order) > (to_epoch(after.at), after.id))
-    floor = None if by_id or not _is_selective(selection) else _floor(conn, bounds)
-    if floor is not None:
-        bounds.append(tuple_(*order) <= (to_epoch(floor.at), floor.id))
+    begin = Place(to_epoch(after.at), after.id) if after is not None else None
+    floor = None if by_id or not _is_selective(selection) else _by_time.after(conn, bounds, begin, WINDOW)
     conditions = [*bounds, *_conditions(selection, now, by_id=by_id)]
-    # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
-    page = select(certificates.c.id).where(*conditions).order_by(*order).limit(limit)
     if hidden := hidden_ids(conn):
-        page = page.where((certificates.c.issuer_id + 0).not_in(hidden))
-    found = page.subquery("page")
-    query = without_der.join(found, found.c.id == certificates.c.id).order_by(*order)
-    records = [read_record(row, None) for row in conn.execute(query)]
-    return records, CertificateCursor(records[-1].issued_at, records[-1].id) if len(records) == limit else floor
-
-
-def _floor(conn: Connection, bounds: Sequence[ColumnElement[bool]]) -> CertificateCursor | None:
-    """The last certificate that this page looks at; None where it looks at all that are left."""
-    place = (certificates.c.issued_at, certificates.c.id)
-    row = conn.execute(select(*place).where(*bounds).order_by(*place).offset(WINDOW).limit(1)).one_or_none()
-    return None if row is None else CertificateCursor(from_epoch(row[0]), row[1])
+        conditions.append((certificates.c.issuer_id + 0).not_in(hidden))
+    behind = [[certificates.c.id > after.id] if after is not None else []]
+    records: list[CertificateRecord] = []
+    for stretch in behind if by_id else _by_time.stretches(begin, floor):
+        # From one table first: joined to the others, PostgreSQL would rather read and sort everything.
+        page = select(certificates.c.id).where(*conditions, *stretch).order_by(*order).limit(limit - len(records))
+        found = page.subquery("page")
+        query = without_der.join(found, found.c.id == certificates.c.id).order_by(*order)
+        records += [read_record(row, None) for row in conn.execute(query)]
+        if len(records) == limit:
+            return records, CertificateCursor(records[-1].issued_at, records[-1].id)
+    return records, CertificateCursor(from_epoch(floor.time), floor.id) if floor is not None else None
 
 
 def find_by_serials(conn: Connection, serials: Sequence[bytes]) -> dict[bytes, list[CertificateRecord]]:

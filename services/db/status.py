@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from services.clock import from_epoch, to_epoch
-from services.db import counts
+from services.db import counts, driver
 from services.db.models import certificate_status, status_changes
 from services.db.pending import pending_ids, visible_ids
 from services.db.records import ChangeAction, ChangedStatuses, NewCertificate, StatusChange, StatusRecord
@@ -26,7 +26,7 @@ def insert_statuses(
     numbered = zip(rows, certificate_ids, strict=True)
     values = [_new_values(row, id_, revision) for revision, (row, id_) in enumerate(numbered, first_revision)]
     if values:
-        conn.execute(insert(certificate_status), values)
+        _insertion.run(conn, values)
         counts.add_issued(conn, rows)
 
 
@@ -123,18 +123,10 @@ def has_more_changes_than(conn: Connection, after: int, count: int) -> bool:
     return conn.execute(query).first() is not None
 
 
-def _new_values(row: NewCertificate, certificate_id: int, revision: int) -> dict[str, Any]:
-    issued_at = to_epoch(row.issued_at)
-    return {
-        "issuer_id": row.issuer_id,
-        "serial": row.serial,
-        "certificate_id": certificate_id,
-        "issued_at": issued_at,
-        "not_after": to_epoch(row.not_after),
-        "changed_at": issued_at,
-        "revision": revision,
-        "crl_shard": row.crl_shard,
-    }
+def _new_values(row: NewCertificate, certificate_id: int, revision: int) -> tuple[Any, ...]:
+    """In the order of `_insertion`."""
+    issued_at, not_after = to_epoch(row.issued_at), to_epoch(row.not_after)
+    return (row.issuer_id, row.serial, certificate_id, issued_at, not_after, issued_at, revision, row.crl_shard)
 
 
 def _change_values(change: StatusChange, revision: int) -> dict[str, Any]:
@@ -247,4 +239,9 @@ _changes = (
     )
     .order_by(status_changes.c.revision)
     .limit(bindparam("limit"))
+)
+
+_insertion = driver.Insertion(
+    certificate_status,
+    *("issuer_id", "serial", "certificate_id", "issued_at", "not_after", "changed_at", "revision", "crl_shard"),
 )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from services.openssl_ca.config import DEFAULT, BadConfig, OpenSSLConfig, parse_config
 
@@ -45,10 +46,18 @@ class Parts:
     crls: tuple[Path, ...] = ()
     config: Path | None = None
 
+    def existing(self) -> Parts:
+        """Those that are there."""
+        return Parts(*(_existing(getattr(self, field.name)) for field in fields(self)))
+
     def over(self, others: Parts) -> Parts:
         """These parts, with the others where these have nothing."""
         mine = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(others, **{name: value for name, value in mine.items() if value})
+
+
+def _existing(part: Path | tuple[Path, ...] | None) -> Any:
+    return part if not isinstance(part, Path) or part.exists() else None
 
 
 def from_config(file: Path, folder: Path, section: str | None, environ: Mapping[str, str]) -> Parts:

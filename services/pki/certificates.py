@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from services.errors import InvalidArgument
 from services.pki.checks import CheckFailed, check
 from services.pki.csr import CertificateRequest, RequestedNames, RequestRefused, SubjectPublicKey
+from services.pki.encoding import signed, signed_part
 from services.pki.extensions import (
     AnyExtension,
     AuthorityUrls,
@@ -27,11 +28,10 @@ from services.pki.extensions import (
     subject_key_identifier,
 )
 from services.pki.findings import Findings
-from services.pki.issuer_limits import limits_of, require_within
+from services.pki.issuer_limits import require_within
 from services.pki.issuers import Issuer, PrivateKey
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profile import KEY_TYPES, Profile
-from services.pki.serials import serial_to_int
 from services.pki.subjects import decide_names
 from services.pki.validity import BACK_DATING, decide_period
 
@@ -43,13 +43,13 @@ __all__ = [
     "Issuer",
     "PrivateKey",
     "Wishes",
-    "build",
     "check",
     "extension",
     "key_usage",
     "prepare",
     "refuse",
     "sign",
+    "sign_with",
     "subject_key_identifier",
 ]
 
@@ -118,7 +118,7 @@ def prepare(
     if period is None or named is None:
         raise RuntimeError("something was not decided, and nobody said why")
     subject, names = named
-    path_length = limits_of(issuer.certificate).path_length_below(profile)
+    path_length = issuer.limits.path_length_below(profile)
     return Draft(
         profile=profile,
         subject=subject,
@@ -170,7 +170,7 @@ def _decide(
         named = decide_names(wishes.profile, wishes.issuer, request, wishes.sans, wishes.trust_domain)
     with findings:
         names = named[1] if named else SubjectAlternativeNames()
-        require_within(limits_of(wishes.issuer.certificate), wishes.profile, names)
+        require_within(wishes.issuer.limits, wishes.profile, names)
     return period, named
 
 
@@ -192,20 +192,20 @@ def check_key(profile: Profile, issuer: Issuer, request: CertificateRequest) -> 
         raise InvalidArgument("KEY_TOO_LARGE", text, field=request.field)
 
 
-def sign(draft: Draft, issuer: Issuer) -> x509.Certificate:
-    """Sign a draft, which must have been through `check`."""
-    return build(draft, issuer).sign(issuer.private_key, issuer.hash_algorithm)  # type: ignore[arg-type]
+def sign(draft: Draft, issuer: Issuer) -> bytes:
+    """Sign a draft, which must have been through `check`: the certificate (DER)."""
+    return sign_with(issuer.private_key, draft, issuer)
 
 
-def build(draft: Draft, issuer: Issuer) -> x509.CertificateBuilder:
-    """Exactly what is going to be signed."""
-    return x509.CertificateBuilder(
-        issuer_name=issuer.name,
-        subject_name=draft.subject,
-        public_key=draft.public_key,
-        serial_number=serial_to_int(draft.serial),
-        # The builder's own setters, which these two bypass, would turn them into naive UTC in the same way.
-        not_valid_before=draft.not_before.replace(tzinfo=None),
-        not_valid_after=draft.not_after.replace(tzinfo=None),
-        extensions=list(draft.extensions),
+def sign_with(key: PrivateKey, draft: Draft, issuer: Issuer) -> bytes:
+    """Exactly what is going to be signed, with a signature by `key`, which may be another of the issuer's kind."""
+    part = signed_part(
+        serial=draft.serial,
+        issuer=issuer,
+        not_before=draft.not_before,
+        not_after=draft.not_after,
+        subject=draft.subject,
+        public_key_der=draft.public_key_der,
+        extensions=draft.extensions,
     )
+    return signed(part, issuer, key)

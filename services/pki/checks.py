@@ -14,7 +14,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from services.pki.csr import check_public_key
 from services.pki.extensions import NO_REVOCATION_AVAILABLE
-from services.pki.issuer_limits import limits_of, names_problem
+from services.pki.issuer_limits import names_problem
 from services.pki.profile import OCSP_RESPONDER
 from services.pki.serials import MAX_OCTETS
 from services.pki.validity import BACK_DATING, SECOND, SHORT_LIVED, longest_validity
@@ -201,7 +201,7 @@ def _check_revocation(draft: Draft, values: _Values) -> None:
 
 
 def _check_issuer(draft: Draft, values: _Values, issuer: Issuer) -> None:
-    limits = limits_of(issuer.certificate)
+    limits = issuer.limits
     constraints = values.get(ExtensionOID.BASIC_CONSTRAINTS)
     if isinstance(constraints, x509.BasicConstraints) and constraints.ca and limits.path_length is not None:
         length = constraints.path_length

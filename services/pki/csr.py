@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from services.errors import DomainError, InvalidArgument
 from services.pki import der as parts_of
@@ -62,6 +63,11 @@ _LENGTHS = {
     NameOID.COMMON_NAME: (1, 64),
     NameOID.COUNTRY_NAME: (2, 2),
     NameOID.JURISDICTION_COUNTRY_NAME: (2, 2),
+}
+_ECDSA: Mapping[x509.ObjectIdentifier, ec.ECDSA] = {
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: ec.ECDSA(hashes.SHA256()),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: ec.ECDSA(hashes.SHA384()),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA512: ec.ECDSA(hashes.SHA512()),
 }
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _PEM = re.compile(rb"-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----([A-Za-z0-9+/=\s]*)-----END \1-----")
@@ -124,9 +130,12 @@ def read_csr(
 def _from_pem(pem: str | bytes, field: str) -> bytes:
     data = pem if isinstance(pem, bytes) else pem.encode("utf-8", "replace")
     _refuse_large(data, field)
-    block = _PEM.search(data)
-    if block is not None:
-        return binascii.a2b_base64(b"".join(block[2].split()), strict_mode=True)
+    blocks = list(islice(_PEM.finditer(data), 2))
+    if len(blocks) > 1:
+        text = "more than one certificate request in it: send the one that is meant"
+        raise InvalidArgument("CSR_MALFORMED", text, field=field)
+    if blocks:
+        return binascii.a2b_base64(b"".join(blocks[0][2].split()), strict_mode=True)
     if b"PRIVATE KEY-----" in data:
         text = "this is a private key, not a certificate request: nobody but its owner may have it, so make a new one"
     else:
@@ -161,24 +170,29 @@ def _read(der: bytes, field: str) -> CertificateRequest:
         public_key = _loaded_key(csr, field) if key_type else None
     with findings:
         if public_key is not None:
-            _check_possession(csr, field)
+            _check_possession(csr, public_key, field)
     if key_type is None or public_key is None or findings:
         # A subject with a finding of its own is not read any further.
         error = findings.error()
         names = RequestedNames(subject=csr.subject, sans=sans, field=field) if sound_subject else None
         raise RequestRefused(error, names) if names else error
-    # Encoded anew: a point that came compressed stands uncompressed in the certificate.
-    public_key_der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return CertificateRequest(
         subject=csr.subject,
         sans=sans,
         field=field,
         der=der,
         public_key=public_key,
-        public_key_der=public_key_der,
+        public_key_der=_encoded_key(public_key, parts.public_key_der),
         key_type=key_type,
         key_bits=public_key.key_size if isinstance(public_key, rsa.RSAPublicKey) else 0,
     )
+
+
+def _encoded_key(public_key: SubjectPublicKey, given: bytes) -> bytes:
+    """The key encoded anew: a point that came compressed stands uncompressed in the certificate."""
+    if parts_of.is_plain_p256(given):
+        return given  # there is one way to write it, and this is it
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _loaded_key(csr: x509.CertificateSigningRequest, field: str) -> SubjectPublicKey:
@@ -245,10 +259,10 @@ def _names_of(csr: x509.CertificateSigningRequest) -> SubjectAlternativeNames | 
     return SubjectAlternativeNames.from_extension(extension.value)
 
 
-def _check_possession(csr: x509.CertificateSigningRequest, field: str) -> None:
+def _check_possession(csr: x509.CertificateSigningRequest, public_key: SubjectPublicKey, field: str) -> None:
     """R114. A signature over SHA-1 or MD5 proves nothing: somebody else may have got it for another text."""
     try:
-        sound = not isinstance(csr.signature_hash_algorithm, _WEAK_HASHES) and csr.is_signature_valid
+        sound = not isinstance(csr.signature_hash_algorithm, _WEAK_HASHES) and _is_signed(csr, public_key)
     except (UnsupportedAlgorithm, ValueError):
         sound = False
     if not sound:
@@ -257,3 +271,15 @@ def _check_possession(csr: x509.CertificateSigningRequest, field: str) -> None:
             "the signature of the request does not prove possession of the key (or is made with SHA-1 or MD5)",
             field=field,
         )
+
+
+def _is_signed(csr: x509.CertificateSigningRequest, public_key: SubjectPublicKey) -> bool:
+    algorithm = _ECDSA.get(csr.signature_algorithm_oid)
+    if algorithm is None or not isinstance(public_key, ec.EllipticCurvePublicKey):
+        return csr.is_signature_valid
+    # The same, without loading the key from the request once more.
+    try:
+        public_key.verify(csr.signature, csr.tbs_certrequest_bytes, algorithm)
+    except InvalidSignature:
+        return False
+    return True

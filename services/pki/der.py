@@ -148,13 +148,28 @@ def header(tag: int, length: int) -> bytes:
     return bytes((tag, 0x80 | len(octets))) + octets
 
 
+# SubjectPublicKeyInfo of a key on P-256, up to and with the octet that says that the point is not compressed.
+_P256_BEGIN = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+_P256_ALGORITHM = _P256_BEGIN[2:23]
+_P256_POINT = 65
+
+
+def is_plain_p256(public_key_der: bytes) -> bool:
+    """Whether it is a key on P-256 in its usual form, which most are: then every octet has its place."""
+    return len(public_key_der) == len(_P256_BEGIN) + _P256_POINT - 1 and public_key_der.startswith(_P256_BEGIN)
+
+
 def key_algorithm(public_key_der: bytes) -> bytes:
     """The AlgorithmIdentifier of a SubjectPublicKeyInfo, parameters included."""
+    if is_plain_p256(public_key_der):
+        return _P256_ALGORITHM
     return asn1.encode_der(asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).algorithm)
 
 
 def key_bits(public_key_der: bytes) -> bytes:
     """The content of subjectPublicKey, without tag, length and unused-bits octet."""
+    if is_plain_p256(public_key_der):
+        return public_key_der[-_P256_POINT:]
     key = asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).key
     if key.padding_bits():
         raise ValueError("a public key with unused bits")

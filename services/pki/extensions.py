@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from services.pki.der import key_bits
+from services.pki.encoding import EncodedExtension
 from services.pki.issuers import Issuer
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profile import Authority, GeneralSubtree, NameConstraints, Policy, Profile
@@ -38,7 +39,7 @@ class AuthorityUrls:
 
 def extension(value: x509.ExtensionType, *, critical: bool = False) -> AnyExtension:
     """An extension for a draft or builder."""
-    return x509.Extension(value.oid, critical, value)
+    return EncodedExtension(value, critical=critical)
 
 
 def key_usage(*, digital_signature: bool = True, key_encipherment: bool = False, ca: bool = False) -> x509.KeyUsage:
@@ -81,7 +82,7 @@ def extensions_of(
     path_length: int | None,
 ) -> tuple[AnyExtension, ...]:
     """All extensions of a certificate. `path_length` is that of a CA, already within the issuer's."""
-    found = [extension(issuer.authority_key_identifier)]
+    found = [_authority_key_identifier(issuer.key_identifier)]
     if profile.subject_key_identifier:
         found.append(extension(subject_key_identifier(public_key_der)))
     found += _of_profile(profile, key_type, path_length)
@@ -94,6 +95,12 @@ def extensions_of(
         urls.crl if profile.crl_distribution_point else None,
     )
     return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _authority_key_identifier(key_identifier: bytes) -> AnyExtension:
+    """The key identifier alone, without issuer and serial number (R96)."""
+    return extension(x509.AuthorityKeyIdentifier(key_identifier, None, None))
 
 
 @lru_cache(maxsize=256)

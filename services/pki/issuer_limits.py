@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -42,7 +41,6 @@ class IssuerLimits:
         return below if wanted is None else min(wanted, below)
 
 
-@lru_cache(maxsize=64)
 def limits_of(certificate: x509.Certificate) -> IssuerLimits:
     """Read the limits off the certificate of an issuer."""
     constraints = _extension(certificate, x509.BasicConstraints)

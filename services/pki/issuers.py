@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.pki.der import public_key_der, subject_der
+from services.pki.der import key_algorithm, public_key_der, subject_der
+from services.pki.issuer_limits import IssuerLimits, limits_of
 
 PrivateKey: TypeAlias = (
     rsa.RSAPrivateKey
@@ -41,6 +42,22 @@ def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm | None:
     return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None
 
 
+_ECDSA = {
+    "sha256": bytes.fromhex("300a06082a8648ce3d040302"),
+    "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
+    "sha512": bytes.fromhex("300a06082a8648ce3d040304"),
+}
+_RSA_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
+
+
+def signature_algorithm(key: PrivateKey) -> bytes:
+    """The AlgorithmIdentifier (DER) of the signatures of a key with its `signature_hash`. Raises ValueError as that."""
+    algorithm = signature_hash(key)
+    if algorithm is None:  # Ed25519 and ML-DSA: that of the key itself (RFC 8410, section 3; RFC 9881, section 2)
+        return key_algorithm(public_key_of(key))
+    return _RSA_SHA256 if isinstance(key, rsa.RSAPrivateKey) else _ECDSA[algorithm.name]
+
+
 def public_key_of(key: PrivateKey) -> bytes:
     """The SubjectPublicKeyInfo that belongs to a private key (DER)."""
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -62,6 +79,11 @@ class Issuer:
     key_identifier: bytes = field(init=False)
     authority_key_identifier: x509.AuthorityKeyIdentifier = field(init=False)
     hash_algorithm: hashes.HashAlgorithm | None = field(init=False)
+    signature_algorithm: bytes = field(init=False)
+    """The AlgorithmIdentifier of its signatures (DER)."""
+    is_quick: bool = field(init=False)
+    """Whether it signs in less time than it takes to hand the work to another thread."""
+    limits: IssuerLimits = field(init=False)
     not_before: datetime = field(init=False)
     not_after: datetime = field(init=False)
 
@@ -76,6 +98,9 @@ class Issuer:
             # The key identifier alone, without issuer and serial number (R96).
             "authority_key_identifier": x509.AuthorityKeyIdentifier(key_identifier, None, None),
             "hash_algorithm": signature_hash(self.private_key),
+            "signature_algorithm": signature_algorithm(self.private_key),
+            "is_quick": _is_quick(self.private_key),
+            "limits": limits_of(self.certificate),
             "not_before": self.certificate.not_valid_before_utc,
             "not_after": self.certificate.not_valid_after_utc,
         }
@@ -85,6 +110,18 @@ class Issuer:
             raise ValueError("the private key does not belong to the CA certificate")
         if self.name.public_bytes() != self.subject_der:
             raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
+
+
+def _is_quick(key: PrivateKey) -> bool:
+    """P-256 and Ed25519: some 30 microseconds. P-384 and P-521, RSA and ML-DSA take ten times that, or a hundred.
+
+    What stands in for a key that is elsewhere, in a token or a service, takes longer than that.
+    """
+    if not type(key).__module__.startswith("cryptography."):
+        return False
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.curve.name == "secp256r1"
+    return isinstance(key, ed25519.Ed25519PrivateKey)
 
 
 def check_ca_certificate(certificate: x509.Certificate) -> None:

@@ -14,12 +14,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import FieldViolation, InvalidArgument
-from services.pki.certificates import Draft, build
-from services.pki.issuers import Issuer
+from services.pki.certificates import Draft, sign_with
+from services.pki.issuers import Issuer, PrivateKey
 from services.pki.profile import LintLevel, LintRules, Profile
 
 _MAX_FINDINGS = 10
@@ -48,9 +46,9 @@ class Linter:
         profile = draft.profile
         if profile.lint is None:
             return
-        der = build(draft, issuer).sign(_throw_away(issuer), issuer.hash_algorithm)  # type: ignore[arg-type]
+        der = sign_with(_throw_away(issuer), draft, issuer)
         with self._lock:
-            found = self._rules[profile.lint].findings(der.public_bytes(Encoding.DER), profile.lint_level)
+            found = self._rules[profile.lint].findings(der, profile.lint_level)
         refused = [(code, text) for code, text in found if code not in profile.lint_accept]
         if refused:
             texts = [f"{code}: {text}" if text else code for code, text in refused]
@@ -68,7 +66,7 @@ def require_pkilint(wanted: Mapping[str, LintRules | None]) -> None:
         )
 
 
-def _throw_away(issuer: Issuer) -> CertificateIssuerPrivateKeyTypes:
+def _throw_away(issuer: Issuer) -> PrivateKey:
     """A key like the issuer's, so that the algorithm of the signature is the same."""
     key = issuer.private_key
     size = key.key_size if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) else 0
@@ -76,13 +74,12 @@ def _throw_away(issuer: Issuer) -> CertificateIssuerPrivateKeyTypes:
 
 
 @lru_cache(maxsize=16)
-def _generated(kind: type[CertificateIssuerPrivateKeyTypes], size: int) -> CertificateIssuerPrivateKeyTypes:
+def _generated(kind: type[PrivateKey], size: int) -> PrivateKey:
     if issubclass(kind, rsa.RSAPrivateKey):
         return rsa.generate_private_key(65537, size)
     if issubclass(kind, ec.EllipticCurvePrivateKey):
         return ec.generate_private_key(_CURVES[size])
-    made: CertificateIssuerPrivateKeyTypes = kind.generate()  # type: ignore[union-attr]  # Ed25519 and ML-DSA
-    return made
+    return kind.generate()  # Ed25519 and ML-DSA
 
 
 class _Rules:

@@ -121,7 +121,7 @@ def read_certificate(*, der: bytes | None = None, pem: str | None = None, field:
             x509.load_der_x509_certificate(der)
             return der
         certificates = x509.load_pem_x509_certificates(given)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, x509.InvalidVersion):
         raise _malformed(field, "not a certificate") from None
     if len(certificates) != 1:
         raise _malformed(field, f"{len(certificates)} certificates; give one, the end-entity certificate")

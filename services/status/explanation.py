@@ -38,7 +38,6 @@ class Cause(StrEnum):
     ISSUER_NOT_KNOWN = "ISSUER_NOT_KNOWN"
     HASH_ALGORITHM_NOT_SUPPORTED = "HASH_ALGORITHM_NOT_SUPPORTED"
     CERTIFICATE_DIFFERS = "CERTIFICATE_DIFFERS"
-    CERTIFICATE_NOT_STORED = "CERTIFICATE_NOT_STORED"
 
 
 class IssuerFit(StrEnum):
@@ -140,7 +139,7 @@ def _cause(
     if not reference.serial:
         return Cause.SERIAL_NUMBER_IMPOSSIBLE
     if isinstance(reference, ByCertificate) and certificate is not None:
-        return Cause.CERTIFICATE_NOT_STORED if certificate.der is None else Cause.CERTIFICATE_DIFFERS
+        return Cause.CERTIFICATE_DIFFERS
     return Cause.SERIAL_NUMBER_NOT_ISSUED
 
 

@@ -15,16 +15,27 @@ _FITS = {
     **{IssuerFit[fit.name]: phrase for fit, phrase in PHRASES.items()},
     IssuerFit.SERIAL_NUMBER_ONLY: "issuer {name} has a certificate with that serial number",
 }
+_IMPORTED = "imported"
+"""The profile that imported certificates are listed under: their time of issuing is not known."""
 _NAMING = "make the request with the certificate of the right issuer"
 
 
 def summary(explanation: Explanation) -> str:
     """The cause in one or two sentences."""
+    recorded = explanation.certificate
+    if recorded is not None and recorded.der is None:
+        return f"{_cause(explanation)} Only its status is recorded, the certificate itself is not."
+    return _cause(explanation)
+
+
+def _cause(explanation: Explanation) -> str:
     issuer, serial = _issuer(explanation), format_serial(explanation.reference.serial)
     recorded = explanation.certificate
     revocation = explanation.finding.record.revocation if explanation.finding.record else None
     match explanation.cause:
         case Cause.NOT_REVOKED:
+            if recorded is not None and recorded.profile == _IMPORTED:
+                return f"Serial number {serial} of issuer {issuer} was imported and is not revoked: its status is good."
             issued = f" on {rfc3339(recorded.issued_at)}" if recorded else ""
             return f"Issuer {issuer} issued serial number {serial}{issued}, and it is not revoked: the status is good."
         case Cause.REVOKED:
@@ -45,11 +56,6 @@ def summary(explanation: Explanation) -> str:
             return f"No issuer here is the one that was asked about{_near(explanation.candidates)}."
         case Cause.CERTIFICATE_DIFFERS:
             return f"Issuer {issuer} has another certificate with serial number {serial} than this one."
-        case Cause.CERTIFICATE_NOT_STORED:
-            return (
-                f"Of serial number {serial} of issuer {issuer} only the status is recorded, so this certificate "
-                "cannot be compared with what was issued."
-            )
         case _:
             whom = f"Issuer {issuer} is known, and has no" if explanation.issuer else "No issuer here has a"
             return f"{whom} certificate with serial number {serial}{_near(explanation.candidates)}."
@@ -72,8 +78,6 @@ def advice(explanation: Explanation) -> str:
             return _unknown_issuer(explanation.candidates)
         case Cause.CERTIFICATE_DIFFERS:
             return "Two certificates share a serial number: ask the issuer which is genuine, and replace this one."
-        case Cause.CERTIFICATE_NOT_STORED:
-            return "Import the certificate, if it is to be compared. OCSP answers from the recorded status meanwhile."
         case _:
             others = [each.issuer for each in explanation.candidates if each.fit is IssuerFit.SERIAL_NUMBER_ONLY]
             if others:

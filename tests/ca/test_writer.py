@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 
 import pytest
+from cryptography import x509
 
 from services.ca.batch import Batch, Plan
 from services.ca.issue import IssueCommand
@@ -15,7 +19,11 @@ from services.ca.writer import Writer
 from services.db.engine import Connection, Database
 from services.db.records import IdempotencyKey
 from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
-from tests.ca.world import Ca, make_actor, make_csr
+from services.pki.crls import make_crl
+from services.pki.hierarchy import make_issuing, make_root
+from services.pki.issuers import Issuer
+from services.pki.keys import KeyKind, generate_key
+from tests.ca.world import START, Ca, Hierarchy, make_actor, make_ca, make_csr
 
 
 @dataclass
@@ -245,3 +253,75 @@ def test_a_database_that_went_away_is_tried_once(database: Database) -> None:
         results = run_behind_gate(writer, *(FakeWork(away(number)) for number in range(5)))
     assert all(isinstance(result, Unavailable) for result in results)
     assert tried == [0, 0]
+
+
+def test_a_work_is_made_before_its_transaction(database: Database) -> None:
+    """What queues while a work is made is made as well, and shares the transaction with it."""
+    made: list[str] = []
+    with Writer(database) as writer:
+
+        def make(name: str) -> FakeWork:
+            made.append(name)
+            return FakeWork(lambda batch: batch)
+
+        def make_slowly() -> FakeWork:
+            others.append(writer.submit_unmade(lambda: make("second")))
+            return make("first")
+
+        others: list[Future[object]] = []
+        first = writer.submit_unmade(make_slowly).result(10)
+        assert others[0].result(10) is first
+    assert made == ["first", "second"]
+
+
+def test_a_work_that_cannot_be_made_harms_nobody(database: Database) -> None:
+    """Its caller gets the error, whatever it is; its neighbours are written, and the writer goes on."""
+
+    def fail(error: BaseException) -> FakeWork:
+        raise error
+
+    errors = [FailedPrecondition("ISSUER_NOT_ACTIVE", "no"), ZeroDivisionError(), Panic()]
+    with Writer(database) as writer:
+        gate = Gate()
+        writer.submit(gate)
+        assert gate.begun.wait(10)
+        failed = [writer.submit_unmade(partial(fail, error)) for error in errors]
+        fine = writer.submit_unmade(lambda: FakeWork(lambda _: "written"))
+        gate.release.set()
+        assert fine.result(10) == "written"
+        assert [type(each.exception(10)) for each in failed] == [FailedPrecondition, ZeroDivisionError, RuntimeError]
+        alone = writer.submit_unmade(partial(fail, errors[0]))
+        assert isinstance(alone.exception(10), FailedPrecondition)
+        assert writer.submit(FakeWork(lambda _: "later")).result(10) == "later"
+
+
+def test_a_cancelled_work_is_not_made(database: Database) -> None:
+    """A caller that gives up in time spares the certificate authority the signature."""
+    with Writer(database) as writer:
+        gate = Gate()
+        writer.submit(gate)
+        assert gate.begun.wait(10)
+        cancelled = writer.submit_unmade(lambda: FakeWork(panic))
+        assert cancelled.cancel()
+        gate.release.set()
+        assert writer.submit(FakeWork(lambda _: "done")).result(10) == "done"
+
+
+@pytest.mark.parametrize(("kind", "quick"), [("p256", True), ("ed25519", True), ("p384", False), ("rsa2048", False)])
+def test_who_signs_in_the_thread_that_writes(database: Database, kind: KeyKind, quick: bool) -> None:
+    """Keys that sign quickly do, once they were used; whatever takes longer does not hold up those who write."""
+    key, root_key = generate_key(kind), generate_key("p256")
+    root = make_root(name="Root", key=root_key, now=START)
+    issuing = make_issuing(root=root, root_key=root_key, name="Issuing", key=key, now=START)
+    crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
+    with Writer(database) as writer:
+        authority = make_ca(database, writer, Hierarchy(root, issuing, key, crl)).authority
+        assert not authority.issues_quickly("", "")
+        for _ in range(2):
+            result = authority.issue(IssueCommand(csr_der=make_csr()), make_actor("issuer"))
+            assert result.certificate.der is not None
+            x509.load_der_x509_certificate(result.certificate.der).verify_directly_issued_by(issuing)
+            assert authority.issues_quickly("", "") is quick
+        assert authority.issues_quickly("client", "issuing") is quick
+        assert not authority.issues_quickly("client", "another")
+        assert not authority.issues_quickly("no such profile", "")

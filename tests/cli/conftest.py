@@ -37,6 +37,17 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def moved_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Another one, for tests that bring in issuers: where several are active, `issue` has to name one."""
+    up = Up(tmp_path_factory.mktemp("moved-in") / "data")
+    try:
+        up.wait_ready()
+        yield up
+    finally:
+        up.kill()
+
+
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A `goodstanding up` that is ready; tests share it, and leave it running."""
     up = Up(tmp_path_factory.mktemp("running") / "data")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import subprocess
 import urllib.request
@@ -162,6 +164,19 @@ def test_full_disk(running: Up, issued: list[str], tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nothing of it was kept" in done.stderr
     assert not [each for each in tmp_path.iterdir() if "out" in each.name]
+
+
+def test_bar(running: Up, tmp_path: Path) -> None:
+    """On a terminal a bar shows how far it came; what was written is on standard output all the same."""
+    master, slave = pty.openpty()
+    command = [*PROGRAM, "export", "openssl", "out", "--issuer", "root", "--data", str(running.data)]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave, timeout=60, check=True)
+        assert b"Exporting" in os.read(master, 4096)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert done.stdout.startswith(b"out: 2 certificates of root")
 
 
 @pytest.mark.parametrize("what", [KeyboardInterrupt, RuntimeError])

@@ -94,7 +94,7 @@ def test_without_a_list(bob: RealCA, files: Path) -> None:
         pytest.param("cut.pem", "cut", "CERTIFICATE_UNREADABLE", id="cut-off"),
         pytest.param("bad.crt", "bad", "CERTIFICATE_UNREADABLE", id="no-certificate"),
         pytest.param("inner.pem", "inner", "CERTIFICATE_UNREADABLE", id="damaged-inside"),
-        pytest.param("other.pem", "other", "CERTIFICATE_OF_ANOTHER_CA", id="another-ca"),
+        pytest.param("other.pem", "other", "CERTIFICATE_NOT_BY_ISSUER", id="another-ca"),
     ],
 )
 def test_what_is_refused(bob: RealCA, files: Path, tmp_path: Path, name: str, content: str, code: str) -> None:
@@ -128,21 +128,21 @@ def run(up: Up, *arguments: str | Path, status: int = 0) -> Any:
     return json.loads(done.stdout) if done.stdout else done.stderr
 
 
-def test_everything_comes_in(running: Up, bob: RealCA, files: Path) -> None:
+def test_everything_comes_in(moved_in: Up, bob: RealCA, files: Path) -> None:
     """The dry run tells what the import then does; what only the list has is revoked, too; again, nothing is new."""
     options = (files, "--ca", bob.certificate, "--crl", bob.crl, "--name", "bob")
-    planned = run(running, *options, "--dry-run")
+    planned = run(moved_in, *options, "--dry-run")
     assert planned["service"]["counts"]["added"] == 5
     assert planned["crl_number"] == "1000"
-    done = run(running, *options)
+    done = run(moved_in, *options)
     assert done["service"]["counts"]["added"] == 5
     assert done["issuer"]["known"] is False
-    assert run(running, *options)["service"]["counts"]["unchanged"] == 5
-    found = CliRunner().invoke(cli, ["status", "1004", "--issuer", "bob", "--json", "--data", str(running.data)])
+    assert run(moved_in, *options)["service"]["counts"]["unchanged"] == 5
+    found = CliRunner().invoke(cli, ["status", "1004", "--issuer", "bob", "--json", "--data", str(moved_in.data)])
     assert json.loads(found.stdout)["revocation"]["reason"] == "keyCompromise"
 
 
-def test_a_list_of_another_ca(running: Up, bob: RealCA, files: Path, tmp_path: Path) -> None:
+def test_a_list_of_another_ca(moved_in: Up, bob: RealCA, files: Path, tmp_path: Path) -> None:
     """A revocation list that the CA has not signed ends it: nobody knows what is revoked."""
     other = RealCA(tmp_path / "other", "other").make().make_crl()
-    assert "has not signed" in run(running, files, "--ca", bob.certificate, "--crl", other, status=1)
+    assert "has not signed" in run(moved_in, files, "--ca", bob.certificate, "--crl", other, status=1)

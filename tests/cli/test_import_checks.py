@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,6 +22,7 @@ from services.openssl_ca.layout import Parts
 from services.pki.reasons import Reason
 from tests.openssl_ca.real_ca import RealCA
 
+ROOT = Path(__file__).parents[2]
 # An hour from now: the CA, its certificates and its revocation list are half an hour old at least by then.
 NOW = utc_now() + timedelta(hours=1)
 YEAR, MINUTE = timedelta(days=365), timedelta(minutes=1)
@@ -93,10 +95,10 @@ def test_a_folder_as_openssl_leaves_it(alice: RealCA) -> None:
         pytest.param([row("E", NEXT)], [("EXPIRY_IN_FUTURE", 4, False)], id="expired-too-early"),
         pytest.param([row(expiry="20990101000000Z")], [("EXPIRY_AFTER_CA", 4, False)], id="outlives-the-ca"),
         pytest.param([row("E", LAST)], [("EXPIRY_BEFORE_CA", 4, False)], id="before-the-ca"),
-        pytest.param([row("R", NEXT, NEXT)], [("REVOKED_IN_FUTURE", 4, False)], id="revoked-in-the-future"),
+        pytest.param([row("R", NEXT, NEXT)], [("REVOCATION_TIME_IN_FUTURE", 4, False)], id="revoked-in-the-future"),
         pytest.param(
             [row("R", NEXT, f"{A_MINUTE_AGO},keyTime,20990101000000Z")],
-            [("INVALID_IN_FUTURE", 4, False)],
+            [("INVALIDITY_TIME_IN_FUTURE", 4, False)],
             id="invalid-in-the-future",
         ),
         pytest.param(
@@ -171,12 +173,17 @@ def _a_folder(ca: RealCA) -> None:
 
 
 def _of_another_ca(ca: RealCA) -> None:
-    other = RealCA(ca.folder / "other").make()
+    other = RealCA(ca.folder / "other", "other").make()
     shutil.copy(other.issue("www.example.com"), ca.folder / "newcerts/1000.pem")
 
 
 def _same_name_other_key(ca: RealCA) -> None:
-    _of_another_ca(ca)  # both are called "Alice Ltd ca"
+    other = RealCA(ca.folder / "other", ca.name).make()
+    shutil.copy(other.issue("www.example.com"), ca.folder / "newcerts/1000.pem")
+
+
+def _sha_1(ca: RealCA) -> None:
+    ca.issue("veteran", "-md", "sha1")
 
 
 def _no_row(ca: RealCA) -> None:
@@ -221,11 +228,15 @@ def _no_number(ca: RealCA) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        pytest.param(_other_serial, [("CERTIFICATE_SERIAL_DIFFERS", "index.txt:1", True)], id="other-serial"),
+        pytest.param(_other_serial, [("SERIAL_MISMATCH", "index.txt:1", True)], id="other-serial"),
         pytest.param(_no_certificate, [("CERTIFICATE_UNREADABLE", "index.txt:1", False)], id="no-certificate"),
         pytest.param(_cut_off, [("CERTIFICATE_UNREADABLE", "index.txt:1", False)], id="cut-off"),
         pytest.param(_a_folder, [("CERTIFICATE_FILE_UNREADABLE", "index.txt:1", True)], id="unreadable-file"),
-        pytest.param(_of_another_ca, [("CERTIFICATE_OF_ANOTHER_CA", "index.txt:1", True)], id="another-ca"),
+        pytest.param(_of_another_ca, [("CERTIFICATE_NOT_BY_ISSUER", "index.txt:1", True)], id="another-ca"),
+        pytest.param(
+            _same_name_other_key, [("CERTIFICATE_SIGNATURE_INVALID", "index.txt:1", True)], id="same-name-other-key"
+        ),
+        pytest.param(_sha_1, [], id="sha-1"),
         pytest.param(_no_row, [("CERTIFICATE_WITHOUT_ROW", "", False)], id="certificate-without-row"),
         pytest.param(
             _no_row_of_a_revoked_one,
@@ -239,7 +250,7 @@ def _no_number(ca: RealCA) -> None:
         ),
         pytest.param(_other_subject, [("SUBJECT_DIFFERS", "index.txt:1", False)], id="other-subject"),
         pytest.param(_old_form_of_a_subject, [], id="old-form-of-a-subject"),
-        pytest.param(_other_expiry, [("EXPIRY_DIFFERS", "index.txt:1", False)], id="other-expiry"),
+        pytest.param(_other_expiry, [("NOT_AFTER_DIFFERS", "index.txt:1", False)], id="other-expiry"),
         pytest.param(_crl_of_another_ca, [("CRL_OF_ANOTHER_CA", "another.pem", False)], id="list-of-another-ca"),
         pytest.param(_no_crl, [("CRL_UNREADABLE", "ca.crl.pem", False)], id="no-list"),
         pytest.param(_no_number, [("NUMBER_UNREADABLE", "serial", False)], id="no-number"),
@@ -276,6 +287,16 @@ def test_a_change_in_the_middle(folder: RealCA) -> None:
     folder.add_rows([row()])
     with pytest.raises(Failed, match="was changed"):
         list(records)
+
+
+def test_every_code_is_documented() -> None:
+    """Each code that a finding may have is in docs/importing.md."""
+    code = re.compile(r'"([A-Z]+(?:_[A-Z]+)+)"')
+    sources = (ROOT / "services/openssl_ca/index.py", *(ROOT / "services/cli/importing").glob("*.py"))
+    used = {found for source in sources for found in code.findall(source.read_text())}
+    documented = (ROOT / "docs/importing.md").read_text()
+    assert len(used) > 30
+    assert [each for each in sorted(used) if each not in documented] == []
 
 
 def test_joining_many() -> None:

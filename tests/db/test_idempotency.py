@@ -23,7 +23,7 @@ def call(now: datetime) -> IdempotencyRecord:
 
 def test_call_is_found_by_its_whole_key(database: Database, call: IdempotencyRecord) -> None:
     """Another caller, method or id is another call."""
-    others = [replace(KEY, **{name: "another"}) for name in ("identity", "method", "request_id")]
+    others = [KEY._replace(**{name: "another"}) for name in ("identity", "method", "request_id")]
     with database.write() as conn:
         idempotency.insert_outcomes(conn, [call])
         idempotency.insert_outcomes(conn, [])
@@ -67,7 +67,7 @@ def test_old_calls_are_forgotten_in_portions(database: Database, call: Idempoten
     """Only what is older than asked for goes, and not more at once than asked for."""
     week = timedelta(days=7)
     calls = [
-        replace(call, key=replace(KEY, request_id=str(n)), created_at=now - week - timedelta(seconds=n))
+        replace(call, key=KEY._replace(request_id=str(n)), created_at=now - week - timedelta(seconds=n))
         for n in range(5)
     ]
     with database.write() as conn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import runpy
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -87,8 +88,9 @@ def population(
             common_name=f"host{n % 97}.example.com",
             subject_alternative_names=(f"DNS:host{n % 97}.example.com",),
             public_key_sha256=(n % 401).to_bytes(32),
-            issued_at=now + timedelta(minutes=n // 3),
-            not_after=now + timedelta(minutes=n * 37 % SIZE),
+            # Some hundreds have the same time, as very many that were imported have.
+            issued_at=now + timedelta(minutes=min(n, 1400) // 3),
+            not_after=now + timedelta(minutes=n * 37 % SIZE if n % 4 else 800),
         )
         rows.append(replace(row, actor=replace(row.actor, identity=f"identity-{n % 5}")))
     chosen = {row.serial: REASONS[n % 3] for n, row in enumerate(rows) if n % 9 == 0}
@@ -180,6 +182,8 @@ def test_no_combination_reads_or_sorts_the_whole_table(
                 ),
             )
             assert "SCAN certificate" not in plan, (name, order, plan)
+            if name == "all":  # what has the same time is not walked past
+                assert re.search(r"=\? AND (id|rowid)[<>]\?", plan), plan
             if not any(word in name for word in short):
                 assert "TEMP B-TREE" not in plan, (name, order, plan)
                 revoked = "revoked" in name or "reason" in name

@@ -257,6 +257,15 @@ def test_one_of_the_two_is_away(world: World, tmp_path: Path) -> None:
     assert "nothing could be explained" in done.stderr
 
 
+def test_too_long(world: World, tmp_path: Path) -> None:
+    """A request that is longer than any may be is refused unread, and that is said (R11)."""
+    file = tmp_path / "long.der"
+    file.write_bytes(world.request(world.leaves["good"].serial_number) + bytes(40_000))
+    done = world.run("--as", "request", file)
+    assert done.exit_code == 1
+    assert "HTTP 413" in done.stderr
+
+
 def test_not_the_operator_address(world: World) -> None:
     """The public address is not the operator's, and the message says so."""
     told = world.explain(f"{world.leaves['good'].serial_number:x}", "--ops-address", world.system.http)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from goodstanding.ca.v1.ca_pb2 import IssueCertificateRequest
 from services.clock import utc_now
-from services.pki.hierarchy import make_issuing, make_root
+from services.pki.hierarchy import make_issuing, make_root, renew
+from services.pki.issuers import Issuer
 from services.pki.keys import encrypt_key, generate_key
 from tests.ca.world import make_csr
 from tests.e2e.client import services
@@ -160,11 +162,12 @@ def test_a_roll_over(grown: System) -> None:
 
 def test_plans_that_could_not_be_carried_out(grown: System) -> None:
     """They are refused before a plan is shown, and so is a renewal that would end before what it renews."""
+    active = next(name for name, state in states(grown).items() if state == "active")
     for words, why in (
-        (("create-intermediate", "--parent", "issuing", "--name", "below"), "path length"),
+        (("create-intermediate", "--parent", active, "--name", "below"), "path length"),
         (("create-intermediate", "--parent", "root", "--name", "same", "--subject", "CN=goodstanding root CA"), "name"),
-        (("renew", "issuing-2", "--days", "1"), "name more --days"),
-        (("retire", "issuing-2", "--offline"), "retire it first"),
+        (("renew", active, "--days", "1"), "name more --days"),
+        (("retire", active, "--offline"), "retire it first"),
         (("import", "--cert", str(grown.issue("leaf.example.com"))), "not a certificate of a CA"),
     ):
         refused = grown.run("goodstanding", "ca", *words, "--dry-run", check=False)
@@ -209,6 +212,8 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
     )
     (folder / "elsewhere.pass").write_text("secret\n")
     (folder / "wrong.key").write_bytes(encrypt_key(generate_key(), b"secret"))
+    shorter = renew(issuing, Issuer(root, root_key), now=now, validity=timedelta(days=2))
+    (folder / "shorter.pem").write_bytes(shorter.public_bytes(Encoding.PEM))
     words = ("import", "--cert", "elsewhere.pem", "--passphrase-file", "elsewhere.pass", "--name", "elsewhere")
     chain = ("--chain", "elsewhere-root.pem")
     for more, why in (
@@ -224,6 +229,8 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
         "nothing: issuer elsewhere is known already, with this certificate"
     ]
     assert states(grown) | {"elsewhere": "active", "elsewhere-root": "offline"} == states(grown)
+    plan = grown.run("goodstanding", "ca", "import", "--cert", "shorter.pem", "--dry-run").stdout
+    assert f"Note: it ends on {shorter.not_valid_after_utc:%Y-%m-%d}, and the one that is preferred so far" in plan
     request = ("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "e.key", "-subj", "/CN=e.example")
     grown.run(*request, "-out", "e.csr")
     grown.run("goodstanding", "issue", "e.csr", "--issuer", "elsewhere", "--out", "e.pem")

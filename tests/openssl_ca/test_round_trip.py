@@ -100,7 +100,7 @@ serials = st.integers(1, 2**159 - 1) | st.integers(1, 2**16)
 recorded = st.builds(Recorded, serials, names | lines, moments(2002, 2300), st.none() | revocations())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(recorded, min_size=1, max_size=8, unique_by=lambda each: each.serial))
 def test_round_trip(places: Places, tmp_path: Path, wanted: list[Recorded]) -> None:
     """Issuer, serial numbers, validity, statuses, times, reasons and subjects come back as they left."""

@@ -7,13 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.openssl_ca.index import Revocation, format_row, parse_row
 from services.openssl_ca.settings import Addresses, configuration, quoted
 from services.openssl_ca.writing import Entry, NextSerial, index_row, is_whole, more_line, serial_text, writable
+from services.pki.hierarchy import make_root
+from services.pki.keys import KeyKind, generate_key
 from services.pki.reasons import Reason
+from tests.openssl_ca.judge import openssl
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=30)
@@ -43,7 +47,7 @@ def revocations(draw: st.DrawFn) -> Revocation:
 entries = st.builds(Entry, serials, st.none(), subjects, times, st.none() | revocations())
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(entries)
 def test_row_comes_back(entry: Entry) -> None:
     """A row that is read again says what was recorded; what it cannot say is known, and stands in index.txt.more."""
@@ -154,3 +158,29 @@ def test_line_breaks() -> None:
     """A value with a line break is refused: it would add settings."""
     with pytest.raises(ValueError, match="line break"):
         quoted("/ca\nprivate_key = /elsewhere")
+
+
+@pytest.mark.parametrize("kind", ["p384", "rsa2048", "ed25519"])
+def test_kinds_of_keys(kind: KeyKind, tmp_path: Path) -> None:
+    """One configuration for every kind of key: lists are made, and certificates issued with names and addresses."""
+    key, now = generate_key(kind), datetime.now(UTC)
+    files = {
+        "ca.pem": make_root(name="CA", key=key, now=now).public_bytes(Encoding.PEM),
+        "private/ca.key.pem": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        "index.txt": b"R\t491231235959Z\t200101000000Z,holdInstruction,1.2.840.10040.2.3\t0A\tunknown\t/CN=a\n",
+        "crlnumber": b"03\n",
+        "openssl.cnf": configuration(str(tmp_path), Addresses(("http://ocsp.example.com",)), crl_days=7).encode(),
+    }
+    for folder in ("private", "newcerts"):
+        (tmp_path / folder).mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    request = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "leaf.key"]
+    config = ["ca", "-config", str(tmp_path / "openssl.cnf")]
+    openssl(*config, "-gencrl", "-out", "crl.pem", cwd=tmp_path)
+    openssl(*request, "-subj", "/CN=a", "-addext", "subjectAltName=DNS:a.example.com", "-out", "leaf.csr", cwd=tmp_path)
+    openssl(*config, "-batch", "-notext", "-in", "leaf.csr", "-out", "leaf.pem", cwd=tmp_path)
+    assert "Hold Instruction Reject" in openssl("crl", "-in", "crl.pem", "-noout", "-text", cwd=tmp_path)
+    shown = openssl("x509", "-in", "leaf.pem", "-noout", "-text", cwd=tmp_path)
+    assert "DNS:a.example.com" in shown
+    assert "OCSP - URI:http://ocsp.example.com" in shown

@@ -137,8 +137,7 @@ class Authority:
         **options: object,
     ) -> x509.Certificate:
         """Prepare, check and sign, as the service does; the result as a relying party reads it."""
-        certificate = sign(self.draft(csr, profile, sans, **options), self.issuer)
-        return x509.load_der_x509_certificate(certificate.public_bytes(Encoding.DER))
+        return x509.load_der_x509_certificate(sign(self.draft(csr, profile, sans, **options), self.issuer))
 
 
 def make_authority(kind: KeyKind = "p256", now: datetime = NOW) -> Authority:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from math import gcd
 
 import pytest
+from asn1crypto import algos as asn1_algos
 from asn1crypto import csr as asn1_csr
 from asn1crypto import keys as asn1_keys
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
@@ -130,6 +132,13 @@ def test_exactly_one_request(given: dict[str, bytes]) -> None:
     with pytest.raises(InvalidArgument) as caught:
         read_csr(**given)  # type: ignore[arg-type]
     assert caught.value.reason == "CSR_MALFORMED"
+
+
+def test_two_requests_in_one_text() -> None:
+    """Nobody is to guess which of them is meant."""
+    one = pem_of(make_csr())
+    with pytest.raises(InvalidArgument, match="more than one certificate request"):
+        read_csr(pem=f"{one}and another:\n{one}")
 
 
 def _flipped(position: int) -> bytes:
@@ -336,3 +345,22 @@ def test_unicode_in_the_subject_is_read() -> None:
 def test_moduli_for_these_tests_have_no_small_factors() -> None:
     """The made-up moduli don't fail for another reason than the one under test."""
     assert gcd(_modulus(2048), _SMALL) == 1
+
+
+@pytest.mark.parametrize("oid", ["sha256_ecdsa", "sha384_ecdsa", "sha224_ecdsa", "sha256_rsa", "ed25519"])
+@pytest.mark.parametrize("hashed", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda each: each.name)
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521"])
+def test_the_library_finds_the_same_of_ec_signatures(kind: KeyKind, hashed: hashes.HashAlgorithm, oid: str) -> None:
+    """A signature counts if it is made with the algorithm that the request names, and not otherwise (R114)."""
+    request = asn1_csr.CertificationRequest.load(make_csr(key=key_of(kind), algorithm=hashed))
+    request["signature_algorithm"] = asn1_algos.SignedDigestAlgorithm({"algorithm": oid})
+    der = bytes(request.dump(force=True))
+    try:
+        sound = x509.load_der_x509_csr(der).is_signature_valid
+    except (ValueError, UnsupportedAlgorithm):
+        sound = False
+    assert sound == (oid == f"{hashed.name}_ecdsa")
+    if sound:
+        assert read_csr(der=der).public_key_der == spki(key_of(kind))
+    else:
+        assert refusal(der).reason == "CSR_SIGNATURE_INVALID"

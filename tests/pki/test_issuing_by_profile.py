@@ -46,7 +46,7 @@ def drafted(profile: Profile, issuer: Issuer, csr: bytes, **options: Any) -> Dra
 
 def issued(profile: Profile, issuer: Issuer, csr: bytes, **options: Any) -> x509.Certificate:
     """The whole way, as a relying party reads it."""
-    return sign(drafted(profile, issuer, csr, **options), issuer)
+    return x509.load_der_x509_certificate(sign(drafted(profile, issuer, csr, **options), issuer))
 
 
 def refusal(profile: Profile, issuer: Issuer, csr: bytes, **options: Any) -> InvalidArgument:

@@ -119,7 +119,7 @@ def test_the_baseline_requirements(tmp_path: Path, findings: Findings, kind: Key
     )
     check(draft, authority.issuer)
     Linter([replace(profile, lint_level="warning")]).check(draft, authority.issuer, "csr_der")
-    leaf = write(tmp_path / "leaf.pem", sign(draft, authority.issuer))
+    leaf = write(tmp_path / "leaf.pem", x509.load_der_x509_certificate(sign(draft, authority.issuer)))
     assert findings(lint_cabf_serverauth_cert, "-d", leaf) == ""
 
 
@@ -139,7 +139,7 @@ def test_intermediates(tmp_path: Path, findings: Findings, kind: KeyKind) -> Non
             trust_domain="goodstanding",
         )
         check(draft, root)
-        path = write(tmp_path / "ca.pem", sign(draft, root))
+        path = write(tmp_path / "ca.pem", x509.load_der_x509_certificate(sign(draft, root)))
         assert findings(lint_pkix_cert, path) == ""
         above = write(tmp_path / "root.pem", authority.root)
         assert findings(lint_pkix_signer_signee_cert_chain, above, path) == ""

@@ -172,7 +172,7 @@ CASES: dict[str, tuple[Callable[[World], dict[str, Any]], str, int, dict[str, st
     "key with algorithm": (bent("key-with-algorithm"), "ISSUER_NOT_KNOWN", UNKNOWN, {"issuing": "KEY_WITH_ALGORITHM"}),
     "nobody's": (bent("neither"), "ISSUER_NOT_KNOWN", UNKNOWN, {"issuing": "SERIAL_NUMBER_ONLY"}),
     "another certificate": (by_certificate("differs"), "CERTIFICATE_DIFFERS", UNKNOWN, {"issuing": "MATCH"}),
-    "status only": (by_certificate("status-only"), "CERTIFICATE_NOT_STORED", UNKNOWN, {"issuing": "MATCH"}),
+    "status only": (by_certificate("status-only"), "NOT_REVOKED", GOOD, {"issuing": "MATCH"}),
     "somebody else's signature": (by_certificate("foreign"), "ISSUER_NOT_KNOWN", UNKNOWN, {"issuing": "NAME_ONLY"}),
     "unknown name of an issuer": (
         by_serial(1, "nobody"),
@@ -218,12 +218,13 @@ async def test_cases(case: str, world: World, service: Service) -> None:
 
 
 async def test_what_ocsp_clients_are_told(world: World, service: Service) -> None:
-    """What differs, or was never stored, is unknown; who asks by serial number is told what is recorded."""
-    for name in ("differs", "status-only"):
+    """What differs is unknown, and who asks by serial number is told what is recorded; else both are told the same."""
+    (found,) = (await explain(service, by_certificate("differs")(world))).explanations
+    assert (found.record.status, found.record_by_serial_number.status) == (UNKNOWN, GOOD)
+    for name in ("good", "status-only"):
         (found,) = (await explain(service, by_certificate(name)(world))).explanations
-        assert (found.record.status, found.record_by_serial_number.status) == (UNKNOWN, GOOD)
-    (found,) = (await explain(service, by_certificate("good")(world))).explanations
-    assert not found.HasField("record_by_serial_number")
+        assert not found.HasField("record_by_serial_number")
+        assert ("Only its status is recorded" in found.summary) == (name == "status-only")
 
 
 async def test_history(world: World, service: Service) -> None:
@@ -264,9 +265,10 @@ async def test_several_certificates(world: World, service: Service) -> None:
         ({"request_der": b""}, "OCSP_REQUEST_MALFORMED"),
         ({"request_der": b"0\x03\n\x01\x06"}, "OCSP_REQUEST_MALFORMED"),
         ({"certificate": {"certificate_der": b"0"}}, "CERTIFICATE_MALFORMED"),
+        ({"certificate": {"certificate_der": bytes.fromhex("300730053003020101")}}, "CERTIFICATE_MALFORMED"),
         ({"certificate": {"issuer_and_serial_number": {"serial_number": "x"}}}, "SERIAL_INVALID"),
     ],
-    ids=["nothing", "empty request", "a response", "no certificate", "no serial number"],
+    ids=["nothing", "empty request", "a response", "no certificate", "half a certificate", "no serial number"],
 )
 async def test_refused(subject: dict[str, Any], reason: str, world: World, service: Service) -> None:
     """What cannot be read is refused with the field at fault."""
@@ -274,6 +276,18 @@ async def test_refused(subject: dict[str, Any], reason: str, world: World, servi
         await explain(service, subject)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert reason.encode() in dict(caught.value.trailing_metadata() or ())["grpc-status-details-bin"]
+
+
+async def test_a_certificate_of_another_version(world: World, service: Service) -> None:
+    """A certificate of a version that does not exist is malformed, and no internal error."""
+    der = world.ders["good"]
+    assert der.count(b"\xa0\x03\x02\x01\x02") == 1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await explain(
+            service,
+            {"certificate": {"certificate_der": der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07")}},
+        )
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_roles() -> None:

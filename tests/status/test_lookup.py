@@ -163,15 +163,18 @@ def test_an_ambiguous_serial_number_is_refused(reader: StatusReader, registry: R
 def test_a_certificate_is_compared_with_the_recorded_one(
     reader: StatusReader, registry: Registry, issuing: x509.Certificate
 ) -> None:
-    """A forged certificate with the serial number of a real one is unknown, and so is one without recorded DER (G2)."""
+    """A certificate with the serial number of a real one is unknown if it is another, or if nobody recorded the real
+    one and the issuer has not signed it (G2).
+    """
+    registry.add_issuer("other")
     real, forged = (registry.sign("issuing", GOOD) for _ in range(2))
     registry.issue("issuing", GOOD, der=real)
     registry.issue("issuing", REVOKED)
-    imported = registry.sign("issuing", REVOKED)
-    asked = [ByCertificate(real, GOOD), ByCertificate(forged, GOOD), ByCertificate(imported, REVOKED)]
-    found = reader.batch(asked).findings
+    imported, others = registry.sign("issuing", REVOKED), registry.sign("other", REVOKED)
+    asked = [(real, GOOD), (forged, GOOD), (imported, REVOKED), (others, REVOKED)]
+    found = reader.batch([ByCertificate(der, serial) for der, serial in asked]).findings
     assert [(finding.issuer, finding.record is None) for finding in found] == [
-        ("issuing", False), ("", True), ("", True),
+        ("issuing", False), ("", True), ("issuing", False), ("", True),
     ]  # fmt: skip
 
 

@@ -263,7 +263,11 @@ def read_details(text: str) -> output.Json:
 def summary(details: output.Json) -> str:
     """Details in a table: what a person asks about first, without hashes."""
     return ", ".join(
-        f"{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in details.items()
-        if not name.endswith(("sha256", "fingerprint"))
+        f"{name} {_plain(value)}" for name, value in details.items() if not name.endswith(("sha256", "fingerprint"))
     )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key} ({each})" for key, each in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography import x509
 from gateway.ocsp.reading import ReadResponse
 from gateway.ocsp.request import MalformedRequest, OcspRequest, parse_request
 from services.cli import output
+from services.cli.client import TIME_LIMIT
 from services.cli.explaining.answers import explain_answer, read_answer
 from services.cli.explaining.asking import ask_gateway, ask_services, known_issuers
 from services.cli.explaining.fetching import Reply, fetch
@@ -34,6 +36,8 @@ from services.cli.output import Json
 from services.clock import utc_now
 
 _KINDS = {"certificate": Kind.CERTIFICATE, "request": Kind.REQUEST, "response": Kind.RESPONSE}
+_GATEWAY_WITHIN = 7.0
+"""Seconds: what a gateway waits for its workers, and some more."""
 _BETTER_HERE = frozenset({"issuer-not-ours", "never-issued"})
 """Refusals of the gateway about which the status service knows more."""
 
@@ -184,8 +188,10 @@ def _status(
     """
     if subject.kind is Kind.CERTIFICATE:
         subject.certificate()
+    begun = time.monotonic()
     asked = ask_services(subject, issuer, authority, connection)
-    services, gateway = asked.told, ask_gateway(asked.requests, ops, connection)
+    left = min(_GATEWAY_WITHIN, TIME_LIMIT - (time.monotonic() - begun))
+    services, gateway = asked.told, ask_gateway(asked.requests, ops, connection, within=max(2.0, left))
     if required and not services["explanations"] and not gateway["explanations"]:
         raise Failed(f"nothing could be explained. Status service: {services['error']}. Gateway: {gateway['error']}")
     summary, advice = _conclusion(services, gateway)

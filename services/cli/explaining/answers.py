@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.ocsp.reading import ReadBasic, ReadExtension, ReadResponse, ReadSingle, UnreadableResponse, read_response
+from services.cli.explaining.certificates import UNREADABLE, load_certificate, serial_number
 from services.cli.explaining.meanings import CERT_STATUSES, EXTENSIONS, REASONS, RESPONSE_STATUSES, Status, value_text
 from services.cli.explaining.signatures import algorithm_name
 from services.cli.explaining.verification import HASHES, Given, Outcome, Verification, verify
@@ -123,8 +123,8 @@ def _extensions(extensions: Iterable[ReadExtension]) -> list[Json]:
 
 def _certificate(certificate_der: bytes) -> Json:
     try:
-        return _described(x509.load_der_x509_certificate(certificate_der))
-    except (ValueError, UnsupportedAlgorithm) as error:
+        return _described(load_certificate(certificate_der))
+    except ValueError as error:
         return {"unreadable": str(error)}
 
 
@@ -132,12 +132,12 @@ def _described(certificate: x509.Certificate) -> Json:
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         is_for_ocsp = ExtendedKeyUsageOID.OCSP_SIGNING in usages
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         is_for_ocsp = False
     return {
         "subject": _text(lambda: certificate.subject.rfc4514_string()),
         "issuer": _text(lambda: certificate.issuer.rfc4514_string()),
-        "serial_number": f"{certificate.serial_number:x}",
+        "serial_number": f"{serial_number(certificate):x}",
         "not_before_time": _text(lambda: _time(certificate.not_valid_before_utc)),
         "not_after_time": _text(lambda: _time(certificate.not_valid_after_utc)),
         "ocsp_signing": is_for_ocsp,
@@ -148,7 +148,7 @@ def _text(tell: Callable[[], str]) -> str | None:
     """What is told, or None where the certificate's part cannot be read."""
     try:
         return tell()
-    except ValueError:
+    except UNREADABLE:
         return None
 
 

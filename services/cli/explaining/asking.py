@@ -20,17 +20,20 @@ from gateway.ocsp.matching import KnownIssuer, issuer_hashes
 from gateway.ocsp.request import plain_request
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from services.cli import output
-from services.cli.client import TIME_LIMIT, connect
+from services.cli.client import connect
+from services.cli.explaining.certificates import known_issuer, load_certificate, serial_number
 from services.cli.explaining.fetching import fetch
 from services.cli.explaining.subject import Kind, Subject
 from services.cli.failures import Failed
 from services.cli.folder import OPS_ADDRESS, DataFolder, reachable
 from services.cli.options import Connection, Target
 from services.cli.output import Json
-from services.pki import der
 from services.pki.paths import is_signed_by
 
-_GATEWAY_WITHIN: Final = 7.0
+_PARTS: Final = frozenset(
+    {"summary", "advice", "refusal", "request", "issuer", "signer", "certificates", "answer", "watch", "policy"}
+)
+"""What an explanation of a gateway has."""
 _MAX_ISSUERS: Final = 4
 """For how many issuers a gateway is asked about one serial number."""
 _SHA1: Final = bytes.fromhex("30 09 06 05 2b 0e 03 02 1a 05 00")
@@ -84,18 +87,11 @@ def _requests(subject: Subject, authority: x509.Certificate | None) -> Iterator[
     if subject.kind is Kind.REQUEST:
         yield subject.der
     elif authority is not None:
-        yield _request(_known(authority), _serial(subject))
+        yield _request(known_issuer("", authority), _serial(subject))
 
 
 def _serial(subject: Subject) -> str:
-    return subject.serial or f"{subject.certificate().serial_number:x}"
-
-
-def _known(authority: x509.Certificate) -> KnownIssuer:
-    try:
-        return KnownIssuer("", der.subject_der(authority), der.public_key_der(authority))
-    except ValueError as error:
-        raise Failed(f"the issuer's certificate cannot be used: {error}") from error
+    return subject.serial or f"{serial_number(subject.certificate()):x}"
 
 
 def _request(issuer: KnownIssuer, serial: str) -> bytes:
@@ -111,7 +107,7 @@ def _from_folder(subject: Subject, issuer: str, connection: Connection) -> Itera
     for name, authority in folder_issuers(connection.data):
         is_named = name == issuer if issuer or subject.kind is Kind.SERIAL else None
         if is_named or (is_named is None and is_signed_by(subject.certificate(), authority)):
-            yield _request(_known(authority), _serial(subject))
+            yield _request(known_issuer("", authority), _serial(subject))
             return
 
 
@@ -137,24 +133,28 @@ def known_issuers(connection: Connection) -> list[tuple[str, x509.Certificate]]:
     except Failed:
         return folder_issuers(connection.data)
     return [
-        (issuer.name, x509.load_der_x509_certificate(issuer.certificates_der[0]))
+        (issuer.name, load_certificate(issuer.certificates_der[0]))
         for issuer in response.issuers
         if issuer.certificates_der
     ]
 
 
-def ask_gateway(requests: Iterable[bytes], ops: str | None, connection: Connection) -> Json:
-    """The gateway's part."""
+class _Refused(Failed):
+    """The gateway was reached, and refused the request without an explanation."""
+
+
+def ask_gateway(requests: Iterable[bytes], ops: str | None, connection: Connection, *, within: float) -> Json:
+    """The gateway's part, within so many seconds."""
     asked = list(requests)
     if not asked:
         error = "the issuer is not known: name it with --issuer NAME, or give its certificate with --issuer FILE"
         return {"reached": None, "error": error, "explanations": []}
     try:
         address = ops or _ops_address(connection)
-        end = time.monotonic() + min(_GATEWAY_WITHIN, TIME_LIMIT)
+        end = time.monotonic() + within
         explanations = [each for der in asked for each in _explained(address, der, end - time.monotonic())]
     except Failed as error:
-        return {"reached": False, "error": error.message, "explanations": []}
+        return {"reached": isinstance(error, _Refused), "error": error.message, "explanations": []}
     if not explanations:
         return {"reached": False, "error": f"no worker of the gateway at {address} answered", "explanations": []}
     return {"reached": True, "error": None, "address": address, "explanations": explanations}
@@ -164,10 +164,13 @@ def _explained(address: str, request: bytes, within: float) -> list[Json]:
     url = f"http://{address}/explain"
     reply = fetch(url, request, "application/ocsp-request", within=max(0.5, within), proxies=False)
     if reply.status == 413:
-        raise Failed(f"the gateway takes no request of {len(request)} octets: it is answered HTTP 413, unread")
+        raise _Refused(f"the gateway takes no request of {len(request)} octets: it answers HTTP 413, and reads no more")
     try:
         told: Any = json.loads(reply.body) if reply.status == 200 else None
-        return [dict(each) for each in told["explanations"]]
+        found = [dict(each) for each in told["explanations"]]
+        if not all(each.keys() >= _PARTS for each in found):
+            raise ValueError("parts are missing")
+        return found
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Failed(
             f"http://{address} is no operator address of a gateway that explains (HTTP {reply.status}): check "

@@ -20,6 +20,7 @@ from cryptography import x509
 from gateway.ocsp.reading import looks_like_response
 from gateway.ocsp.request import MalformedRequest, parse_request
 from gateway.paths import decode
+from services.cli.explaining.certificates import load_certificate
 from services.cli.failures import Failed
 from services.errors import InvalidArgument
 from services.pki.serials import format_serial, parse_serial
@@ -65,7 +66,7 @@ class Subject:
     def certificate(self) -> x509.Certificate:
         """The certificate that it is. Raises Failed."""
         try:
-            return x509.load_der_x509_certificate(self.der)
+            return load_certificate(self.der)
         except ValueError as error:
             raise Failed(f"{self.origin} is not a certificate: {error}") from error
 
@@ -172,7 +173,7 @@ def classify(der: bytes) -> Kind:
     if looks_like_response(der):
         return Kind.RESPONSE
     try:
-        x509.load_der_x509_certificate(der)
+        load_certificate(der)
     except ValueError:
         return Kind.CERTIFICATE if _looks_like_certificate(der) else Kind.REQUEST
     return Kind.CERTIFICATE

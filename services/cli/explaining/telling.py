@@ -81,10 +81,17 @@ def _service_rows(each: Json) -> list[Row]:
             ("Subject", certificate["subject"]),
             ("Profile", certificate["profile"]),
             ("Not after", certificate["not_after_time"]),
-            ("Issued", f"{certificate['issue_time']} by {_who(certificate['issued_by'])}"),
+            _origin(certificate),
         ]
     rows += [("Changed", _change(change)) for change in each["changes"][-_MOST:]]
     return rows
+
+
+def _origin(certificate: Json) -> Row:
+    who = _who(certificate["issued_by"])
+    if certificate["profile"] == "imported":
+        return "Imported", f"by {who}"
+    return "Issued", f"{certificate['issue_time']} by {who}"
 
 
 def _fit(candidate: Json) -> str:
@@ -104,8 +111,8 @@ def _who(actor: Json | None) -> str:
 
 def _gateway(part: Json) -> None:
     if part["error"]:
-        asked = "NOT REACHED" if part["reached"] is not None else "not asked"
-        _heading(f"Gateway: {asked}, this part is missing")
+        words = {True: "refused", False: "NOT REACHED, this part is missing", None: "not asked, this part is missing"}
+        _heading(f"Gateway: {words[part['reached']]}")
         output.details([("Because", part["error"])])
     for each in part["explanations"][:_MOST]:
         worker = f", worker {each['worker']}" if each.get("worker") else ""

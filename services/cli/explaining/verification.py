@@ -6,7 +6,6 @@ Nothing is fetched: what the responder's certificate refers to is not followed. 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,17 +13,23 @@ from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from gateway.ocsp.matching import PHRASES, KnownIssuer, issuer_hashes, near_misses
+from gateway.ocsp.matching import PHRASES, issuer_hashes, near_misses
 from gateway.ocsp.reading import ReadBasic, ReadCertID, ReadExtension, ReadSingle
 from gateway.ocsp.request import NONCE, OcspRequest
+from services.cli.explaining.certificates import (
+    UNREADABLE,
+    key_hash,
+    known_issuer,
+    load_certificate,
+    public_key_der,
+    serial_number,
+)
 from services.cli.explaining.signatures import ALGORITHMS, algorithm_name, verifies
 from services.cli.output import plain
 from services.clock import rfc3339
-from services.pki import der
 
 SKEW: Final = timedelta(minutes=5)
 """How far clocks may be apart: what OpenSSL allows, too."""
@@ -37,6 +42,7 @@ HASHES: Final = {
     "1.2.840.113549.2.5": "md5",
 }
 _MAX_CERTIFICATES: Final = 16
+_MAX_SINGLES: Final = 100
 
 
 class Outcome(StrEnum):
@@ -102,7 +108,10 @@ def verify(basic: ReadBasic, given: Given) -> Verification:
     found.issuer = _issuer(basic, given, found)
     _check_signature(basic, given, enclosed, found)
     _check_authority(basic, given, found)
-    for index, single in enumerate(basic.singles):
+    if len(basic.singles) > _MAX_SINGLES:
+        text = f"only the first {_MAX_SINGLES} of {len(basic.singles)} certificates were looked at"
+        found.add("times", Outcome.NOT_CHECKED, text)
+    for index, single in enumerate(basic.singles[:_MAX_SINGLES]):
         place = f"responses[{index}]: " if len(basic.singles) > 1 else ""
         _check_times(single, basic, given.now, place, found)
     _check_production(basic, given.now, found)
@@ -116,33 +125,11 @@ def verify(basic: ReadBasic, given: Given) -> Verification:
 def _enclosed(basic: ReadBasic, found: Verification) -> Iterator[x509.Certificate]:
     for index, each in enumerate(basic.certificates[:_MAX_CERTIFICATES]):
         try:
-            certificate = x509.load_der_x509_certificate(each)
-            key_hash(certificate)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            certificate = load_certificate(each)
+        except ValueError as error:
             found.add("enclosed certificates", Outcome.WARNING, f"certs[{index}] cannot be read: {error}")
         else:
             yield certificate
-
-
-def key_hash(certificate: x509.Certificate) -> bytes:
-    """KeyHash of a certificate's key (RFC 6960, section 4.2.1). Raises ValueError, UnsupportedAlgorithm."""
-    return hashlib.sha1(_bits(certificate), usedforsecurity=False).digest()
-
-
-def _bits(certificate: x509.Certificate) -> bytes:
-    return der.key_bits(_known("", certificate).public_key_der)
-
-
-def _known(name: str, certificate: x509.Certificate) -> KnownIssuer:
-    """The name and key of a certificate, for CertIDs."""
-    return KnownIssuer(name, certificate.subject.public_bytes(), _public_key_der(certificate))
-
-
-def _public_key_der(certificate: x509.Certificate) -> bytes:
-    try:
-        return der.public_key_der(certificate)
-    except ValueError:  # a certificate of version 1
-        return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def matches(cert_id: ReadCertID, certificate: x509.Certificate) -> bool:
@@ -151,8 +138,8 @@ def matches(cert_id: ReadCertID, certificate: x509.Certificate) -> bool:
     if algorithm is None:
         return False
     try:
-        hashed = issuer_hashes(_known("", certificate), algorithm)
-    except ValueError:
+        hashed = issuer_hashes(known_issuer("", certificate), algorithm)
+    except UNREADABLE:
         return False
     return hashed == (cert_id.issuer_name_hash, cert_id.issuer_key_hash)
 
@@ -178,7 +165,7 @@ def _issuer(basic: ReadBasic, given: Given, found: Verification) -> tuple[str, x
 
 
 def _misses(cert_id: ReadCertID, given: Given) -> str:
-    known = [_known(name, certificate) for name, certificate in given.issuers]
+    known = [known_issuer(name, certificate) for name, certificate in given.issuers]
     algorithm = HASHES.get(cert_id.hash_algorithm.oid)
     found = near_misses(algorithm, cert_id.issuer_name_hash, cert_id.issuer_key_hash, known)
     told = "; ".join(PHRASES[each.fit].format(name=each.issuer, hash=each.hash_algorithm) for each in found[:3])
@@ -222,7 +209,7 @@ def _is_responder(basic: ReadBasic, certificate: x509.Certificate) -> bool:
         if basic.responder_name is not None:
             return certificate.subject.public_bytes() == basic.responder_name
         return key_hash(certificate) == basic.responder_key_hash
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         return False
 
 
@@ -239,7 +226,7 @@ def _check_authority(basic: ReadBasic, given: Given, found: Verification) -> Non
             found.add("responder", Outcome.NOT_CHECKED, text)
         return
     name, issuer = found.issuer
-    if _public_key_der(signer) == _public_key_der(issuer) and signer.subject == issuer.subject:
+    if public_key_der(signer) == public_key_der(issuer) and signer.subject == issuer.subject:
         found.add("responder", Outcome.PASSED, f"it is the issuer itself, {name}")
         return
     found.delegated = True
@@ -254,7 +241,7 @@ def _check_authority(basic: ReadBasic, given: Given, found: Verification) -> Non
 def _delegate_problems(signer: x509.Certificate, issuer: x509.Certificate, name: str) -> Iterator[str]:
     try:
         signer.verify_directly_issued_by(issuer)
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+    except (InvalidSignature, *UNREADABLE):
         yield f"its certificate was not issued by {name}, for which it answers (RFC 6960, section 4.2.2.2)"
     try:
         usage = signer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -262,7 +249,7 @@ def _delegate_problems(signer: x509.Certificate, issuer: x509.Certificate, name:
             yield "the extended key usage of its certificate lacks OCSPSigning"
     except x509.ExtensionNotFound:
         yield "its certificate has no extended key usage, and needs OCSPSigning"
-    except ValueError as error:
+    except UNREADABLE as error:
         yield f"the extensions of its certificate cannot be read: {error}"
         return
     try:
@@ -287,7 +274,7 @@ def _check_delegate_life(signer: x509.Certificate, basic: ReadBasic, now: dateti
     except x509.ExtensionNotFound:
         text = "it lacks id-pkix-ocsp-nocheck: clients may want to know whether it is revoked itself"
         found.add("responder's certificate", Outcome.WARNING, text)
-    except ValueError:
+    except UNREADABLE:
         pass  # told already
 
 
@@ -325,7 +312,7 @@ def _check_production(basic: ReadBasic, now: datetime, found: Verification) -> N
 
 def _check_certificate(basic: ReadBasic, certificate: x509.Certificate, found: Verification) -> None:
     """4. Whether the answer is about the certificate that is given."""
-    serial = certificate.serial_number
+    serial = serial_number(certificate)
     told = [single for single in basic.singles if single.cert_id.serial_number == serial]
     if not told:
         others = ", ".join(f"{single.cert_id.serial_number:x}" for single in basic.singles[:3])
@@ -369,5 +356,5 @@ def _nonce(extensions: Sequence[ReadExtension]) -> bytes | None:
 def _subject(certificate: x509.Certificate) -> str:
     try:
         return plain(certificate.subject.rfc4514_string()) or "a certificate without a name"
-    except ValueError:
+    except UNREADABLE:
         return "a certificate whose name cannot be read"

@@ -29,7 +29,15 @@ from services.cli.importing.records import Record, Source
 from services.cli.importing.report import Report
 from services.cli.importing.revocation_lists import RevocationList
 from services.cli.importing.sending import Sending, header_of, send
-from services.cli.new_authorities import Found, above_to_import, check_chain, name_for, read_certificates, request
+from services.cli.new_authorities import (
+    Found,
+    above_to_import,
+    active_note,
+    check_chain,
+    name_for,
+    read_certificates,
+    request,
+)
 from services.cli.options import Connection
 from services.clock import utc_now
 
@@ -170,6 +178,8 @@ def _prepare(wanted: Wanted, opener: Opener) -> _Job:
         notes=[*notes, *opened.notes],
         dry_run=wanted.dry_run,
     )
+    if office is not None and key is not None and not wanted.retired:
+        report.notes += active_note(office, name, ())
     return _Job(wanted, opened.source, report, office, found, above, key)
 
 
@@ -302,7 +312,7 @@ def _described(crl: RevocationList | None) -> output.Json | None:
         return None
     return {
         "file": str(crl.path),
-        "number": crl.number,
+        "number": f"{crl.number:x}" if crl.number is not None else None,
         "this_update_time": f"{crl.this_update:%Y-%m-%dT%H:%M:%SZ}",
         "entries": len(crl.content),
     }

@@ -72,14 +72,14 @@ class FolderSource:
                     judge.tally.unreadable += 1
                     continue
                 record = self._record(place, read.origin, read.certificate)
-                if judge.take(record, read.certificate):
+                if judge.take(record):
                     serials.add(serial_octets(read.certificate.serial_number), place)
                 tick(place)
             for serial, places in serials.groups(single=False):
                 told = f"{len(places)} certificates have this serial number; one that is the same counts once"
                 findings.add(Finding("DUPLICATE_SERIAL", told, refused=False, serial_number=serial.hex()))
         for record in self._listed_only(place):
-            judge.take(record, None)
+            judge.take(record)
         self._expected = place
         return judge.tally
 

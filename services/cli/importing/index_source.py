@@ -198,7 +198,7 @@ class _Checking:
             told = f"{row.serial}.pem holds no certificate that can be read: only the status comes in"
             self._tell("CERTIFICATE_UNREADABLE", told, number, serial=row.serial)
         record = self._source.record(number, row, certificate)
-        if self.judge.take(record, certificate, marked_expired=row.state == "E") and row.state == "V":
+        if self.judge.take(record, marked_expired=row.state == "E") and row.state == "V":
             self.subjects.add(text_key(row.subject), number)
         self._remember(number, row)
 

@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.cli.importing.findings import Finding, Findings
 from services.cli.importing.records import Record, Tally
 from services.openssl_ca.oneline import subject_line
-from services.pki.paths import is_signed_by
+from services.pki.foreign import ForeignCertificateError, read_certificate
 from services.pki.reasons import Reason
 
 _MAX_SERIAL_DIGITS: Final = 40
@@ -31,44 +30,51 @@ class Judge:
         self._now = now
         self.tally = Tally()
 
-    def take(self, record: Record, certificate: x509.Certificate | None, *, marked_expired: bool = False) -> bool:
+    def take(self, record: Record, *, marked_expired: bool = False) -> bool:
         """Look at a record and its certificate, and count it. Returns False for one that is refused."""
         self._count(record)
-        refusal = self._refusal(record, certificate)
-        if refusal is not None:
-            self._tell(record, *refusal, refused=True)
+        try:
+            self._serial(record)
+            if record.certificate is not None:
+                self._compare(record, record.certificate)
+        except ForeignCertificateError as refused:
+            self._tell(record, refused.code, str(refused), refused=True)
             return False
-        if certificate is not None:
-            self._compare(record, certificate)
         self._dates(record, marked_expired=marked_expired)
         return True
 
-    def _refusal(self, record: Record, certificate: x509.Certificate | None) -> tuple[str, str] | None:
+    def _serial(self, record: Record) -> None:
         if len(record.serial) > _MAX_SERIAL_DIGITS:
-            return "SERIAL_INVALID", "a serial number longer than 20 octets (RFC 5280, section 4.1.2.2)"
+            told = "a serial number longer than 20 octets (RFC 5280, section 4.1.2.2)"
+            raise ForeignCertificateError("SERIAL_INVALID", told)
         if not record.serial.strip("0"):
-            return "SERIAL_INVALID", "the serial number zero"
-        if certificate is None:
-            return None
-        if certificate.serial_number != int(record.serial, 16):
-            return "CERTIFICATE_SERIAL_DIFFERS", f"its certificate has the serial number {certificate.serial_number:x}"
-        if not is_signed_by(certificate, self._authority):
-            return "CERTIFICATE_OF_ANOTHER_CA", "its certificate does not verify under the CA's certificate"
-        return None
+            raise ForeignCertificateError("SERIAL_INVALID", "the serial number zero")
 
-    def _compare(self, record: Record, certificate: x509.Certificate) -> None:
-        expiry = certificate.not_valid_after_utc
-        if expiry != record.expiry:
-            told = f"its certificate expires {expiry:%Y-%m-%dT%H:%M:%SZ}, not {record.expiry:%Y-%m-%dT%H:%M:%SZ}"
-            self._tell(record, "EXPIRY_DIFFERS", f"{told}; the certificate counts")
+    def _compare(self, record: Record, der: bytes) -> None:
+        found = read_certificate(der, self._authority)
+        if found.serial_number != int(record.serial, 16):
+            told = f"its certificate has the serial number {found.serial_number:x}"
+            raise ForeignCertificateError("SERIAL_MISMATCH", told)
+        if not found.verified:
+            told = "the signature of its certificate is of a kind that cannot be verified: only the status comes in"
+            self._tell(record, "CERTIFICATE_SIGNATURE_UNSUPPORTED", told)
+        if found.not_after != record.expiry:
+            told = (
+                f"its certificate expires {found.not_after:%Y-%m-%dT%H:%M:%SZ}, not {record.expiry:%Y-%m-%dT%H:%M:%SZ}"
+            )
+            self._tell(record, "NOT_AFTER_DIFFERS", f"{told}; the certificate counts")
         if record.subject:
-            try:
-                subject = subject_line(certificate.public_bytes(Encoding.DER))
-            except ValueError:
-                return
-            if _unescaped(subject) != _unescaped(record.subject) and subject:
-                told = f"its certificate is for {subject}, not for {record.subject}; the certificate counts"
-                self._tell(record, "SUBJECT_DIFFERS", told)
+            self._compare_subject(record, der)
+
+    def _compare_subject(self, record: Record, der: bytes) -> None:
+        try:
+            subject = subject_line(der)
+        except ValueError:
+            return
+        # Where there is no subject, OpenSSL writes the serial number.
+        if subject and _plain(subject) != _plain(record.subject):
+            told = f"its certificate is for {subject}, not for {record.subject}; the certificate counts"
+            self._tell(record, "SUBJECT_DIFFERS", told)
 
     def _dates(self, record: Record, *, marked_expired: bool) -> None:
         expiry, revocation = record.expiry, record.revocation
@@ -85,10 +91,10 @@ class Judge:
             return
         if revocation.time > self._now:
             told = f"revoked at {revocation.time:%Y-%m-%dT%H:%M:%SZ}, which is still to come: it is revoked from now on"
-            self._tell(record, "REVOKED_IN_FUTURE", told)
+            self._tell(record, "REVOCATION_TIME_IN_FUTURE", told)
         if revocation.invalidity_time is not None and revocation.invalidity_time > self._now:
             told = f"invalid since {revocation.invalidity_time:%Y-%m-%dT%H:%M:%SZ}, which is still to come"
-            self._tell(record, "INVALID_IN_FUTURE", told)
+            self._tell(record, "INVALIDITY_TIME_IN_FUTURE", told)
         if revocation.time - expiry > _SECOND:
             self._tell(record, "REVOKED_AFTER_EXPIRY", f"revoked {revocation.time:%Y-%m-%d}, when it had expired")
         if revocation.time < self._begin:
@@ -118,6 +124,6 @@ class Judge:
         self._findings.add(found, record.place)
 
 
-def _unescaped(subject: str) -> str:
+def _plain(subject: str) -> str:
     """A subject in a form in which those of old and new versions of OpenSSL are equal."""
     return subject.replace("\\/", "/").replace("\\+", "+").replace("+", "/")

@@ -77,7 +77,9 @@ def _configured(
     if config is None and not file.is_file():
         return Parts()
     try:
-        return from_config(file, folder, section, environ)
+        parts = from_config(file, folder, section, environ)
+        # Nobody has named this file: what it names counts as far as it is there.
+        return parts if config is not None else parts.existing()
     except BadConfig as error:
         if config is not None or section is not None:
             raise Failed(f"{file}: {error}") from None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from goodstanding.ca.v1 import import_pb2
 
 _SHOWN_PER_CODE = 5
+_SHOWN_OF_SERVICE = 100
 _COUNTS = ("received", "added", "unchanged", "revoked", "completed", "refused")
 
 
@@ -90,12 +91,14 @@ class Report:
         """Print what the service did, or would do."""
         if self.service is None:
             return
-        for finding in self.service.findings[:100]:
+        told = self.findings.counts
+        fresh = [each for each in self.service.findings if each.refused or each.code not in told]
+        for finding in fresh[:_SHOWN_OF_SERVICE]:
             word = "refused" if finding.refused else "odd"
-            click.echo(output.plain(f"{finding.origin}: {word}: {finding.text} [{finding.code}]"))
-        hidden = len(self.service.findings[100:]) + self.service.omitted_findings_count
+            click.echo(output.plain(f"  {word}: {finding.origin}: {finding.text} [{finding.code}]"))
+        hidden = len(fresh[_SHOWN_OF_SERVICE:]) + self.service.omitted_findings_count
         if hidden:
-            click.echo(f"… and {hidden} more")
+            click.echo(f"  … and {hidden} more")
         counts = self.service.counts
         would = "would be " if self.dry_run else ""
         parts = [f"{counts.added_count} {would}added", f"{counts.unchanged_count} unchanged"]

@@ -122,6 +122,7 @@ CASES = {
     "another CA": Case(_foreign, "unauthorized", Why.ISSUER_NOT_OURS),
     "another key": Case(_same_name, "unauthorized", Why.ISSUER_NOT_OURS),
     "two": Case(lambda w: _two(w, 1, 2), "successful", certificate="good", source="look-up"),
+    "a serial number that cannot be": Case(lambda w: _two(w, 0), "successful", certificate="unknown", source="none"),
     "too many": Case(lambda w: _two(w, 1, 2, 3), "malformed_request", Why.MALFORMED),
     "nothing": Case(lambda _: b"", "malformed_request", Why.MALFORMED),
     "trailing octet": Case(lambda w: w.request(1) + b"\0", "malformed_request", Why.MALFORMED),

@@ -52,8 +52,6 @@ class _StatusCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatusCau
     """The CertID uses another hash algorithm than SHA-1, SHA-256, SHA-384 and SHA-512, or a hash has not its length."""
     STATUS_CAUSE_CERTIFICATE_DIFFERS: _StatusCause.ValueType  # 9
     """The issuer has another certificate with that serial number than the one that was given."""
-    STATUS_CAUSE_CERTIFICATE_NOT_STORED: _StatusCause.ValueType  # 10
-    """Only the status is recorded under that serial number, and nothing that the given certificate could be compared with."""
 
 class StatusCause(_StatusCause, metaclass=_StatusCauseEnumTypeWrapper):
     """Why a status is what it is."""
@@ -78,8 +76,6 @@ STATUS_CAUSE_HASH_ALGORITHM_NOT_SUPPORTED: StatusCause.ValueType  # 8
 """The CertID uses another hash algorithm than SHA-1, SHA-256, SHA-384 and SHA-512, or a hash has not its length."""
 STATUS_CAUSE_CERTIFICATE_DIFFERS: StatusCause.ValueType  # 9
 """The issuer has another certificate with that serial number than the one that was given."""
-STATUS_CAUSE_CERTIFICATE_NOT_STORED: StatusCause.ValueType  # 10
-"""Only the status is recorded under that serial number, and nothing that the given certificate could be compared with."""
 Global___StatusCause: _TypeAlias = StatusCause  # noqa: Y015
 
 class _IssuerFit:
