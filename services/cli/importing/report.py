@@ -78,7 +78,7 @@ class Report:
                 ("Above it", ", ".join(self.above)),
                 ("Records", _sum(tally)),
                 ("Certificates", f"{tally.with_certificate} with the certificate, {tally.status_only} status only"),
-                ("Revocation list", _list(crl) if crl else ""),
+                ("Revocation list", f"{crl['file']}: number {crl['number']}, {crl['entries']} entries" if crl else ""),
                 ("CRL number", f"{_hex(self.crl_number)}: lists made here go on above it" if self.crl_number else ""),
                 ("Next serial", f"{_hex(self.next_serial)}: not used, new ones are random" if self.next_serial else ""),
             )
@@ -157,10 +157,6 @@ def _sum(tally: Tally) -> str:
     if tally.unreadable:
         parts.append(f"{tally.unreadable} unreadable")
     return ", ".join(parts)
-
-
-def _list(crl: output.Json) -> str:
-    return f"{crl['file']}: number {_hex(crl['number'])}, {crl['entries']} entries"
 
 
 def _line(finding: Finding) -> str:
