@@ -203,6 +203,7 @@ def _write_unfit(estate: Estate, folder: Path, name: str) -> None:
     authority = estate.hierarchy.authorities["solo"]
     now = datetime.now(UTC).replace(microsecond=0)
     day = timedelta(days=1)
+    (folder / "key").touch(0o600)
     pair = make_delegate(authority, now - 2 * day, now - day if name == "expired.pem" else now + day)
     if name == "server.pem":
         (folder / name).write_bytes(estate.issue("unfit.example.com", "solo").read_bytes())

@@ -105,6 +105,7 @@ class SignerFiles:
         """Replace files, each at once."""
         for name, content in pairs:
             temporary = self.folder / f"{name}.new"
+            temporary.touch(0o600)
             temporary.write_bytes(content)
             temporary.replace(self.folder / name)
 
