@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from benchmarks import crls, plot, report
+from benchmarks import crls, imports, plot, report
 from benchmarks.issuing import CALLERS, issue_all, requests
 from benchmarks.machine import machine, versions
 from benchmarks.measure import Goal, Row
@@ -78,7 +78,15 @@ def run(folder: Path, size: Size, progress: Progress) -> tuple[list[Row], list[s
         answering, left_out = run_answering(system, issuer, peer, serials, folder, size, progress)
         revoking = run_revoking(system, issuer, size, progress)
     starting = run_starting(data, issuer, serials[0], size, progress)
-    return [*answering, *revoking, *starting, *issuing, *run_crls(folder / "crls", size, progress)], left_out
+    lists = run_crls(folder / "crls", size, progress)
+    return [
+        *answering,
+        *revoking,
+        *starting,
+        *issuing,
+        *lists,
+        *run_import(folder / "import", size, progress),
+    ], left_out
 
 
 def run_revoking(system: System, issuer: x509.Certificate, size: Size, progress: Progress) -> list[Row]:
@@ -115,6 +123,26 @@ def run_crls(folder: Path, size: Size, progress: Progress) -> list[Row]:
         Row("crl_memory", f"{what}: the most memory", "MiB", goal=Goal(value=crls.GOAL_MIB)),
     ]
     for row, key in zip(rows, ("cold_seconds", "one_more_seconds", "peak_mib"), strict=True):
+        row.add(measured[key])
+    return rows
+
+
+def run_import(folder: Path, size: Size, progress: Progress) -> list[Row]:
+    """An OpenSSL CA moves in, by its index alone: everything is checked, then sent, then durable."""
+    progress(f"an import of {size.imported:,} rows")
+    folder.mkdir()
+    imports.prepare(folder, size.imported, counted=False)
+    with goodstanding(folder / "data") as system:
+        measured = imports.measure(folder, system, "command")
+        imports.check_sample(folder, system, size.imported)
+    what = f"goodstanding import openssl, {size.imported:,} rows"
+    goal = Goal(value=imports.GOAL_SECONDS) if size.imported == imports.ROWS else Goal()
+    rows = [
+        Row("import", f"{what}: from the command to the report", "s", goal=goal),
+        Row("import_ca_memory", f"{what}: the most memory of the ca", "MiB"),
+        Row("import_client_memory", f"{what}: the most memory of the command", "MiB"),
+    ]
+    for row, key in zip(rows, ("seconds", "ca_peak_mib", "client_mib"), strict=True):
         row.add(measured[key])
     return rows
 

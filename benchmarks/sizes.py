@@ -28,6 +28,8 @@ class Size:
     """Restarts of all processes."""
     entries: int
     """Of the revocation list."""
+    imported: int
+    """Rows of the index of an OpenSSL CA."""
 
     def facts(self) -> dict[str, str]:
         """The same for a report."""
@@ -40,8 +42,14 @@ class Size:
             "revocations": str(self.revocations),
             "restarts": str(self.starts),
             "entries of the revocation list": f"{self.entries:,}",
+            "rows imported": f"{self.imported:,}",
         }
 
 
-FULL = Size(rounds=5, seconds=2.0, certificates=1600, lone_calls=300, revocations=200, starts=5, entries=1_000_000)
-QUICK = Size(rounds=3, seconds=0.3, certificates=500, lone_calls=60, revocations=20, starts=1, entries=50_000)
+FULL = Size(
+    rounds=5, seconds=2.0, certificates=1600, lone_calls=300, revocations=200, starts=5, entries=1_000_000,
+    imported=1_000_000,
+)  # fmt: skip
+QUICK = Size(
+    rounds=3, seconds=0.3, certificates=500, lone_calls=60, revocations=20, starts=1, entries=50_000, imported=20_000
+)
