@@ -168,6 +168,8 @@ class Profile:
 def _contradictions(profile: Profile) -> Iterator[tuple[str, str]]:
     if profile.name == "ca":
         yield "", "this name is kept for the CA certificates of the installation itself: take another"
+    if profile.name == "imported":
+        yield "", "this name is kept for certificates that were imported: take another"
     yield from _about_purposes(profile)
     yield from _about_keys(profile)
     yield from _about_names(profile)

@@ -163,6 +163,7 @@ def test_all_mistakes_come_at_once() -> None:
         {
             "Web": {},
             "ca": {"typo": 1},
+            "imported": {},
             "ocsp-responder": {"validity": {"max": "3650d"}},
             "a": {"based_on": "b"},
             "b": {"based_on": "a"},
@@ -181,6 +182,7 @@ def test_all_mistakes_come_at_once() -> None:
         ("Web",),
         ("ca",),
         ("ca", "typo"),
+        ("imported",),
         ("ocsp-responder",),
         ("a", "based_on"),
         ("b", "based_on"),
