@@ -55,8 +55,8 @@ class Keyset:
             ).first()
             if row is not None:
                 return Place(row[0], row[1])
-            some = select(self.columns[1].label("id")).where(*these).limit(left).subquery()
-            left -= conn.execute(select(func.count()).select_from(some)).scalar_one()
+            # There are no more than `left` of them, or there would be a row.
+            left -= conn.execute(select(func.count(self.columns[1])).where(*these)).scalar_one()
         return None
 
     def _behind(self, column: ColumnElement[Any], value: int) -> ColumnElement[bool]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -15,12 +17,17 @@ BIN = Path(sys.executable).parent
 
 
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return addresses
+    """Loopback addresses that nobody listens on now.
+
+    Below the ports that the kernel gives to whoever wants any: between now and their use, no connection of another test
+    may take one of them as its own end.
+    """
+    addresses: set[str] = set()
+    while len(addresses) < count:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            addresses.add(f"127.0.0.1:{port}")
+    return sorted(addresses)
 
 
 def environment(**more: str) -> dict[str, str]:
