@@ -21,9 +21,9 @@ from services.ca.bridge import Bridge
 from services.ca.import_chunks import Chunk
 from services.ca.import_entries import Finding, SentCertificate, SentRevocation
 from services.ca.imports import MAX_SOURCE, ImportHeader, Importing, ImportReport, ImportRun
-from services.db.crls import MAX_NUMBER
 from services.db.records import Actor, IssuerRecord
 from services.errors import DomainError, FailedPrecondition, InvalidArgument, ResourceExhausted
+from services.pki.crls import MAX_CARRIED_ON
 from services.rpc import messages
 from services.rpc.identity import current_caller
 from services.rpc.refusals import CallObject, describe_call
@@ -159,9 +159,11 @@ def _header(given: import_pb2.ImportHeader) -> ImportHeader:
 def _crl_number(text: str) -> int:
     found = _HEX.fullmatch(text)
     number = int(found[1], 16) if found else -1
-    if not 0 <= number <= MAX_NUMBER:
+    if not 0 <= number <= MAX_CARRIED_ON:
         raise InvalidArgument(
-            "CRL_NUMBER_INVALID", f"a number in hex is expected, of at most {MAX_NUMBER:x}", field="header.crl_number"
+            "CRL_NUMBER_INVALID",
+            f"a number in hex is expected, of at most {MAX_CARRIED_ON:x}",
+            field="header.crl_number",
         )
     return number
 

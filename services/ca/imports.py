@@ -51,7 +51,7 @@ from services.db.records import (
     NewIssuer,
     StatusChange,
 )
-from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument
+from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
 from services.pki import der as parts_of
 from services.pki.reasons import COMPROMISES, Reason
 from services.pki.serials import serial_from_int
@@ -134,6 +134,7 @@ class Importing:
         command = _command(header, record)
         offered = read_certificates(command)
         if command.key_ref is not None:
+            _require_right_to_key(record, offered[0], actor)
             check_reference(command.key_ref)
             self._keys.check(command.key_ref, command.name, parts_of.public_key_der(offered[0]))
         if record is not None and record.state is not IssuerState.PENDING:
@@ -408,6 +409,22 @@ def _command(header: ImportHeader, record: IssuerRecord | None) -> ImportCommand
         key_ref=header.key_ref,
         retired=header.retired,
         validate_only=header.validate_only,
+    )
+
+
+def _require_right_to_key(record: IssuerRecord | None, offered: x509.Certificate, actor: Actor) -> None:
+    """Raise PermissionDenied (ROLE_NOT_ALLOWED) where no more than the role importer would have an offline CA issue.
+
+    A key goes with the CA that comes in. To bring that of one which is known, such as the root's, is ImportIssuer's.
+    """
+    if record is None or record.state is not IssuerState.OFFLINE or actor.role == "admin":
+        return
+    if record.public_key_der != parts_of.public_key_der(offered):
+        return  # It is not this one, whose name is taken, that is to come in.
+    raise PermissionDenied(
+        "ROLE_NOT_ALLOWED",
+        f"issuer {record.name} is known and offline: only the role admin may bring its key; leave key_reference out",
+        metadata={"role": actor.role},
     )
 
 

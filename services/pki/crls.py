@@ -16,6 +16,9 @@ from services.pki.serials import serial_to_int
 MAX_NUMBER = 2**159 - 1
 """RFC 5280, section 5.2.3: at most 20 octets."""
 
+MAX_CARRIED_ON = 2**62 - 1
+"""The highest number of another CA's lists that ours go on from: the database counts up to twice that."""
+
 
 @dataclass(frozen=True, slots=True)
 class CrlEntry:

@@ -185,6 +185,14 @@ def test_bad_rows_stop_everything(moved_in: Up, root: RealCA, passphrase: Path) 
     assert done_now["service"]["counts"]["added"] == 6
 
 
+def test_a_revocation_list_with_a_number_too_high(moved_in: Up, root: RealCA, passphrase: Path) -> None:
+    """Where none would be left for lists made here, nothing comes in, and a line says what to do."""
+    ca = issuing(root, "random")
+    (ca.folder / "crlnumber").write_text(f"{'7F' * 19}\n")
+    done = run(moved_in, ca, "--dry-run", "--passphrase-file", passphrase, status=1)
+    assert "without crlnumber" in done.stderr
+
+
 def test_the_index_of_another_ca(moved_in: Up, root: RealCA, passphrase: Path) -> None:
     """Rows whose certificates another CA has signed are refused, every one of them with its line."""
     ca, other = issuing(root, "mixed"), issuing(root, "other")

@@ -40,6 +40,7 @@ from services.cli.new_authorities import (
 )
 from services.cli.options import Connection
 from services.clock import utc_now
+from services.pki.crls import MAX_CARRIED_ON
 
 _REFUSALS = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -161,6 +162,7 @@ def _prepare(wanted: Wanted, opener: Opener) -> _Job:
     key = _key(wanted, office, known, found, notes)
     findings = Findings()
     opened = opener(certificate, findings)
+    _require_numbers_above(opened.crl_number)
     with bar("Checking", opened.size) as move:
         tally = opened.source.check(findings, utc_now(), move)
     report = Report(
@@ -181,6 +183,16 @@ def _prepare(wanted: Wanted, opener: Opener) -> _Job:
     if office is not None and key is not None and not wanted.retired:
         report.notes += active_note(office, name, ())
     return _Job(wanted, opened.source, report, office, found, above, key)
+
+
+def _require_numbers_above(used: int | None) -> None:
+    """Raise Failed for a CRL number that ours could not go on from: random ones may be that long."""
+    if used is not None and used > MAX_CARRIED_ON:
+        raise Failed(
+            f"the CA's last revocation list has the number {used:x}, and lists made here can go on from "
+            f"{MAX_CARRIED_ON:x} at most: import a copy of the folder without crlnumber and revocation lists, and they "
+            "begin anew"
+        )
 
 
 def _rehearse(job: _Job) -> None:

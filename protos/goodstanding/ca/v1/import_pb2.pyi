@@ -78,7 +78,7 @@ class ImportHeader(_message.Message):
     """Required. The name of the issuer, as in ImportIssuerRequest. One that is known by this name is added to."""
     key_reference: _builtins.str
     """Optional. Where the service finds the private key, as in ImportIssuerRequest. Without it a new issuer is offline, and
-    one that is known stays as it is.
+    one that is known stays as it is. That of an issuer which is known and offline may only be brought by the role admin.
     """
     retired: _builtins.bool
     """Optional. The issuer shall issue nothing more, but have its responders certified and its revocation lists signed. Only
@@ -86,7 +86,7 @@ class ImportHeader(_message.Message):
     """
     crl_number: _builtins.str
     """Optional. The highest number that any revocation list of the issuer had, in hex: the next one made here has a higher
-    one. At most 7fffffffffffffff.
+    one. At most 3fffffffffffffff.
     """
     source: _builtins.str
     """Optional. Where all this comes from, for the audit log: up to 200 printable characters."""
