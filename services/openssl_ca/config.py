@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 DEFAULT = "default"
 _NAME = r"[A-Za-z0-9_.;-]*"
 _SECTION = re.compile(r"\[\s*([^\]]*?)\s*\]", re.ASCII)
-_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|\(([^)]*)\)|(\w+(?:::\w+)?))", re.ASCII)
+_VARIABLE = re.compile(r"\$(?:\{([^}]{0,512})\}|\(([^)]{0,512})\)|(\w+(?:::\w+)?))", re.ASCII)
 _ESCAPES = {"n": "\n", "r": "\r", "b": "\b", "t": "\t"}
 _MAX_VALUE = 64 * 1024
+_MAX_VALUES = 16 * 1024 * 1024
 
 
 class BadConfig(ValueError):
@@ -70,6 +71,8 @@ class _Reading:
     environ: Mapping[str, str]
     sections: dict[str, dict[str, str]] = field(default_factory=lambda: {DEFAULT: {}})
     section: str = DEFAULT
+    length: int = 0
+    """Of all values: variables that stand for variables would fill the memory."""
 
     def take(self, number: int, line: str) -> None:
         """Read one line."""
@@ -89,6 +92,9 @@ class _Reading:
             raise BadConfig(number, "neither [ section ] nor name = value")
         fixed = self.fixed.get((section, name))
         read = self._value(number, value.strip()) if fixed is None else fixed
+        self.length += len(read)
+        if self.length > _MAX_VALUES:
+            raise BadConfig(number, "values longer than 16 MiB in all: no openssl.cnf")
         self.sections.setdefault(section, {})[name] = read
 
     def _owner(self, name: str) -> tuple[str, str]:

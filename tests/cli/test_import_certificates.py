@@ -113,6 +113,13 @@ def test_what_is_refused(bob: RealCA, files: Path, tmp_path: Path, name: str, co
     assert len([record for record in records if record.place not in set(findings.left_out())]) == 5
 
 
+def test_beginnings_without_end(bob: RealCA, files: Path) -> None:
+    """A file of nothing but beginnings is one finding, after one pass over it: several would take hours."""
+    (files / "many.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\n" * 100_000)
+    findings, _, _ = check(bob, files)
+    assert [(each.code, each.origin) for each in findings.kept] == [("CERTIFICATE_UNREADABLE", "many.pem")]
+
+
 def test_the_same_twice(bob: RealCA, files: Path) -> None:
     """A certificate that is in two files is told, and comes in once."""
     (files / "again.pem").write_bytes((bob.folder / "certs/one.cert.pem").read_bytes())

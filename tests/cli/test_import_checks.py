@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -172,6 +173,11 @@ def _a_folder(ca: RealCA) -> None:
     (ca.folder / "newcerts/1000.pem").mkdir()
 
 
+def _a_pipe(ca: RealCA) -> None:
+    (ca.folder / "newcerts/1000.pem").unlink()
+    os.mkfifo(ca.folder / "newcerts/1000.pem")
+
+
 def _of_another_ca(ca: RealCA) -> None:
     other = RealCA(ca.folder / "other", "other").make()
     shutil.copy(other.issue("www.example.com"), ca.folder / "newcerts/1000.pem")
@@ -232,6 +238,7 @@ def _no_number(ca: RealCA) -> None:
         pytest.param(_no_certificate, [("CERTIFICATE_UNREADABLE", "index.txt:1", False)], id="no-certificate"),
         pytest.param(_cut_off, [("CERTIFICATE_UNREADABLE", "index.txt:1", False)], id="cut-off"),
         pytest.param(_a_folder, [("CERTIFICATE_FILE_UNREADABLE", "index.txt:1", True)], id="unreadable-file"),
+        pytest.param(_a_pipe, [("CERTIFICATE_UNREADABLE", "index.txt:1", False)], id="a-pipe-nobody-writes-into"),
         pytest.param(_of_another_ca, [("CERTIFICATE_NOT_BY_ISSUER", "index.txt:1", True)], id="another-ca"),
         pytest.param(
             _same_name_other_key, [("CERTIFICATE_SIGNATURE_INVALID", "index.txt:1", True)], id="same-name-other-key"

@@ -65,6 +65,8 @@ def test_values(line: str, expected: str | None) -> None:
         pytest.param(".pragma = dollarid:true", 7, "pragma", id="dollars"),
         pytest.param("[ open", 7, "no ]", id="section"),
         pytest.param("just words", 7, "neither", id="no-value"),
+        pytest.param("a = " + "x" * 32_000 + "\nb = $a$a" * 400, 269, "in all", id="values-that-grow"),
+        pytest.param("x = " + "${" * 100_000, 7, "longer than 64 KiB", id="names-that-do-not-end"),
     ],
 )
 def test_what_is_refused(line: str, number: int, told: str) -> None:

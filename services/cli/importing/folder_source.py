@@ -25,9 +25,8 @@ from services.cli.importing.revocation_lists import Entry, RevocationList, seria
 from services.openssl_ca.index import Revocation
 from services.pki.paths import same_issuer
 
-_BLOCK = re.compile(
-    rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.*?-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL
-)
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+_END = re.compile(rb"-----END (?:X509 |TRUSTED )?CERTIFICATE-----")
 _MAX_FILE = 256 * 1024 * 1024
 _SUFFIXES = (".der", ".crt", ".cer")
 
@@ -145,7 +144,7 @@ class FolderSource:
 
 
 def _certificates(name: str, content: bytes) -> Iterator[_Read]:
-    blocks = _BLOCK.findall(content)
+    blocks = list(_blocks(content))
     for number, block in enumerate(blocks, 1):
         origin = f"{name}#{number}" if len(blocks) > 1 else name
         try:
@@ -161,6 +160,14 @@ def _certificates(name: str, content: bytes) -> Iterator[_Read]:
     except ValueError:
         if name.lower().endswith(_SUFFIXES):
             yield _Read(name, None, "it holds no certificate that can be read")
+
+
+def _blocks(content: bytes) -> Iterator[bytes]:
+    """From each beginning to the next end. One pass over the file, whatever is in it: an expression would take many."""
+    at = 0
+    while (begin := _BEGIN.search(content, at)) and (end := _END.search(content, begin.end())):
+        yield content[begin.start() : end.end()]
+        at = end.end()
 
 
 def _places(crl: RevocationList | None) -> dict[bytes, int]:

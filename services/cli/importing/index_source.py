@@ -142,8 +142,8 @@ class IndexSource:
         if self._prefix is None:
             return None
         try:
-            with open(f"{self._prefix}{row.serial}.pem", "rb") as file:  # noqa: PTH123
-                content = file.read(_MAX_CERTIFICATE)
+            with open(f"{self._prefix}{row.serial}.pem", "rb", opener=_open_at_once) as file:
+                content = file.read(_MAX_CERTIFICATE) or b""
         except FileNotFoundError:
             return None
         if b"-----BEGIN " in content:
@@ -320,6 +320,11 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         rest = line
         while len(rest) == _MAX_LINE and not rest.endswith(b"\n"):
             rest = file.readline(_MAX_LINE)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file. A pipe among the certificates is read as empty, instead of waiting for somebody to write into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _state_of(index: Path) -> tuple[int, int, int]:
