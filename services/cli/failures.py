@@ -7,13 +7,18 @@ from contextlib import contextmanager
 
 import click
 
+from services.cli.output import plain
 from services.errors import DomainError
 
 
 class Failed(click.ClickException):
-    """The command was refused or failed. The text is shown to the user as it is."""
+    """The command was refused or failed. The text is shown to the user, and nothing in it can drive a terminal."""
 
     exit_code = 1
+
+    def format_message(self) -> str:
+        """As it is shown: names of certificates and files are in it."""
+        return plain(self.message)
 
 
 @contextmanager

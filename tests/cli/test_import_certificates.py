@@ -113,6 +113,16 @@ def test_what_is_refused(bob: RealCA, files: Path, tmp_path: Path, name: str, co
     assert len([record for record in records if record.place not in set(findings.left_out())]) == 5
 
 
+def test_an_error_cannot_drive_a_terminal(tmp_path: Path) -> None:
+    """Names of certificates are escaped in errors, too: whoever made the certificate has chosen them."""
+    key, file = tmp_path / "evil.key", tmp_path / "evil.pem"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
+    openssl("req", "-x509", *kind, "-subj", "/CN=a\x1b]0;b\x07", "-addext", "basicConstraints=CA:FALSE", "-out", file)
+    done = CliRunner().invoke(cli, ["import", "certificates", str(tmp_path), "--ca", str(file)])
+    assert done.exit_code == 1
+    assert r"CN=a\x1b]0\;b\x07, which is no certificate of a CA" in done.output
+
+
 def test_beginnings_without_end(bob: RealCA, files: Path) -> None:
     """A file of nothing but beginnings is one finding, after one pass over it: several would take hours."""
     (files / "many.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\n" * 100_000)
