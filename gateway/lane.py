@@ -18,8 +18,8 @@ import structlog
 
 _logger = structlog.get_logger(__name__)
 
-_SHARE: Final = 0.06
-"""Of the time that others take, what the lane may take. Look-ups, reads and writes come on top, one and a half times
+_SHARE: Final = 0.04
+"""Of the time that others take, what the lane may take. Look-ups, reads and writes come on top, three or four times
 as much."""
 _IDLE: Final = 0.000015
 """Seconds, or twice what an empty turn of the loop takes here, if that is more: in less than that nobody has done

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from services.ca.audit import IMPORT
 from services.ca.batch import Batch, PendingChange, Plan
-from services.ca.import_entries import MAX_ORIGIN, Entry, Finding
+from services.ca.import_entries import MAX_ORIGIN, PROFILE, Entry, Finding
 from services.ca.selection import own_serials
 from services.clock import from_epoch, rfc3339, to_epoch
 from services.db import blocked_keys, imports, issuers, position
@@ -179,6 +179,11 @@ class _Decisions:
             counts.refused += 1
             self._find(entry, "SERIAL_CONFLICT", conflict, refused=True)
             return
+        if self._is_beyond_the_role(known, row):
+            counts.refused += 1
+            text = "it was issued here, or is an authority's: only the role admin may have it revoked by an import"
+            self._find(entry, "ISSUED_HERE", text, refused=True)
+            return
         completes = known.der is None and row.der is not None
         if completes:
             self._complete(known, row)
@@ -188,6 +193,12 @@ class _Decisions:
             counts.completed += 1
         else:
             counts.unchanged += 1
+
+    def _is_beyond_the_role(self, known: KnownRow, row: ImportRow) -> bool:
+        """Whether it would revoke what no import has brought in. That is the role revoker's, who says why."""
+        if row.revoked_at is None or self._chunk.actor.role == "admin" or not known.certificate_id:
+            return False
+        return known.profile != PROFILE and self._revocation_here(known, row) is None
 
     def _complete(self, known: KnownRow, row: ImportRow) -> None:
         if known.certificate_id:
@@ -280,7 +291,7 @@ class _Decisions:
 
 def _as_known(row: ImportRow) -> KnownRow:
     """What an earlier entry of the same message comes to: it has no id yet."""
-    return KnownRow(0, row.not_after, row.revoked_at, row.reason, row.invalidity_at, 0, row.der)
+    return KnownRow(0, row.not_after, row.revoked_at, row.reason, row.invalidity_at, 0, row.der, row.profile)
 
 
 def _revoked_like(revoked: ImportRow, row: ImportRow) -> ImportRow:

@@ -60,6 +60,7 @@ class KnownRow(NamedTuple):
     invalidity_at: int | None
     revision: int
     der: bytes | None
+    profile: str
 
 
 def import_row(new: NewCertificate) -> ImportRow:
@@ -87,7 +88,9 @@ def find_known(conn: Connection, issuer_id: int, serials: Sequence[bytes]) -> di
     else:
         marks = ", ".join("?" * len(serials))
         rows = conn.exec_driver_sql(f"{_KNOWN} WHERE s.issuer_id = ? AND s.serial IN ({marks})", (issuer_id, *serials))
-    return {bytes(row[0]): KnownRow._make((*row[1:7], None if row[7] is None else bytes(row[7]))) for row in rows}
+    return {
+        bytes(row[0]): KnownRow._make((*row[1:7], None if row[7] is None else bytes(row[7]), row[8])) for row in rows
+    }
 
 
 def insert_imported(
@@ -172,7 +175,8 @@ def _insert_all(conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]])
 
 # Straight to the driver as well; its marks for parameters differ.
 _KNOWN = (
-    "SELECT s.serial, s.certificate_id, s.not_after, s.revoked_at, s.reason, s.invalidity_at, s.revision, c.der"
+    "SELECT s.serial, s.certificate_id, s.not_after, s.revoked_at, s.reason, s.invalidity_at, s.revision, c.der,"
+    " c.profile"
     " FROM certificate_status s JOIN certificates c ON c.id = s.certificate_id"
 )
 _complete = (

@@ -393,7 +393,10 @@ def test_into_an_issuer_that_issues_here(old: Ca) -> None:
     assert response.issuer.state == types_pb2.ISSUER_STATE_ACTIVE
     assert old.issue(make_actor("issuer")).certificate.issuer_name == "issuing"
     again = with_certificate(own.der or b"", revoked(START, 4))
-    assert told(send(old, whole([again], **issuing))).counts == (1, 0, 0, 1, 0, 0)
+    refused_row = told(send(old, whole([again], **issuing)))
+    assert refused_row == Told((1, 0, 0, 0, 0, 1), [(own.serial.hex(), "ISSUED_HERE", True)])
+    assert old.authority.get(BySerial(own.serial)).revocation is None, "an importer is no revoker"
+    assert told(send(old, whole([again], **issuing), actor=make_actor("admin"))).counts == (1, 0, 0, 1, 0, 0)
     assert old.authority.get(BySerial(own.serial)).revocation == RevocationRecord(START, Reason.SUPERSEDED)
 
 
