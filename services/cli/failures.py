@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from services.cli.output import plain
+from services.cli.plain import plain
 from services.errors import DomainError
 
 

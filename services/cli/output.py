@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli.plain import plain as plain
 from services.pki.reasons import NAMES
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ def emit_line(value: Any) -> None:
 def note(text: str) -> None:
     """Tell a person something that is not the result."""
     click.echo(plain(text), err=True)
-
-
-def plain(text: str) -> str:
-    """The text with control characters escaped, so that a name in a certificate cannot drive a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
