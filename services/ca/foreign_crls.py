@@ -19,6 +19,7 @@ from services.db.chain import AuditEvent, details
 from services.db.engine import Connection
 from services.db.records import Actor, CrlRecord, IdempotencyKey, IssuerRecord
 from services.errors import InvalidArgument
+from services.pki.crls import MAX_CARRIED_ON
 
 
 class ForeignCrls:
@@ -56,6 +57,8 @@ class ForeignCrls:
             raise _invalid(f"the list is not signed by issuer {issuer.name}")
         if row.next_update <= self._clock():
             raise _invalid("the list is over already")
+        if row.number > MAX_CARRIED_ON:
+            raise _invalid(f"its number is above {MAX_CARRIED_ON:x} (hex): no room is left for those after it")
         return row
 
 

@@ -330,6 +330,8 @@ def test_a_list_of_an_offline_issuer(ca: Ca) -> None:
         (make_crl(own, number=9, this_update=now, next_update=later), "CRL_INVALID"),
         (make_crl(root, number=9, this_update=now - timedelta(days=2), next_update=now), "CRL_INVALID"),
         (b"rubbish", "CRL_INVALID"),
+        (make_crl(root, number=2**62, this_update=now, next_update=later), "CRL_INVALID"),
+        (make_crl(root, number=2**100, this_update=now, next_update=later), "CRL_INVALID"),
     ):
         with pytest.raises(DomainError) as refused:
             ca.authority.foreign_crls.begin("root", der, ADMIN).result(10)
