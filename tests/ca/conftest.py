@@ -9,6 +9,7 @@ import pytest
 from services.ca.writer import Writer
 from services.db.engine import Database
 from services.db.records import Actor
+from tests.ca.importing import with_old_key
 from tests.ca.world import Ca, Hierarchy, ManualClock, make_actor, make_ca, make_hierarchy
 
 
@@ -53,3 +54,9 @@ def revoker() -> Actor:
 def responder() -> Actor:
     """A gateway."""
     return make_actor("responder")
+
+
+@pytest.fixture
+def old(ca: Ca) -> Ca:
+    """An installation that can open the old CA's key."""
+    return with_old_key(ca)

@@ -17,17 +17,23 @@ from cryptography.x509.oid import NameOID
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from goodstanding.ca.v1 import import_pb2
+from goodstanding.types.v1 import types_pb2
 from services.ca.authority import CertificateAuthority
+from services.ca.find import ListQuery
 from services.ca.import_servicer import ImportServicer
 from services.ca.keystore import HeldKeys
 from services.ca.settings import AuthoritySettings
+from services.ca.target import BySerial
 from services.clock import to_epoch
+from services.db import position
 from services.db.records import Actor
 from services.errors import FailedPrecondition
 from services.pki.hierarchy import make_root
 from services.pki.issuers import PrivateKey, public_key_of
 from services.pki.keys import generate_key
 from services.rpc.identity import Caller, set_caller
+from services.status.lookup import BySerial as Asked
+from services.status.lookup import StatusReader
 from tests.ca.world import START, Ca, make_actor
 
 LONG_AGO = START - timedelta(days=2000)
@@ -196,3 +202,38 @@ def told(response: import_pb2.ImportCertificatesResponse) -> Told:
         ),
         [(each.serial_number, each.code, each.refused) for each in response.findings],
     )
+
+
+BEFORE = START - timedelta(days=30)
+HOLD = types_pb2.REVOCATION_REASON_CERTIFICATE_HOLD
+COMPROMISE = types_pb2.REVOCATION_REASON_KEY_COMPROMISE
+REJECT = "1.2.840.10040.2.3"
+
+
+def statuses(ca: Ca, *serials: int, name: str = NAME) -> list[str]:
+    """What the status service says."""
+    reader = StatusReader(ca.db, ca.clock)
+    found = reader.batch([Asked(name, bytes.fromhex(format(each, "04x")), "") for each in serials]).findings
+    return ["unknown" if each.record is None else "revoked" if each.record.revocation else "good" for each in found]
+
+
+def recorded(ca: Ca, serial: int) -> Any:
+    """The certificate as recorded."""
+    return ca.authority.get(BySerial(bytes.fromhex(format(serial, "04x")), NAME))
+
+
+def position_of(ca: Ca) -> int:
+    """The last revision."""
+    with ca.db.read() as conn:
+        return position.read_position(conn).revision
+
+
+def listed(ca: Ca, **query: Any) -> list[str]:
+    """The serial numbers of a listing, all of its pages."""
+    asked, found = ListQuery(page_size=2, **query), []
+    while True:
+        page = ca.authority.list(asked)
+        found += [each.serial.hex() for each in page.certificates]
+        if page.next is None:
+            return found
+        asked = asked.behind(page.next)
