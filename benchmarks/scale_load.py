@@ -19,9 +19,12 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
-from benchmarks import scale_rows
-from benchmarks.scale_rows import Population, Row
+from benchmarks import scale_audit, scale_rows
+from benchmarks.scale_audit import AuditTrail
+from benchmarks.scale_rows import PROFILES, Population, Row
 from benchmarks.sizes import Progress
+from services.db import counts
+from services.db.engine import Database
 
 Part = tuple[str, Sequence[str], Iterator[Row]]
 
@@ -34,17 +37,25 @@ _READ = (
 )
 _INDEXES = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
-WHERE indrelid = 'certificates'::regclass AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)
+WHERE indrelid IN ('certificates'::regclass, 'audit_entries'::regclass)
+AND indexrelid NOT IN (SELECT conindid FROM pg_constraint)
 """
 
 
-def load(url: str, population: Population, progress: Progress = lambda _: None) -> None:
-    """Fill a database, whose issuer is there already, and set its position."""
+def load(url: str, population: Population, trail: AuditTrail, progress: Progress = lambda _: None) -> None:
+    """Fill a database, whose issuer is there already, and set its position and the head of its audit log."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        _load_sqlite(Path(parsed.database or ""), population, progress)
+        _load_sqlite(Path(parsed.database or ""), population, trail, progress)
     else:
-        _load_postgresql(url, population, progress)
+        _load_postgresql(url, population, trail, progress)
+    progress("certificate_counts")
+    db = Database.open(url)
+    try:
+        with db.write() as conn:
+            counts.add_imported(conn, scale_audit.counts(population, PROFILES))
+    finally:
+        db.close()
 
 
 def size_on_disk(url: str) -> int:
@@ -74,13 +85,14 @@ def warm(url: str) -> None:
             conn.execute(f"SET LOCAL enable_{path} = on")
 
 
-def _parts(population: Population) -> list[Part]:
+def _parts(population: Population, trail: AuditTrail) -> list[Part]:
     return [
         ("certificates", scale_rows.CERTIFICATE_COLUMNS, population.certificates()),
         ("certificate_status", scale_rows.STATUS_COLUMNS, population.statuses()),
         ("certificate_names", scale_rows.NAME_COLUMNS, population.names()),
         ("status_changes", scale_rows.CHANGE_COLUMNS, population.changes()),
         ("idempotency_keys", scale_rows.MEMORY_COLUMNS, population.memories()),
+        ("audit_entries", scale_audit.COLUMNS, trail.entries()),
     ]
 
 
@@ -91,12 +103,12 @@ def _told(table: str, rows: Iterable[Row], progress: Progress) -> Iterator[Row]:
         yield row
 
 
-def _load_sqlite(file: Path, population: Population, progress: Progress) -> None:
+def _load_sqlite(file: Path, population: Population, trail: AuditTrail, progress: Progress) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as conn:
         # Without a journal nothing is written twice; nobody else has the file open, and who is cut off starts anew.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             conn.execute(f"PRAGMA {pragma}")
-        for table, columns, rows in _parts(population):
+        for table, columns, rows in _parts(population, trail):
             progress(table)
             places = ", ".join("?" * len(columns))
             conn.execute("BEGIN")
@@ -105,15 +117,16 @@ def _load_sqlite(file: Path, population: Population, progress: Progress) -> None
             )
             conn.execute("COMMIT")
         conn.execute("UPDATE position SET value = ?", (population.revision,))
+        conn.execute("UPDATE audit_head SET sequence = ?, hash = ?", trail.head)
         conn.execute("PRAGMA journal_mode = WAL")
 
 
-def _load_postgresql(url: str, population: Population, progress: Progress) -> None:
+def _load_postgresql(url: str, population: Population, trail: AuditTrail, progress: Progress) -> None:
     with psycopg.connect(url, autocommit=True) as conn, _hurried(conn), _without_indexes(conn, progress):
         # No foreign key is looked up: that the rows fit each other is what they were made for.
         conn.execute("SET session_replication_role = replica")
         conn.execute("SET synchronous_commit = off")
-        for table, columns, rows in _parts(population):
+        for table, columns, rows in _parts(population, trail):
             progress(table)
             named = sql.SQL(", ").join(map(sql.Identifier, columns))
             command = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), named)
@@ -122,6 +135,7 @@ def _load_postgresql(url: str, population: Population, progress: Progress) -> No
                 while block := list(islice(told, _BLOCK)):
                     copy.write("".join(map(_line, block)))
         conn.execute("UPDATE position SET value = %s", (population.revision,))
+        conn.execute("UPDATE audit_head SET sequence = %s, hash = %s", trail.head)
         last = population.last_id + population.count
         conn.execute("SELECT setval('certificates_id_seq', %s)", (last,))
     with psycopg.connect(url, autocommit=True) as conn:

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from benchmarks.issuing import request
 from benchmarks.processes import COMMAND, System, command_output, goodstanding
+from benchmarks.scale_audit import AuditTrail
 from benchmarks.scale_load import load, size_on_disk
 from benchmarks.scale_rows import Population, Template, name_of
 from benchmarks.sizes import Progress
@@ -28,7 +29,7 @@ from services.ca.keystore import load_keys
 from services.ca.settings import AuthoritySettings
 from services.ca.writer import Writer
 from services.clock import to_epoch
-from services.db import issuers, position, schema
+from services.db import audit, issuers, position, schema
 from services.db.engine import Database
 from services.db.records import Actor
 
@@ -108,11 +109,11 @@ def make_world(data: Path, url: str, count: int, progress: Progress) -> World:
             held = load_keys(issuers.list_issuers(conn), data, lambda name: _passphrase(data, name))
         with Writer(db) as writer:
             authority = CertificateAuthority(db, writer, held, AuthoritySettings(public_url="http://ocsp.example.com"))
-            population = prepare(db, authority, count)
+            population, trail = prepare(db, authority, count)
     finally:
         db.close()
     begun = time.monotonic()
-    load(url, population, lambda what: progress(f"{count:,} certificates: {what}"))
+    load(url, population, trail, lambda what: progress(f"{count:,} certificates: {what}"))
     return World(url, data, population, time.monotonic() - begun, size_on_disk(url))
 
 
@@ -120,7 +121,7 @@ def _passphrase(data: Path, issuer: str) -> bytes:
     return (data / f"secrets/{issuer}.passphrase").read_bytes().strip()
 
 
-def prepare(db: Database, authority: CertificateAuthority, count: int) -> Population:
+def prepare(db: Database, authority: CertificateAuthority, count: int) -> tuple[Population, AuditTrail]:
     """Issue the certificates that the others vary, and say what is to be loaded; nothing else may issue meanwhile."""
     templates: dict[bool, Template] = {}
     name = name_of(0)
@@ -130,10 +131,11 @@ def prepare(db: Database, authority: CertificateAuthority, count: int) -> Popula
         template = Template(last.der, name)
         templates[template.high] = template
     with db.read() as conn:
-        revision = position.read_position(conn).revision
-    return Population(
+        revision, head = position.read_position(conn).revision, audit.read_head(conn)
+    population = Population(
         count, last.issuer_id, (templates[False], templates[True]), last.id, revision, to_epoch(last.issued_at)
     )
+    return population, AuditTrail(population, _ACTOR, last.issuer_name, head)
 
 
 @contextlib.contextmanager

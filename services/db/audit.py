@@ -73,7 +73,7 @@ def append(conn: Connection, events: Sequence[AuditEvent], known: KnownHead | No
         moved = _move_head(conn, entries[0], last)
     if not moved:
         raise LookupError("the head of the audit log is gone")
-    _insertion.run(conn, [_values(entry) for entry in entries])
+    _insertion.run(conn, [row_values(entry) for entry in entries])
     if known is not None:
         known.head = last
     return last
@@ -140,8 +140,8 @@ def _locked_head(conn: Connection) -> Head:
     return Head(row.sequence, bytes(row.hash))
 
 
-def _values(entry: AuditEntry) -> tuple[Any, ...]:
-    """In the order of the table's columns."""
+def row_values(entry: AuditEntry) -> tuple[Any, ...]:
+    """An entry as the table has it, in the order of its columns."""
     sequence, event, previous_hash, hash_ = entry
     method, actor, at, result, issuer, serial, certificate_id, more = event
     who = (actor.identity, actor.name, actor.role, actor.fingerprint, actor.peer, actor.request_id)

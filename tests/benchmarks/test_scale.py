@@ -17,7 +17,9 @@ from benchmarks.scale_worlds import prepare
 from services.ca.find import ListQuery
 from services.ca.writer import Writer
 from services.clock import from_epoch, to_epoch
-from services.db import certificates, position, schema, status
+from services.db import audit, certificates, position, schema, status
+from services.db.chain import ChainVerifier, line
+from services.db.counts import count_certificates
 from services.db.engine import Database
 from services.db.records import CertificateState
 from services.pki.certificates import Issuer
@@ -34,9 +36,9 @@ def test_services_work_on_what_was_loaded(database_url: str) -> None:
     database = Database.open(database_url)
     with Writer(database) as writer:
         ca = make_ca(database, writer, make_hierarchy())
-        population = prepare(database, ca.authority, COUNT)
+        population, trail = prepare(database, ca.authority, COUNT)
     database.close()
-    load(database_url, population)
+    load(database_url, population, trail)
 
     database = Database.open(database_url)
     schema.check_current(database)
@@ -46,6 +48,15 @@ def test_services_work_on_what_was_loaded(database_url: str) -> None:
         assert position.read_position(conn).revision == population.revision
         changes = status.changes_between(conn, population.last_revision, population.revision, COUNT)
     assert len(changes.records) == population.revoked == COUNT // REVOKED
+
+    with database.read() as conn:
+        verifier = ChainVerifier([audit.read_head(conn)])
+        entries = audit.read_entries(conn, after=0, limit=2 * COUNT)
+        counted = count_certificates(conn, START)
+    assert [flaw for entry in entries for flaw in verifier.take(line(entry))] + verifier.end() == []
+    assert sum(entry.event.method == "IssueCertificate" for entry in entries) >= COUNT
+    assert sum(each.valid + each.revoked + each.expired for each in counted) == population.last_id + COUNT
+    assert sum(each.revoked for each in counted) == population.revoked
 
     for number in (1, REVOKED, COUNT):
         (finding,) = reader.get(BySerial("issuing", population.serial(number), "x")).findings
