@@ -9,8 +9,8 @@ from functools import partial
 from cryptography import x509
 
 from benchmarks import openssl, references
-from benchmarks.cores import first_core, pin
-from benchmarks.load import CONNECTIONS, check, connection_each, keep_alive
+from benchmarks.cores import cores, first_core, pin, running_on
+from benchmarks.load import CONNECTIONS, Load, check, connection_each, keep_alive
 from benchmarks.measure import Goal, Row
 from benchmarks.openssl import Authority
 from benchmarks.processes import System, gateway
@@ -65,13 +65,24 @@ def openssl_tasks(peer: Authority, stack: contextlib.ExitStack) -> list[Task]:
 def rsa_tasks(
     system: System, issuer: x509.Certificate, serials: Sequence[int], stack: contextlib.ExitStack
 ) -> list[Task]:
-    """A gateway whose responder key is RSA with 2048 bits."""
-    ours = stack.enter_context(gateway(system, "rsa", signer_keys=["rsa-2048"]))
-    pin(ours.pid, first_core())
+    """Gateways whose responder key is RSA with 2048 bits: on one core, and on both, where it signs beside the loop."""
+    with running_on(first_core()):  # it counts the cores that it may use
+        ours = stack.enter_context(gateway(system, "rsa", signer_keys=["rsa-2048"]))
+    free = stack.enter_context(gateway(system, "rsa-both", signer_keys=["rsa-2048"]))
     messages = with_nonce(issuer, serials, keep_alive=True)
+
+    def ask_with_both(seconds: float) -> Load:
+        with running_on(cores()):
+            return keep_alive(free.http, messages, seconds)
+
     what = f"goodstanding, nonces, RSA-2048, POST, {CONNECTIONS} connections"
     row = Row("nonce_rsa", what, "/s", "speed_rsa2048", GOAL_RSA)
-    return [Answers(row, ours.pid, partial(keep_alive, ours.http, messages)), speed("rsa2048", "RSA-2048")]
+    row_both = Row("nonce_rsa_both", f"{what}, on both cores", "/s", "speed_rsa2048", GOAL_RSA)
+    return [
+        Answers(row, ours.pid, partial(keep_alive, ours.http, messages)),
+        Answers(row_both, free.pid, ask_with_both),
+        speed("rsa2048", "RSA-2048"),
+    ]
 
 
 def speed(algorithm: str, name: str) -> Task:

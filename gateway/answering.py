@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from urllib.parse import urlsplit
 
 from prometheus_client import REGISTRY
@@ -82,6 +83,8 @@ class Answering:
             request_verifier=verifier,
             max_requests=table.max_requests,
             max_pending=self.limits.max_pending,
+            # One core stays with the event loop, so that a flood of what is to be signed takes nothing of it.
+            signing_threads=len(os.sched_getaffinity(0)) // workers - 1,
         )
         self.explainer = Explainer(
             self.responder, knowledge, policy, validity, boot_time, wall_time, signed_requests=verifier is not None
@@ -105,7 +108,10 @@ class Answering:
 
     async def run(self) -> None:
         """Watch over freshness, and keep what answers refer to, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ages.run())
-            if self._table.crl_reference:
-                tasks.create_task(self.references.keep())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._ages.run())
+                if self._table.crl_reference:
+                    tasks.create_task(self.references.keep())
+        finally:
+            self.responder.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.answer import Answer, Refusal, Why
 from gateway.answers import Entry, Ready
@@ -22,6 +22,22 @@ from gateway.validity import ValidityPolicies, Window, as_time
 
 NONCE_SIZES: Final = (16, 32, 23, 20, 8, 64)
 """What clients send: OpenSSL and Java 16, RFC 9654 32, GnuTLS 23, others. All are answered; these more quickly."""
+
+
+class Unsigned(NamedTuple):
+    """An answer that is whole but for its signature."""
+
+    signer: ResponseSigner
+    sign: Callable[[], bytes]
+    """Makes the signature. Touches nothing that changes, so that any thread may call it."""
+    complete: Callable[[bytes], Answer]
+    """The answer with that signature; on the event loop."""
+    shared: tuple[bytes, int, Entry] | None = None
+    """What it is an answer to, where others may have it, too: CertID (DER), slot of the signer, entry."""
+
+    def answer(self) -> Answer:
+        """Sign, and complete."""
+        return self.complete(self.sign())
 
 
 class Composer:
@@ -56,9 +72,20 @@ class Composer:
         answer.fresh = partial(self._knowledge.fresh, ready.entry)
         return answer
 
+    def fill_unsigned(self, ready: Ready, template: ResponseTemplate, nonce: bytes, signer: ResponseSigner) -> Unsigned:
+        """As `fill`, for a key that takes long."""
+        produced_at = max(int(self._wall_clock()), ready.this_update)
+        tbs = template.response_data(encode_time(produced_at), nonce)
+        fresh = partial(self._knowledge.fresh, ready.entry)
+
+        def complete(signature: bytes) -> Answer:
+            return Answer(template.complete(tbs, signature), fresh=fresh)
+
+        return Unsigned(signer, partial(signer.sign_octets, tbs, False), complete)
+
     def alone(
         self, cert_ids: Sequence[CertID], nonce: bytes | None, entries: Sequence[Entry], signer: ResponseSigner
-    ) -> Answer:
+    ) -> Unsigned:
         """An answer for one asker alone, with an entry for each CertID.
 
         Raises Refusal: the signer's certificate allows none now, or the clocks are too far apart.
@@ -69,13 +96,16 @@ class Composer:
         if any(window.next_update < produced_at for window in windows):
             # The clocks of gateway and database are far apart, and one answer would contradict itself.
             raise Refusal(OcspStatus.TRY_LATER, Why.CLOCKS_APART)
-        answer = Answer(self._build(cert_ids, nonce, entries, windows, produced_at, signer))
-        answer.fresh = self._freshness(entries)
-        if nonce is None:
-            answer.next_update = min(window.next_update for window in windows)
-        return answer
+        tbs = self._build(cert_ids, nonce, entries, windows, produced_at, signer)
+        fresh = self._freshness(entries)
+        next_update = min(window.next_update for window in windows) if nonce is None else 0
 
-    def shared(self, cert_id: CertID, entry: Entry, slot: int, signer: ResponseSigner) -> Answer:
+        def complete(signature: bytes) -> Answer:
+            return Answer(signer.envelope(tbs, signature), fresh=fresh, next_update=next_update)
+
+        return Unsigned(signer, partial(signer.sign_octets, tbs, nonce is None), complete)
+
+    def shared(self, cert_id: CertID, entry: Entry, slot: int, signer: ResponseSigner) -> Unsigned:
         """An answer for everybody who asks about this certificate alone, and gets this signer; ready from then on.
 
         Raises Refusal: as for `alone`.
@@ -83,20 +113,25 @@ class Composer:
         if not entry.status.known:
             return self.alone([cert_id], None, [entry], signer)
         window = self._window(entry, signer, int(self._wall_clock()))
-        body = self._build([cert_id], None, [entry], [window], window.this_update, signer)
-        answer = Answer(
-            body,
-            etag=b'"' + hashlib.sha256(body).hexdigest().encode() + b'"',
-            this_update=window.this_update,
-            next_update=window.next_update,
-            max_age=self._validity.of(entry.status.key.issuer).max_age,
-            fresh=self._freshness([entry]),
-        )
-        is_default = signer is self._signers.default(entry.status.key.issuer)
-        plain = plain_request(cert_id.der) if is_default else None
-        ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from, slot)
-        self._knowledge.cache.add_ready(ready)
-        return answer
+        tbs = self._build([cert_id], None, [entry], [window], window.this_update, signer)
+
+        def complete(signature: bytes) -> Answer:
+            body = signer.envelope(tbs, signature)
+            answer = Answer(
+                body,
+                etag=b'"' + hashlib.sha256(body).hexdigest().encode() + b'"',
+                this_update=window.this_update,
+                next_update=window.next_update,
+                max_age=self._validity.of(entry.status.key.issuer).max_age,
+                fresh=self._freshness([entry]),
+            )
+            is_default = signer is self._signers.default(entry.status.key.issuer)
+            plain = plain_request(cert_id.der) if is_default else None
+            ready = Ready(answer, plain, cert_id.der, signer, window.good_until, entry, window.good_from, slot)
+            self._knowledge.cache.add_ready(ready)
+            return answer
+
+        return Unsigned(signer, partial(signer.sign_octets, tbs, True), complete, (cert_id.der, slot, entry))
 
     def prepare(
         self, request_der: bytes, cert_id: CertID, nonce: bytes, entry: Entry, slot: int, signer: ResponseSigner
@@ -144,7 +179,7 @@ class Composer:
         ]
         never_issued = not all(entry.status.known for entry in entries)
         extensions = self._policy.response_extensions(never_issued=never_issued)
-        return signer.sign(singles, as_time(produced_at), nonce, extensions=extensions)
+        return signer.to_sign(singles, as_time(produced_at), nonce, extensions=extensions)
 
     def _window(self, entry: Entry, signer: ResponseSigner, now: int) -> Window:
         begin = int(signer.certificate.not_valid_before_utc.timestamp())

@@ -26,7 +26,7 @@ from gateway.ocsp.reading import read_response
 from gateway.ocsp.request import CertID, MalformedRequest, OcspRequest, PreferredAlgorithm, parse_request
 from gateway.ocsp.response import OcspStatus, ResponseSigner
 from gateway.policy import AnswerPolicy
-from gateway.responder import Question, Responder
+from gateway.responder import Made, Question, Responder
 from gateway.validity import ValidityPolicies, as_time
 
 Json = dict[str, Any]
@@ -80,10 +80,10 @@ class Overheard(Responder):
         self.__dict__.update(vars(responder))
         self.heard = Heard()
 
-    def _with_nonce(self, request_der: bytes, *, quick: bool) -> Answer | None:  # noqa: ARG002
+    def _with_nonce(self, request_der: bytes, *, quick: bool) -> Made | None:  # noqa: ARG002
         return None  # the long way comes to the same answer, and tells more
 
-    def _begin(self, request_der: bytes) -> Answer | Question:
+    def _begin(self, request_der: bytes) -> Made | Question:
         self.heard = Heard()
         return super()._begin(request_der)
 
@@ -103,7 +103,7 @@ class Overheard(Responder):
         super()._find(question)
         self.heard.held = frozenset(serial for serial in question.entries if serial)
 
-    def _finish(self, question: Question) -> Answer:
+    def _finish(self, question: Question) -> Made:
         entries = self.heard.entries = question.in_order()
         nonce, der = question.request.nonce, question.request.cert_ids[0].der
         before = entries[0].ready.get((der, self.heard.slot, len(nonce) - 2 if nonce else 0))

@@ -18,7 +18,7 @@ import structlog
 
 _logger = structlog.get_logger(__name__)
 
-_SHARE: Final = 0.04
+_SHARE: Final = 0.035
 """Of the time that others take, what the lane may take. Look-ups, reads and writes come on top, three or four times
 as much."""
 _IDLE: Final = 0.000015

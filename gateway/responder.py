@@ -8,7 +8,7 @@ Steps, numbered as in the code:
 3. match every CertID to one issuer of ours, or unauthorized; while none is known, tryLater;
 4. find the signer, by the client's preference if we have it, or tryLater;
 5. find the status of each, from the cache or by look-up, or tryLater;
-6. build and sign; keep what can be shared.
+6. build and sign, beside the event loop where that takes long; keep what can be shared.
 
 Neither `answer` nor `submit` raises. Whatever goes wrong becomes an OCSP error and never `good` (G2); the caller asks
 `Answer.fresh` when it writes (G3).
@@ -25,7 +25,7 @@ import structlog
 
 from gateway.answer import Answer, Refusal, Why
 from gateway.answers import Entry, Status
-from gateway.composer import NONCE_SIZES, Composer
+from gateway.composer import NONCE_SIZES, Composer, Unsigned
 from gateway.evidence import CertificateKey
 from gateway.issuers import Issuer
 from gateway.knowledge import Knowledge, StatusUnavailable
@@ -39,6 +39,7 @@ from gateway.ocsp.request import (
     parse_request,
 )
 from gateway.ocsp.response import OcspStatus, ResponseSigner, ResponseTemplate
+from gateway.off_loop import Outcome, SigningThreads
 from gateway.policy import AnswerPolicy, NeverIssued, NoncePolicy
 from gateway.request_signers import RequestVerifier, UntrustedRequest
 from gateway.signers import Signers
@@ -71,6 +72,26 @@ class Question:
         return [self.entries[cert_id.serial or b""] for cert_id in self.request.cert_ids]
 
 
+Made = Answer | Unsigned
+
+
+@dataclass(slots=True)
+class _Asker:
+    """Who waits for an answer that is being signed."""
+
+    der: bytes
+    deliver: Deliver
+    again: bool
+
+
+@dataclass(slots=True)
+class _Joined:
+    """Those who wait for the same signature."""
+
+    unsigned: Unsigned
+    askers: list[_Asker]
+
+
 class Responder:
     """Answers OCSP requests (RFC 6960) from `knowledge`, signed by `signers`. `wall_clock` gives seconds since 1970."""
 
@@ -85,8 +106,12 @@ class Responder:
         request_verifier: RequestVerifier | None = None,
         max_requests: int,
         max_pending: int,
+        signing_threads: int = 0,
     ) -> None:
-        """`request_verifier`: requests have to be signed, and it says who may ask."""
+        """`request_verifier`: requests have to be signed, and it says who may ask.
+
+        `signing_threads`: how many sign beside the event loop with keys that take long; with none, it signs itself.
+        """
         self._knowledge = knowledge
         self._signers = signers
         self._policy = policy or AnswerPolicy()
@@ -96,6 +121,8 @@ class Responder:
         self._max_requests = max_requests
         self._max_pending = max_pending
         self._lane = Lane(max_pending)
+        self._threads = SigningThreads(signing_threads) if signing_threads > 0 else None
+        self._joined: dict[tuple[bytes, int], _Joined] = {}
         self._pending = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._told_at = 0.0
@@ -107,7 +134,8 @@ class Responder:
             return None  # what is ready is for requests as bare as can be: without a signature
         ready = self._knowledge.cache.by_request(request_der)  # 1.
         if ready is None:
-            return self._with_nonce(request_der, quick=True)
+            found = self._with_nonce(request_der, quick=True)
+            return found if isinstance(found, Answer) else None
         if not self._composer.usable(ready, self._signers.default(ready.entry.status.key.issuer)):
             return None
         if not isinstance(ready.answer, Answer):
@@ -115,7 +143,7 @@ class Responder:
         _HOT.count += 1
         return ready.answer
 
-    def _with_nonce(self, request_der: bytes, *, quick: bool) -> Answer | None:
+    def _with_nonce(self, request_der: bytes, *, quick: bool) -> Made | None:
         """The answer to a request that differs from an earlier one in its nonce only; None if it does not.
 
         All but the signature is ready for that one. `quick`: only where that takes less than waiting for a turn would.
@@ -129,7 +157,10 @@ class Responder:
                 signer = self._signers.default(ready.entry.status.key.issuer)
                 if signer is not None and signer.quick >= quick and self._composer.usable(ready, signer):
                     ANSWERS["cached"].inc()
-                    return self._composer.fill(ready, ready.answer, request_der[-size:])
+                    nonce = request_der[-size:]
+                    if signer.quick:
+                        return self._composer.fill(ready, ready.answer, nonce)
+                    return self._composer.fill_unsigned(ready, ready.answer, nonce, signer)
         return None
 
     async def answer(self, request_der: bytes) -> Answer:
@@ -158,8 +189,8 @@ class Responder:
         except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
             deliver(self._failed(error, request_der))
             return
-        if isinstance(begun, Answer):
-            self._hand_over(begun, request_der, deliver, again=again)
+        if not isinstance(begun, Question):
+            self._hand_over(begun, _Asker(request_der, deliver, again))
             return
         waiting = len(begun.missing)
         if self._pending + waiting > self._max_pending:
@@ -190,17 +221,53 @@ class Responder:
     def _end(self, question: Question, deliver: Deliver, *, again: bool) -> None:
         """Deliver the answer, now that nothing is missing for it."""
         try:
-            answer = self._finish(question)
+            made = self._finish(question)
         except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
-            answer = self._failed(error, question.der)
-        self._hand_over(answer, question.der, deliver, again=again)
+            made = self._failed(error, question.der)
+        self._hand_over(made, _Asker(question.der, deliver, again))
 
-    def _hand_over(self, answer: Answer, request_der: bytes, deliver: Deliver, *, again: bool) -> None:
+    def _hand_over(self, made: Made, asker: _Asker) -> None:
+        if isinstance(made, Unsigned):
+            if self._threads is not None and not made.signer.quick:
+                self._sign(self._threads, made, asker)
+                return
+            try:
+                made = made.answer()
+            except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+                made = self._failed(error, asker.der)
         # A change may have come while it was made. Once more, rather than tryLater.
-        if again and not answer.fresh():
-            self._lane.finish(partial(self._start, request_der, deliver, again=False))
+        if asker.again and not made.fresh():
+            self._lane.finish(partial(self._start, asker.der, asker.deliver, again=False))
         else:
-            deliver(answer)
+            asker.deliver(made)
+
+    def _sign(self, threads: SigningThreads, unsigned: Unsigned, asker: _Asker) -> None:
+        """Sign beside the event loop; those who may have the same answer join."""
+        joined = _Joined(unsigned, [asker])
+        if unsigned.shared is not None:
+            key = unsigned.shared[:2]
+            under_way = self._joined.get(key)
+            if under_way is not None and _is_same(under_way.unsigned, unsigned):
+                under_way.askers.append(asker)
+                return
+            self._joined[key] = joined
+        if threads.outstanding >= self._max_pending:
+            self._signed(joined, Refusal(OcspStatus.TRY_LATER, Why.OVERLOADED))
+        else:
+            threads.sign(unsigned.sign, partial(self._signed, joined))
+
+    def _signed(self, joined: _Joined, outcome: Outcome) -> None:
+        """Deliver what was signed, or tell why it was not."""
+        unsigned = joined.unsigned
+        if unsigned.shared is not None and self._joined.get(unsigned.shared[:2]) is joined:
+            del self._joined[unsigned.shared[:2]]
+        if isinstance(outcome, bytes):
+            try:
+                answer = unsigned.complete(outcome)
+            except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+                outcome = error
+        for asker in joined.askers:
+            self._hand_over(answer if isinstance(outcome, bytes) else self._failed(outcome, asker.der), asker)
 
     def _failed(self, error: BaseException, request_der: bytes) -> Answer:
         """What is said of an error: a bug must become internalError, never a hang or a 5xx."""
@@ -214,6 +281,11 @@ class Responder:
         _logger.error("internal error", request=request_der[:512].hex(), exc_info=error)
         return self._refused(OcspStatus.INTERNAL_ERROR)
 
+    def close(self) -> None:
+        """Nobody asks any more."""
+        if self._threads is not None:
+            self._threads.close()
+
     def _refused(self, status: OcspStatus) -> Answer:
         ANSWERS[status.name.lower()].inc()
         return Answer.error(status)
@@ -226,10 +298,10 @@ class Responder:
             _logger.warning("status unavailable", reason=reason, answers=self._untold)
             self._told_at, self._untold = now, 0
 
-    def _begin(self, request_der: bytes) -> Answer | Question:
+    def _begin(self, request_der: bytes) -> Made | Question:
         """The answer, if nothing has to be looked up for it; otherwise the question."""
-        if self._request_verifier is None and (answer := self._with_nonce(request_der, quick=False)) is not None:
-            return answer
+        if self._request_verifier is None and (made := self._with_nonce(request_der, quick=False)) is not None:
+            return made
         request = self._read(request_der)  # 2.
         issuer = self._issuer(request.cert_ids)  # 3.
         self._signer(issuer, request.preferred)  # 4.
@@ -241,7 +313,7 @@ class Responder:
         ANSWERS["looked_up"].inc(len(question.missing))
         return question
 
-    def _finish(self, question: Question) -> Answer:
+    def _finish(self, question: Question) -> Made:
         """The answer, once the status of each certificate is there."""
         request, entries = question.request, question.in_order()
         if self._policy.never_issued is NeverIssued.UNAUTHORIZED and not all(entry.status.known for entry in entries):
@@ -308,6 +380,13 @@ class Responder:
                 question.entries[serial] = held
             else:
                 question.missing.append(key)
+
+
+def _is_same(one: Unsigned, other: Unsigned) -> bool:
+    """Whether two, to the same CertID from the same slot, are the same answer."""
+    assert one.shared is not None
+    assert other.shared is not None
+    return one.signer is other.signer and one.shared[2] is other.shared[2]
 
 
 def _check_signed(request: OcspRequest, verifier: RequestVerifier) -> None:

@@ -172,6 +172,21 @@ class ResponseSigner:
 
         Without a nonce, the same arguments give the same octets if the signer is `repeatable` (ECDSA: RFC 6979).
 
+        Arguments and errors are those of `to_sign`.
+        """
+        tbs = self.to_sign(single_responses, produced_at, nonce, extensions=extensions)
+        return self.envelope(tbs, self.sign_octets(tbs, nonce is None))
+
+    def to_sign(
+        self,
+        single_responses: Sequence[SingleResponse],
+        produced_at: datetime,
+        nonce: bytes | None = None,
+        *,
+        extensions: Sequence[bytes] = (),
+    ) -> bytes:
+        """Return the DER of the ResponseData of a response, for `sign_octets` and then `envelope`.
+
         Args:
             single_responses: One for each CertID of the request, at least one.
             produced_at: Aware; fractions of a second are cut off.
@@ -182,8 +197,7 @@ class ResponseSigner:
         `not_after`; TypeError: a time without time zone.
         """
         self._check_times(single_responses, produced_at)
-        tbs = self.response_data(single_responses, produced_at, nonce, extensions=extensions)
-        return self.envelope(tbs, self.sign_octets(tbs, nonce is None))
+        return self.response_data(single_responses, produced_at, nonce, extensions=extensions)
 
     def template(self, single: SingleResponse, nonce_size: int) -> ResponseTemplate:
         """Return all of a response about one certificate but for producedAt and a nonce of `nonce_size` octets.
@@ -212,7 +226,7 @@ class ResponseSigner:
         *,
         extensions: Sequence[bytes] = (),
     ) -> bytes:
-        """Return the DER of the ResponseData that `sign` signs, without its checks."""
+        """Return the DER of ResponseData as `to_sign` does, without its checks."""
         head = self._responder_id + _time(produced_at)
         responses = tlv(SEQUENCE, b"".join([_single_response(single) for single in single_responses]))
         more = b"".join(extensions)
@@ -256,7 +270,14 @@ class ResponseTemplate:
             nonce: The octets of the nonce, as many as the template is for, without tag and length.
         """
         tbs = b"".join((self._head, produced_at, self._middle, nonce))
-        signature = self._signer.sign_octets(tbs, False)
+        return self.complete(tbs, self._signer.sign_octets(tbs, False))
+
+    def response_data(self, produced_at: bytes, nonce: bytes) -> bytes:
+        """Return what `sign` signs, for `complete`."""
+        return b"".join((self._head, produced_at, self._middle, nonce))
+
+    def complete(self, tbs: bytes, signature: bytes) -> bytes:
+        """Return the complete OCSPResponse for what `response_data` gave, and its signature."""
         frame = self._frames.get(len(signature))
         if frame is not None:
             return b"".join((frame[0], tbs, frame[1], signature, frame[2]))

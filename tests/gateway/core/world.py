@@ -143,7 +143,9 @@ def issuer_of(name: str, ca: x509.Certificate, *, active: bool = True) -> Issuer
 class World:
     """A responder, the status service behind it, and both clocks."""
 
-    def __init__(self, policy: AnswerPolicy | None = None) -> None:
+    def __init__(
+        self, policy: AnswerPolicy | None = None, kind: SignerKey = SignerKey.P256, signing_threads: int = 0
+    ) -> None:
         self.clocks = Clocks()
         self.service = StatusService(self.clocks)
         cache = AnswerCache(1000, 10_000_000)
@@ -152,7 +154,7 @@ class World:
         validity = ValidityPolicies(ValidityPolicy(12 * 3600, 60), {})
         self.ca, self.ca_key = authority("issuing")
         self.knowledge.issuers.update([issuer_of("issuing", self.ca)])
-        self.signers.install("issuing", delegate(self.ca, self.ca_key))
+        self.signers.install("issuing", delegate(self.ca, self.ca_key, kind=kind))
         self.responder = Responder(
             self.knowledge,
             self.signers,
@@ -161,6 +163,7 @@ class World:
             policy=policy,
             max_requests=100,
             max_pending=100,
+            signing_threads=signing_threads,
         )
         self._ping = 0
 
