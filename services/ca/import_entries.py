@@ -15,7 +15,8 @@ from cryptography import x509
 
 from services.ca.bootstrap import CA_PROFILE
 from services.clock import from_epoch, rfc3339, to_epoch
-from services.db.imports import ImportRow
+from services.db.certificates import search_name
+from services.db.imports import ImportRow, search_names
 from services.errors import InvalidArgument
 from services.pki.foreign import ForeignCertificate, ForeignCertificateError, read_certificate
 from services.pki.reasons import NAMES, Reason
@@ -109,7 +110,7 @@ class EntryReader:
             subject = subject.replace("\0", "\ufffd")
             self._find(sent, "SUBJECT_CHANGED", "the subject holds a NUL, which is recorded as U+FFFD")
         found = _COMMON_NAME.search(subject)
-        names = (found[1],) if found else ()
+        names = (search_name(found[1]),) if found else ()
         begins, ends = _time(not_before, "not_before_time"), _time(sent.not_after, "not_after_time")
         row = ImportRow(serial, None, subject, names, "[]", PROFILE, None, begins, ends)
         return row if sent.revocation is None else self._revoked(sent, sent.revocation, row)
@@ -138,7 +139,7 @@ class EntryReader:
             serial,
             sent.der if found.verified else None,
             found.subject.replace("\0", "\ufffd"),
-            tuple(name.replace("\0", "\ufffd") for name in (found.common_name, *names) if name),
+            search_names(name.replace("\0", "\ufffd") for name in (found.common_name or "", *names)),
             json.dumps(found.alternative_names),
             CA_PROFILE if found.is_ca else PROFILE,
             found.public_key_sha256 if found.verified else None,

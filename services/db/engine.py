@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from services.db import postgresql, sqlite
+from services.db.checkpoints import Checkpoints
 from services.db.failures import Conflict, in_use, when_opening
 from services.errors import FailedPrecondition
 
@@ -25,11 +26,12 @@ __all__ = ["Conflict", "Connection", "Database", "parse_url"]
 class Database:
     """An open database. Safe to use from many threads; each block has a connection of its own."""
 
-    def __init__(self, readers: Engine, writers: Engine | None) -> None:
+    def __init__(self, readers: Engine, writers: Engine | None, checkpoints: Checkpoints | None = None) -> None:
         """Use `Database.open`. Without writers it is read only."""
         self._readers = readers
         self._single_readers = _dialect(readers.url).without_transaction(readers)
         self._writers = writers
+        self._checkpoints = checkpoints
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -42,7 +44,9 @@ class Database:
         """
         parsed = parse_url(url)
         dialect = _dialect(parsed)
-        db = cls(dialect.make_readers(parsed), None if read_only else dialect.make_writers(parsed))
+        readers, writers = dialect.make_readers(parsed), None if read_only else dialect.make_writers(parsed)
+        beside = sqlite.make_checkpoints(parsed, writers) if writers and dialect is sqlite else None
+        db = cls(readers, writers, beside)
         try:
             db._check_connection()
         except SQLAlchemyError as error:
@@ -96,6 +100,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections. Blocks that still run keep theirs until they end."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         self._readers.dispose()
         if self._writers is not None:
             self._writers.dispose()

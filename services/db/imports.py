@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, insert, text, update
@@ -18,6 +20,7 @@ from sqlalchemy import Connection, Table, bindparam, insert, text, update
 from services.clock import to_epoch
 from services.db import counts, postgresql
 from services.db.certificates import reserve_ids, search_name
+from services.db.driver import Insertion
 from services.db.models import (
     certificate_names,
     certificate_status,
@@ -29,6 +32,7 @@ from services.db.records import Actor, ChangeAction, NewCertificate
 from services.db.rows import actor_values
 
 _HOLD = 6
+_BY_SERIAL = itemgetter(1)
 
 
 class ImportRow(NamedTuple):
@@ -38,7 +42,7 @@ class ImportRow(NamedTuple):
     der: bytes | None
     subject: str
     names: tuple[str, ...]
-    """What it is found by: common name and subject alternative names without their kind."""
+    """What it is found by, each once: common name and subject alternative names as from `search_name`."""
     alternative_names_json: str
     profile: str
     public_key_sha256: bytes | None
@@ -70,13 +74,18 @@ def import_row(new: NewCertificate) -> ImportRow:
         new.serial,
         new.der,
         new.subject,
-        tuple(name for name in (new.common_name, *names) if name),
+        search_names((new.common_name or "", *names)),
         json.dumps(new.subject_alternative_names),
         new.profile,
         new.public_key_sha256,
         to_epoch(new.not_before),
         to_epoch(new.not_after),
     )
+
+
+def search_names(names: Iterable[str]) -> tuple[str, ...]:
+    """What a certificate with these names, some of them perhaps empty, is found by."""
+    return tuple({search_name(name) for name in names if name})
 
 
 def find_known(conn: Connection, issuer_id: int, serials: Sequence[bytes]) -> dict[bytes, KnownRow]:
@@ -103,32 +112,29 @@ def insert_imported(
     ids = reserve_ids(conn, len(rows))
     who = tuple(actor_values(actor).values())
     described, statuses, changes, names, instructions = [], [], [], [], []
-    buckets: Counter[tuple[int, str, int]] = Counter()
+    buckets = Counter([(issuer_id, row.profile, row.not_after // counts.HOUR) for row in rows])
     revoked: Counter[tuple[int, str, int]] = Counter()
     for id_, revision, row in zip(ids, range(first_revision, first_revision + len(rows)), rows, strict=True):
         serial, der, subject, found_by, alternative, profile, key, not_before, not_after, *revocation, instruction = row
         described.append(
             (id_, issuer_id, serial, der, subject, alternative, profile, key, not_before, not_after, not_before, *who)
         )
-        bucket = (issuer_id, profile, not_after // counts.HOUR)
-        buckets[bucket] += 1
         revoked_at, reason, _ = revocation
         if revoked_at is None:
             changed_at = not_before
         else:
             # It was so then, too: what was its status at some time is answered by this.
             changed_at = min(revoked_at, now)
-            revoked[bucket] += 1
+            revoked[issuer_id, profile, not_after // counts.HOUR] += 1
             action = ChangeAction.HOLD if reason == _HOLD else ChangeAction.REVOKE
             changes.append((revision, issuer_id, serial, action.value, *revocation, changed_at, *who))
             if instruction:
                 instructions.append({"revision": revision, "instruction": instruction})
         statuses.append((issuer_id, serial, id_, not_before, not_after, *revocation, changed_at, revision, None))
-        if found_by:
-            names += [(name, id_) for name in {search_name(name) for name in found_by}]
+        names += [(name, id_) for name in found_by]
     _insert_all(conn, certificates, described)
     _insert_all(conn, certificate_names, names)
-    _insert_all(conn, certificate_status, sorted(statuses))
+    _insert_all(conn, certificate_status, sorted(statuses, key=_BY_SERIAL))
     _insert_all(conn, status_changes, changes)
     if instructions:
         conn.execute(insert(hold_instructions), instructions)
@@ -151,7 +157,7 @@ def complete(conn: Connection, rows: Mapping[int, ImportRow]) -> None:
     if not values:
         return
     conn.execute(_complete, values)
-    names = sorted({(search_name(name), id_) for id_, row in rows.items() for name in row.names})
+    names = sorted((name, id_) for id_, row in rows.items() for name in row.names)
     if names:
         conn.execute(_add_names, [{"name": name, "certificate_id": id_} for name, id_ in names])
 
@@ -165,13 +171,14 @@ def _insert_all(conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]])
     """Rows with all columns, in the order of the table's."""
     if not rows:
         return
-    columns = f"{table.name} ({', '.join(table.c.keys())})"
     if conn.dialect.name == "postgresql":
-        postgresql.copy_in(conn, f"COPY {columns} FROM STDIN", rows)
+        postgresql.copy_in(conn, f"COPY {table.name} ({', '.join(table.c.keys())}) FROM STDIN", rows)
     else:
-        marks = ", ".join("?" * len(table.c))
-        conn.exec_driver_sql(f"INSERT INTO {columns} VALUES ({marks})", list(rows))  # noqa: S608
+        # Not executemany: that stops for other threads after every row.
+        _insertion(table).run(conn, rows)
 
+
+_insertion = cache(Insertion)
 
 # Straight to the driver as well; its marks for parameters differ.
 _KNOWN = (

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
+from services.db.checkpoints import WAL_PAGES, Checkpoints
 from services.errors import FailedPrecondition
 
 BUSY_SECONDS = 5.0
@@ -48,6 +49,18 @@ def create_file(url: URL) -> None:
         raise FailedPrecondition(
             "DATABASE_INVALID", f"database.url: {path} cannot be opened: {error.strerror}"
         ) from error
+
+
+def make_checkpoints(url: URL, writers: Engine) -> Checkpoints:
+    """Checkpoints beside the writer, made by a thread as soon as much was written. The caller closes them."""
+    checkpoints = Checkpoints(lambda: _connect(_path(url), query_only=False))
+
+    @event.listens_for(writers, "checkin")
+    def count_rows(connection: Any, _: Any) -> None:
+        if connection is not None:  # it was found to be of no use
+            checkpoints.wrote(connection.total_changes)
+
+    return checkpoints
 
 
 def make_readers(url: URL) -> Engine:
@@ -118,8 +131,11 @@ def _connect(path: Path, *, query_only: bool) -> sqlite3.Connection:
         conn.execute("PRAGMA synchronous = FULL")  # NORMAL would lose acknowledged commits when the power fails (G1)
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA cache_size = -16384")
-        conn.execute("PRAGMA wal_autocheckpoint = 4000")
+        conn.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         conn.execute(f"PRAGMA query_only = {int(query_only)}")
+        if not query_only:
+            # What it takes to undo a statement with many rows would go into a file of its own otherwise.
+            conn.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
         conn.close()
         raise
