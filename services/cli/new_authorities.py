@@ -32,6 +32,7 @@ from services.pki.crls import make_crl
 from services.pki.issuers import Issuer, PrivateKey, check_ca_certificate, public_key_of
 from services.pki.keys import generate_key
 from services.pki.paths import is_self_signed, is_signed_by, same_issuer
+from services.pki.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,6 @@ class Found:
 
 def import_authority(office: Office, found: Found) -> Proposal:
     """Propose to take an authority in. What is known is not imported twice. Raises Failed where it does not verify."""
-    try:
-        check_ca_certificate(found.certificate)
-    except ValueError as error:
-        raise Failed(f"this cannot be an issuer: {error}") from error
     known = office.known(found.certificate)
     name = known.name if known else found.name
     above = above_to_import(office, found)
@@ -378,6 +375,8 @@ def _in_place(office: Office, found: Found) -> bool:
 
 def above_to_import(office: Office, found: Found) -> list[tuple[str, x509.Certificate]]:
     """The CA certificates above that are not known yet, the top one first, with names for them. Raises Failed."""
+    for certificate in found.chain:
+        require_authority(certificate)
     fresh = [
         certificate
         for certificate in found.chain
@@ -396,6 +395,22 @@ def above_to_import(office: Office, found: Found) -> list[tuple[str, x509.Certif
         names.append(name_for(certificate, names))
         pairs.append((names[-1], certificate))
     return pairs
+
+
+def require_authority(certificate: x509.Certificate) -> None:
+    """Raise Failed for what the ca service would refuse as the certificate of an issuer."""
+    try:
+        check_ca_certificate(certificate)
+        der.public_key_der(certificate)
+    except UNREADABLE as error:
+        raise Failed(f"{_name_of(certificate)} cannot be an issuer: {error}") from error
+
+
+def _name_of(certificate: x509.Certificate) -> str:
+    try:
+        return certificate.subject.rfc4514_string() or "a certificate without a subject"
+    except ValueError:
+        return "a certificate whose subject cannot be read"
 
 
 def check_chain(found: Found, above: Sequence[tuple[str, x509.Certificate]], office: Office) -> None:
@@ -433,5 +448,5 @@ def read_certificates(file: Path) -> list[x509.Certificate]:
         if b"-----BEGIN " in content:
             return x509.load_pem_x509_certificates(content)
         return [x509.load_der_x509_certificate(content)]
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Failed(f"{file} holds no certificate, neither in PEM nor in DER") from error

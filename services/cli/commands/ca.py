@@ -27,6 +27,7 @@ from services.cli.new_authorities import (
     import_authority,
     name_for,
     read_certificates,
+    require_authority,
     roll_over,
     subject_of,
     told,
@@ -165,6 +166,7 @@ def import_command(
         raise click.UsageError("--retired is for an issuer whose --key is imported; without it, it is offline.")
     office = Office(connection)
     first, *others = read_certificates(cert)
+    require_authority(first)
     called = name or name_for(first, list(office.issuers))
     place = KeyPlace(called, key, passphrase_file or own_passphrase(office, called, key)) if key else None
     above = (*others, *(read_certificates(chain) if chain else ()))
