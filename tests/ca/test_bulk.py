@@ -157,8 +157,8 @@ def test_the_key_of_a_ca(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     assert refused.value.reason == "ISSUER_COMPROMISED"
 
 
-def test_filters(ca: Ca, issuer: Actor, revoker: Actor) -> None:
-    """Each filter selects what fits it, all together what fits all; CA certificates only by their profile."""
+def test_filters(ca: Ca, issuer: Actor, revoker: Actor, responder: Actor) -> None:
+    """Each filter selects what fits it, all together what fits all; CAs and responders only by their profile."""
     other = make_actor("issuer", "other")
     names = {}
     for name, actor, hours in (("a", issuer, 0), ("b", other, 1), ("c", issuer, 2)):
@@ -166,6 +166,7 @@ def test_filters(ca: Ca, issuer: Actor, revoker: Actor) -> None:
         csr = make_csr(f"{name}.example.com")
         validity = timedelta(days=10 if name == "c" else 20)
         names[ca.issue(actor, csr_der=csr, validity=validity).certificate.serial] = name
+    names[ca.issue(responder, profile="ocsp-responder").certificate.serial] = "r"
     revoke_all(ca, revoker, ByFilter(name="B.example.com"), HOLD)
 
     def found(**fields: Any) -> str:
@@ -185,6 +186,8 @@ def test_filters(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     assert found(name="nobody.example.com") == ""
     assert found(issuer="root") == ""
     assert found(profile="ca") == "??"
+    assert found(profile="ocsp-responder") == found(profile="ocsp-responder", identity=responder.identity) == "r"
+    assert found(identity=responder.identity) == ""
     with pytest.raises(InvalidArgument, match="empty filter"):
         found()
     with pytest.raises(NotFound):
