@@ -207,7 +207,8 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
     """Propose another certificate for the key that an issuer has; the one before stays good until it ends."""
     issuer = office.issuer(name)
     parent, old = office.above(issuer), certificates(issuer)[0]
-    signing, validity = certificates(parent)[0], timedelta(days=days) if days else None
+    signing, own = certificates(parent)[0], _longest(certificates(issuer))
+    validity = timedelta(days=days) if days else own
     first, last = hierarchy.renewed_period(old, signing, utc_now(), validity)
     if last < old.not_valid_after_utc:
         raise Failed(
@@ -227,8 +228,10 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
         )
 
     valid = f"valid until {last:%Y-%m-%d}"
-    if days and last - first < timedelta(days=days):
+    if last - first < validity:
         valid += f", when that of {parent.name} ends"
+    elif not days and own > _longest([old]):
+        valid += f", as long as its longest one ({own.days} days)"
     lines = (
         f"open the key of {parent.name}: {above.file}",
         f"sign another certificate for the key of {name} ({key_type_of(old.public_key())}), {valid}",
@@ -236,6 +239,11 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
         f"write it to {office.files(name)[2]}, with those above it to {office.files(name)[3]}",
     )
     return Proposal(lines, act)
+
+
+def _longest(found: Sequence[x509.Certificate]) -> timedelta:
+    """How long the longest of them is valid: what a CA was made with, whatever somebody has given it since."""
+    return max(each.not_valid_after_utc - each.not_valid_before_utc for each in found)
 
 
 def request(

@@ -175,7 +175,7 @@ def import_command(
 
 @command.command("renew")
 @click.argument("name")
-@click.option("--days", type=DAYS, help="How long it is valid.  [default: as long as the one before]")
+@click.option("--days", type=DAYS, help="How long it is valid.  [default: as long as the longest of its certificates]")
 @parent_key_option
 @passphrase_option
 @consent_options
