@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lint_pkix_signer_signee_cert_chain
 
+from services.errors import InvalidArgument
 from services.pki.certificates import AuthorityUrls, Issuer, check, prepare, sign
 from services.pki.crl_entries import encode_entry
 from services.pki.crl_signing import sign_crl
@@ -121,6 +122,27 @@ def test_the_baseline_requirements(tmp_path: Path, findings: Findings, kind: Key
     Linter([replace(profile, lint_level="warning")]).check(draft, authority.issuer, "csr_der")
     leaf = write(tmp_path / "leaf.pem", x509.load_der_x509_certificate(sign(draft, authority.issuer)))
     assert findings(lint_cabf_serverauth_cert, "-d", leaf) == ""
+
+
+def test_findings_say_where_they_are(authority: Authority) -> None:
+    """Three addresses with the same fault are three findings that can be told apart."""
+    profile = read_profiles(example())[0]["web"]
+    url = "http://127.0.0.1:2560"
+    draft = prepare(
+        profile=profile,
+        issuer=authority.issuer,
+        request=read_csr(der=make_csr("www.example.com")),
+        serial=new_serial(),
+        now=NOW,
+        urls=AuthorityUrls(ocsp=url, ca_issuers=f"{url}/ca/issuing.cer", crl=f"{url}/crl/issuing.crl"),
+        trust_domain="goodstanding",
+    )
+    with pytest.raises(InvalidArgument) as refused:
+        Linter([profile]).check(draft, authority.issuer, "csr_der")
+    texts = [each.description for each in refused.value.violations]
+    places = [text.partition("(in ")[2].partition(".")[0] for text in texts]
+    assert places == ["authorityInfoAccessSyntax", "authorityInfoAccessSyntax", "cRLDistributionPoints"]
+    assert len(set(texts)) == 3
 
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87"])
