@@ -309,6 +309,8 @@ def change_state(
         notes = ("no issuer is active then: nothing can be issued",)
     elif state == types_pb2.ISSUER_STATE_ACTIVE and others:
         notes = (f"{', '.join(sorted({*others, name}))} are active then: `goodstanding issue` needs --issuer",)
+    if state == types_pb2.ISSUER_STATE_OFFLINE and (left := office.valid(name)):
+        notes += (f"{left} of what it issued {'is' if left == 1 else 'are'} still valid: nobody answers for that then",)
 
     def act() -> tuple[output.Json, str]:
         changed = office.update(name, state)
