@@ -316,13 +316,15 @@ def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Act
     assert len(set(revisions)) == 16
 
 
-def issue_ca(database: Database, writer: Writer, actor: Actor) -> tuple[Ca, CertificateRecord]:
+def issue_ca(
+    database: Database, writer: Writer, actor: Actor, settings: AuthoritySettings | None = None
+) -> tuple[Ca, CertificateRecord]:
     """A CA whose issuer has room below it, and the certificate of a CA that it issued from a request."""
     root_key, key = generate_key("p256"), generate_key("p256")
     root = make_root(name="Test Root", key=root_key, now=START)
     upper = make_issuing(root=root, root_key=root_key, name="Upper", key=key, now=START, path_length=1)
     crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
-    ca = make_ca(database, writer, Hierarchy(root, upper, key, crl))
+    ca = make_ca(database, writer, Hierarchy(root, upper, key, crl), settings=settings)
     request = x509.CertificateSigningRequestBuilder().subject_name(ca_name("Lower"))
     csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
     return ca, ca.issue(actor, profile="intermediate", csr_der=csr).certificate
