@@ -23,6 +23,7 @@ from services.ca.target import ByCertificate, BySerial
 from services.clock import Clock
 from services.errors import DomainError, InvalidArgument, ResourceExhausted
 from services.pki import der
+from services.pki.unreadable import UNREADABLE
 from services.rpc import messages, requests
 from services.rpc.errors import code_of
 from services.rpc.requests import MAX_CERTIFICATE_SIZE
@@ -173,7 +174,7 @@ def _public_key(kind: str, content: bytes) -> bytes:
         raise _key_invalid(kind, f"larger than {MAX_CERTIFICATE_SIZE} octets")
     try:
         return readers[kind](content)
-    except (ValueError, TypeError):
+    except UNREADABLE:
         raise _key_invalid(kind, f"this is no {kind.removesuffix('_der').replace('_', ' ')} in DER") from None
 
 

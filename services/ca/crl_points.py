@@ -36,11 +36,14 @@ class CrlPoints:
         self._shards: dict[int, list[CrlScope]] = {}
         self._lock = threading.Lock()
 
-    def of(self, issuer: IssuerRecord, serial: bytes) -> CrlPoint:
-        """What a new certificate with that serial number names. Raises Unavailable where it could not be recorded."""
-        if self._distribution == "none":
+    def of(self, issuer: IssuerRecord, serial: bytes, *, is_ca: bool = False) -> CrlPoint:
+        """What a new certificate with that serial number names. Raises Unavailable where it could not be recorded.
+
+        Those of CAs always name a list (R98): many who ask about leaves by OCSP know nothing but lists for CAs.
+        """
+        if self._distribution == "none" and not is_ca:
             return CrlPoint()
-        if self._distribution == "full":
+        if self._distribution != "sharded":
             return CrlPoint(crl_url(self._public_url, issuer.name))
         shards = self.shards(issuer)
         shard = shards[int.from_bytes(serial[-4:]) % len(shards)]

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from services.ca.batch import Batch, Plan
 from services.ca.bootstrap import crl_row
@@ -20,6 +19,7 @@ from services.db.engine import Connection
 from services.db.records import Actor, CrlRecord, IdempotencyKey, IssuerRecord
 from services.errors import InvalidArgument
 from services.pki.crls import MAX_CARRIED_ON
+from services.pki.unreadable import UNREADABLE
 
 
 class ForeignCrls:
@@ -51,7 +51,7 @@ class ForeignCrls:
             row = crl_row(der, issuer.id)
             public_key = x509.load_der_x509_certificate(issuer.certificates_der[0]).public_key()
             sound = crl.is_signature_valid(public_key)  # type: ignore[arg-type]
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise _invalid(f"not a revocation list that can be served: {error}") from error
         if crl.issuer.public_bytes() != issuer.subject_der or not sound:
             raise _invalid(f"the list is not signed by issuer {issuer.name}")

@@ -44,6 +44,7 @@ from services.pki.csr import check_public_key
 from services.pki.issuers import check_ca_certificate
 from services.pki.paths import check_path, is_self_signed, is_signed_by, same_issuer
 from services.pki.serials import serial_from_int
+from services.pki.unreadable import UNREADABLE
 
 MAX_CERTIFICATES = 16
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
@@ -336,7 +337,7 @@ def _read(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         check_ca_certificate(certificate)
         public_key_der = parts_of.public_key_der(certificate)
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise _invalid(f"this cannot be an issuer: {error}") from error
     check_public_key(public_key_der, _FIELD)
     return certificate

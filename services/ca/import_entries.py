@@ -21,6 +21,7 @@ from services.errors import InvalidArgument
 from services.pki.foreign import ForeignCertificate, ForeignCertificateError, read_certificate
 from services.pki.reasons import NAMES, Reason
 from services.pki.serials import MAX_OCTETS, parse_serial, serial_from_int
+from services.pki.unreadable import UNREADABLE
 
 PROFILE = "imported"
 """The profile that imported certificates are listed under. No caller can ask for it."""
@@ -202,7 +203,7 @@ def _shown_serial(sent: SentCertificate) -> str:
     if not sent.serial_number and sent.der:
         try:
             return format(x509.load_der_x509_certificate(sent.der).serial_number, "x")
-        except ValueError:
+        except UNREADABLE:
             return ""
     try:
         return _serial(sent.serial_number).hex()

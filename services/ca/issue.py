@@ -136,7 +136,9 @@ class Issuing:
             self._refuse(command, profile, refused)
 
     def _point(self, profile: Profile, issuer: SigningIssuer, serial: bytes) -> CrlPoint:
-        return self.crl_points.of(issuer.record, serial) if profile.crl_distribution_point else CrlPoint()
+        if not profile.crl_distribution_point:
+            return CrlPoint()
+        return self.crl_points.of(issuer.record, serial, is_ca=profile.authority is not None)
 
     def _draft(
         self,

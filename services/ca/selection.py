@@ -30,10 +30,14 @@ from services.db.records import (
 )
 from services.errors import DomainError, FailedPrecondition, InvalidArgument
 from services.pki.der import is_ca
+from services.pki.profiles import OCSP_RESPONDER
 from services.pki.serials import serial_from_int
 
 STEP = 100
 """Certificates: so many changes share a transaction, for about ten milliseconds."""
+
+_ONLY_BY_NAME = (CA_PROFILE, OCSP_RESPONDER)
+"""Profiles that a filter has to name. Nobody asks about responder certificates, which carry nocheck (R66)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,10 @@ class ByKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByFilter:
-    """All that fit whatever is given. CA certificates only where `profile` is theirs.
+    """All that fit whatever is given. CA and responder certificates only where `profile` is theirs.
 
-    Others of CAs are refused, so that whoever asks hears of them; those of the issuers here are left out.
+    Others of CAs are refused, so that whoever asks hears of them; those of the issuers here are left out, and those of
+    responders, whose revocation nobody would hear of.
     """
 
     issuer: str = ""
@@ -152,7 +157,7 @@ class ByFilter:
             last_id=0,
             issuer_id=issuers.named(self.issuer, "filter.issuer").id if self.issuer else None,
             profile=self.profile or None,
-            not_profile=None if self.profile else CA_PROFILE,
+            not_profiles=() if self.profile else _ONLY_BY_NAME,
             name=self.name or None,
             actor_identity=self.identity or None,
             state=self.state,

@@ -13,6 +13,7 @@ from services.db.engine import Connection
 from services.db.records import CertificateRecord
 from services.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.pki.serials import format_serial, parse_serial, serial_from_int
+from services.pki.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ Target = BySerial | ByCertificate
 def _serial_of(der: bytes) -> bytes:
     try:
         return serial_from_int(x509.load_der_x509_certificate(der).serial_number)
-    except (ValueError, TypeError, InvalidArgument) as error:
+    except (*UNREADABLE, InvalidArgument) as error:
         raise InvalidArgument(
             "CERTIFICATE_MALFORMED", "this is not a certificate in DER", field="certificate_der"
         ) from error

@@ -32,6 +32,7 @@ from services.config import Settings, load_settings, passphrase_file
 from services.passphrases import PassphraseError, read_passphrase
 from services.pki import der, keys
 from services.pki.issuers import Issuer, PrivateKey
+from services.pki.profiles import OCSP_RESPONDER
 from services.rpc.client import metadata_of
 
 _CURVES = {"secp256r1": "p-256", "secp384r1": "p-384", "secp521r1": "p-521"}
@@ -145,6 +146,13 @@ class Office:
         write_file(certificate, pem[0], private=False)
         write_file(together, b"".join(pem), private=False)
         sync_folder(certificate.parent)
+
+    def valid(self, name: str) -> int:
+        """How many certificates of an issuer are valid, those of its responders left out. Raises Failed."""
+        with connect(self.connection, "ca") as ca:
+            stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+            counts = ca.call(stub.CountCertificates, ca_pb2.CountCertificatesRequest(issuer=name)).counts
+        return sum(each.valid for each in counts if each.profile != OCSP_RESPONDER)
 
     def record(self, request: ca_pb2.ImportIssuerRequest) -> ca_pb2.ImportIssuerResponse:
         """Have the ca service record an issuer. Raises Failed."""

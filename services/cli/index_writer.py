@@ -130,9 +130,11 @@ def addresses(certificate_der: bytes) -> Addresses:
     from cryptography import x509
     from cryptography.x509.oid import AuthorityInformationAccessOID as Method
 
+    from services.pki.unreadable import UNREADABLE
+
     try:
         extensions = x509.load_der_x509_certificate(certificate_der).extensions
-    except ValueError:
+    except UNREADABLE:
         return Addresses()
     named: dict[object, list[str]] = {}
     for extension in extensions:

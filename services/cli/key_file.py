@@ -17,11 +17,13 @@ def read_key(file: Path) -> PublicKeySelection:
 
     Raises Failed, naming the file, for anything else and for encrypted keys.
     """
+    from services.pki.unreadable import UNREADABLE
+
     content = read(file)
     for reader in (_certificate, _request, _public, _private):
         try:
             return reader(content)
-        except (ValueError, TypeError):
+        except UNREADABLE:
             continue
     name = "standard input" if str(file) == "-" else file
     if b"ENCRYPTED" in content:

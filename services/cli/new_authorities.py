@@ -32,6 +32,7 @@ from services.pki.crls import make_crl
 from services.pki.issuers import Issuer, PrivateKey, check_ca_certificate, public_key_of
 from services.pki.keys import generate_key
 from services.pki.paths import is_self_signed, is_signed_by, same_issuer
+from services.pki.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,6 @@ class Found:
 
 def import_authority(office: Office, found: Found) -> Proposal:
     """Propose to take an authority in. What is known is not imported twice. Raises Failed where it does not verify."""
-    try:
-        check_ca_certificate(found.certificate)
-    except ValueError as error:
-        raise Failed(f"this cannot be an issuer: {error}") from error
     known = office.known(found.certificate)
     name = known.name if known else found.name
     above = above_to_import(office, found)
@@ -210,7 +207,8 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
     """Propose another certificate for the key that an issuer has; the one before stays good until it ends."""
     issuer = office.issuer(name)
     parent, old = office.above(issuer), certificates(issuer)[0]
-    signing, validity = certificates(parent)[0], timedelta(days=days) if days else None
+    signing, own = certificates(parent)[0], _longest(certificates(issuer))
+    validity = timedelta(days=days) if days else own
     first, last = hierarchy.renewed_period(old, signing, utc_now(), validity)
     if last < old.not_valid_after_utc:
         raise Failed(
@@ -230,8 +228,10 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
         )
 
     valid = f"valid until {last:%Y-%m-%d}"
-    if days and last - first < timedelta(days=days):
+    if last - first < validity:
         valid += f", when that of {parent.name} ends"
+    elif not days and own > _longest([old]):
+        valid += f", as long as its longest one ({own.days} days)"
     lines = (
         f"open the key of {parent.name}: {above.file}",
         f"sign another certificate for the key of {name} ({key_type_of(old.public_key())}), {valid}",
@@ -239,6 +239,11 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
         f"write it to {office.files(name)[2]}, with those above it to {office.files(name)[3]}",
     )
     return Proposal(lines, act)
+
+
+def _longest(found: Sequence[x509.Certificate]) -> timedelta:
+    """How long the longest of them is valid: what a CA was made with, whatever somebody has given it since."""
+    return max(each.not_valid_after_utc - each.not_valid_before_utc for each in found)
 
 
 def request(
@@ -378,6 +383,8 @@ def _in_place(office: Office, found: Found) -> bool:
 
 def above_to_import(office: Office, found: Found) -> list[tuple[str, x509.Certificate]]:
     """The CA certificates above that are not known yet, the top one first, with names for them. Raises Failed."""
+    for certificate in found.chain:
+        require_authority(certificate)
     fresh = [
         certificate
         for certificate in found.chain
@@ -396,6 +403,22 @@ def above_to_import(office: Office, found: Found) -> list[tuple[str, x509.Certif
         names.append(name_for(certificate, names))
         pairs.append((names[-1], certificate))
     return pairs
+
+
+def require_authority(certificate: x509.Certificate) -> None:
+    """Raise Failed for what the ca service would refuse as the certificate of an issuer."""
+    try:
+        check_ca_certificate(certificate)
+        der.public_key_der(certificate)
+    except UNREADABLE as error:
+        raise Failed(f"{_name_of(certificate)} cannot be an issuer: {error}") from error
+
+
+def _name_of(certificate: x509.Certificate) -> str:
+    try:
+        return certificate.subject.rfc4514_string() or "a certificate without a subject"
+    except ValueError:
+        return "a certificate whose subject cannot be read"
 
 
 def check_chain(found: Found, above: Sequence[tuple[str, x509.Certificate]], office: Office) -> None:
@@ -433,5 +456,5 @@ def read_certificates(file: Path) -> list[x509.Certificate]:
         if b"-----BEGIN " in content:
             return x509.load_pem_x509_certificates(content)
         return [x509.load_der_x509_certificate(content)]
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Failed(f"{file} holds no certificate, neither in PEM nor in DER") from error

@@ -234,10 +234,12 @@ def read_certificate(file: Path) -> bytes:
     """The certificate in a file, in PEM or DER. Raises Failed, naming the file."""
     from cryptography import x509
 
+    from services.pki.unreadable import UNREADABLE
+
     content = first_certificate(read(file))
     try:
         x509.load_pem_x509_certificate(content) if is_pem(content) else x509.load_der_x509_certificate(content)
-    except (ValueError, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         name = "standard input" if str(file) == "-" else file
         raise Failed(f"{name} holds no certificate, neither in PEM nor in DER") from error
     return content

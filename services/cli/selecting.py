@@ -83,7 +83,12 @@ def selection_options(function: Callable[..., R]) -> Callable[..., R]:
         help="All with this key: a certificate, certificate request, public or private key. A private key is not sent.",
     )
     @click.option("--issuer", metavar="NAME", default="", help="The issuer; needed where several fit. Alone: a filter.")
-    @click.option("--profile", metavar="NAME", default="", help="Filter: all of this profile.")
+    @click.option(
+        "--profile",
+        metavar="NAME",
+        default="",
+        help="Filter: all of this profile. CAs and OCSP responders are meant only by theirs.",
+    )
     @click.option("--name", metavar="NAME", default="", help="Filter: all with this common or alternative name, whole.")
     @click.option("--issued-by", metavar="IDENTITY", default="", help="Filter: all that this caller asked for.")
     @click.option("--issued-from", "issue_from_time", type=Moment(), help="Filter: issued at this time or later.")

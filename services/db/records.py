@@ -236,8 +236,8 @@ class CertificateSelection:
     public_key_sha256: bytes | None = None
     issuer_id: int | None = None
     profile: str | None = None
-    not_profile: str | None = None
-    """Of any profile but this one."""
+    not_profiles: tuple[str, ...] = ()
+    """Certificates of these profiles are left out."""
     name: str | None = None
     """A whole common name or subject alternative name, in any case."""
     actor_identity: str | None = None

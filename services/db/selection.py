@@ -114,10 +114,11 @@ def _conditions(selection: CertificateSelection, now: int, *, by_id: bool) -> li
         (selection.public_key_sha256, column.public_key_sha256 == selection.public_key_sha256),
         (None if led == "issuer_id" else selection.issuer_id, column.issuer_id + 0 == selection.issuer_id),
         (None if led == "profile" else selection.profile, column.profile.concat("") == selection.profile),
-        (selection.not_profile, column.profile.concat("") != selection.not_profile),
         (selection.actor_identity, column.actor_identity == selection.actor_identity),
     ]
     found = [condition for value, condition in wanted if value is not None]
+    if selection.not_profiles:
+        found.append(column.profile.concat("").not_in(selection.not_profiles))
     if by_id:
         found += [column.issued_at >= to_epoch(selection.issued_from)] if selection.issued_from else []
         found += [column.issued_at < to_epoch(selection.issued_until)] if selection.issued_until else []

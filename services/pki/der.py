@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from services.pki.unreadable import UNREADABLE
+
 
 @asn1.sequence
 class _Signed:
@@ -86,10 +88,16 @@ _CONSTRAINED = re.compile(rb"\x06\x03\x55\x1d\x13(?:\x01\x01.)?\x04.\x30[^\x00]"
 
 
 def is_ca(certificate_der: bytes) -> bool:
-    """Whether this is the certificate of a CA (RFC 5280, section 4.2.1.9)."""
+    """Whether this is the certificate of a CA (RFC 5280, section 4.2.1.9).
+
+    One that says something about it and cannot be read counts as such: somebody may take it for one.
+    """
     if _CONSTRAINED.search(certificate_der) is None:
         return False
-    extensions = x509.load_der_x509_certificate(certificate_der).extensions
+    try:
+        extensions = x509.load_der_x509_certificate(certificate_der).extensions
+    except UNREADABLE:
+        return True
     return any(isinstance(each.value, x509.BasicConstraints) and each.value.ca for each in extensions)
 
 

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from services.pki import der as parts_of
 from services.pki.names import SubjectAlternativeNames
+from services.pki.unreadable import UNREADABLE
 
 _BRIEFLY = 200
 
@@ -61,7 +62,7 @@ def read_certificate(der: bytes, authority: x509.Certificate) -> ForeignCertific
         serial_number = certificate.serial_number
         subject, issuer = certificate.subject, certificate.issuer
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise ForeignCertificateError(
             "CERTIFICATE_MALFORMED", f"this is no certificate in DER: {str(error)[:_BRIEFLY]}"
         ) from None
@@ -130,7 +131,7 @@ def _extensions(certificate: x509.Certificate) -> x509.Extensions | None:
     """None where they cannot be read: the certificate is out all the same."""
     try:
         return certificate.extensions
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except UNREADABLE:
         return None
 
 

@@ -125,8 +125,12 @@ def _is_quick(key: PrivateKey) -> bool:
 
 
 def check_ca_certificate(certificate: x509.Certificate) -> None:
-    """Raise ValueError unless it is a certificate of a CA that `Issuer` could sign with, had it the key."""
+    """Raise ValueError unless it is a certificate of a CA that `Issuer` could sign with, had it the key.
+
+    Also x509.DuplicateExtension and x509.UnsupportedGeneralNameType (`services.pki.unreadable`).
+    """
     _key_identifier(certificate)
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc  # there is no year 0
     if certificate.subject.public_bytes() != subject_der(certificate):
         raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
 

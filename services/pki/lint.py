@@ -49,9 +49,8 @@ class Linter:
         der = sign_with(_throw_away(issuer), draft, issuer)
         with self._lock:
             found = self._rules[profile.lint].findings(der, profile.lint_level)
-        refused = [(code, text) for code, text in found if code not in profile.lint_accept]
-        if refused:
-            texts = [f"{code}: {text}" if text else code for code, text in refused]
+        texts = [text for code, text in found if code not in profile.lint_accept]
+        if texts:
             violations = [FieldViolation(field, "LINT_FAILED", text) for text in texts[:_MAX_FINDINGS]]
             text = f"the linter ({profile.lint}) refuses the certificate: {texts[0]}"
             raise InvalidArgument("LINT_FAILED", text, violations=violations)
@@ -92,7 +91,10 @@ class _Rules:
         self._validator(None if not self._baseline else _constants().CertificateType.DV_FINAL_CERTIFICATE)
 
     def findings(self, der: bytes, level: LintLevel) -> list[tuple[str, str]]:
-        """Code and text of each finding of that severity or above. A linter that fails has found something, too."""
+        """Code of each finding of that severity or above, and what to say of it: code, text, and where, each once.
+
+        A linter that fails has found something, too.
+        """
         try:
             document = self._loader.load_der_document(der, "certificate")
             kind = _serverauth().determine_certificate_type(document) if self._baseline else None
@@ -102,20 +104,29 @@ class _Rules:
                 filters = _serverauth().create_serverauth_finding_filters(kind)
                 results = _module("finding_filter").filter_results(filters, results)[0]
         except Exception as error:  # noqa: BLE001 - a certificate that the linter cannot read is not issued
-            return [("linter_failed", type(error).__name__)]
+            return [("linter_failed", f"linter_failed: {type(error).__name__}")]
         severity = _module("validation").ValidationFindingSeverity
         worst = severity.WARNING if level == "warning" else severity.ERROR
-        return [
-            (found.finding.code, found.message or "")
+        told = [
+            (found.finding.code, _told(found.finding.code, found.message or "", result.node.path))
             for result in results
             for found in result.finding_descriptions
             if found.finding.severity <= worst
         ]
+        return list(dict.fromkeys(told))
 
     def _validator(self, kind: Any) -> Any:
         if kind not in self._validators:
             self._validators[kind] = _pkix_validator() if kind is None else _baseline_validator(kind)
         return self._validators[kind]
+
+
+def _told(code: str, text: str, path: str) -> str:
+    """A finding in words. One that is made of several URLs, say, would be the same words for each but for the place."""
+    place = path
+    for marker in (".tbsCertificate.", ".extnValue."):
+        place = place.partition(marker)[2] or place
+    return f"{code}: {text} (in {place})" if text else f"{code} (in {place})"
 
 
 def _pkix_validator() -> Any:

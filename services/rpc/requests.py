@@ -19,6 +19,7 @@ from goodstanding.ca.v1 import ca_pb2
 from goodstanding.types.v1 import types_pb2
 from services.db.records import CertificateState
 from services.errors import InvalidArgument
+from services.pki.unreadable import UNREADABLE
 
 MAX_CERTIFICATE_SIZE = 64 * 1024
 """Octets. Ours have one or two thousand."""
@@ -121,7 +122,7 @@ def read_certificate(*, der: bytes | None = None, pem: str | None = None, field:
             x509.load_der_x509_certificate(der)
             return der
         certificates = x509.load_pem_x509_certificates(given)
-    except (ValueError, TypeError, x509.InvalidVersion):
+    except UNREADABLE:
         raise _malformed(field, "not a certificate") from None
     if len(certificates) != 1:
         raise _malformed(field, f"{len(certificates)} certificates; give one, the end-entity certificate")

@@ -20,6 +20,7 @@ from services.db.records import CertificateRecord, IssuerRecord, StatusChange, S
 from services.db.status import find_issuers_of_serial, latest_changes
 from services.pki.paths import is_signed_by
 from services.pki.reasons import Reason
+from services.pki.unreadable import UNREADABLE
 from services.status.issuer_index import HASH_ALGORITHMS, IssuerIndex
 from services.status.lookup import ByCertID, ByCertificate, BySerial, Finding, Reference, find_all
 
@@ -171,7 +172,7 @@ def _issuer_name(certificate_der: bytes) -> bytes | None:
     """The DER of the issuer's name in a certificate; None where it is no name."""
     try:
         return x509.load_der_x509_certificate(certificate_der).issuer.public_bytes()
-    except ValueError:
+    except UNREADABLE:
         return None
 
 

@@ -157,8 +157,8 @@ def test_the_key_of_a_ca(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     assert refused.value.reason == "ISSUER_COMPROMISED"
 
 
-def test_filters(ca: Ca, issuer: Actor, revoker: Actor) -> None:
-    """Each filter selects what fits it, all together what fits all; CA certificates only by their profile."""
+def test_filters(ca: Ca, issuer: Actor, revoker: Actor, responder: Actor) -> None:
+    """Each filter selects what fits it, all together what fits all; CAs and responders only by their profile."""
     other = make_actor("issuer", "other")
     names = {}
     for name, actor, hours in (("a", issuer, 0), ("b", other, 1), ("c", issuer, 2)):
@@ -166,6 +166,7 @@ def test_filters(ca: Ca, issuer: Actor, revoker: Actor) -> None:
         csr = make_csr(f"{name}.example.com")
         validity = timedelta(days=10 if name == "c" else 20)
         names[ca.issue(actor, csr_der=csr, validity=validity).certificate.serial] = name
+    names[ca.issue(responder, profile="ocsp-responder").certificate.serial] = "r"
     revoke_all(ca, revoker, ByFilter(name="B.example.com"), HOLD)
 
     def found(**fields: Any) -> str:
@@ -185,6 +186,8 @@ def test_filters(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     assert found(name="nobody.example.com") == ""
     assert found(issuer="root") == ""
     assert found(profile="ca") == "??"
+    assert found(profile="ocsp-responder") == found(profile="ocsp-responder", identity=responder.identity) == "r"
+    assert found(identity=responder.identity) == ""
     with pytest.raises(InvalidArgument, match="empty filter"):
         found()
     with pytest.raises(NotFound):
@@ -313,13 +316,15 @@ def test_changes_of_one_batch_see_each_other(ca: Ca, issuer: Actor, revoker: Act
     assert len(set(revisions)) == 16
 
 
-def issue_ca(database: Database, writer: Writer, actor: Actor) -> tuple[Ca, CertificateRecord]:
+def issue_ca(
+    database: Database, writer: Writer, actor: Actor, settings: AuthoritySettings | None = None
+) -> tuple[Ca, CertificateRecord]:
     """A CA whose issuer has room below it, and the certificate of a CA that it issued from a request."""
     root_key, key = generate_key("p256"), generate_key("p256")
     root = make_root(name="Test Root", key=root_key, now=START)
     upper = make_issuing(root=root, root_key=root_key, name="Upper", key=key, now=START, path_length=1)
     crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
-    ca = make_ca(database, writer, Hierarchy(root, upper, key, crl))
+    ca = make_ca(database, writer, Hierarchy(root, upper, key, crl), settings=settings)
     request = x509.CertificateSigningRequestBuilder().subject_name(ca_name("Lower"))
     csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.DER)
     return ca, ca.issue(actor, profile="intermediate", csr_der=csr).certificate

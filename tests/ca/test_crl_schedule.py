@@ -28,6 +28,7 @@ from services.pki.issuers import Issuer
 from services.pki.reasons import Reason
 from services.pki.serials import serial_from_int
 from tests.ca.revocation_lists import ISSUING, Lists, Ticks, answers, entries_of, issue, make_schedule, number_of
+from tests.ca.test_bulk import issue_ca
 from tests.ca.world import START, Ca, Hierarchy, ManualClock, make_ca, make_csr
 
 URL = "http://ocsp.example.com"
@@ -340,6 +341,17 @@ def test_what_certificates_name(
     assert urls == wanted[distribution]
     extensions = x509.load_der_x509_certificate(delegate.der or b"").extensions
     assert all(not isinstance(each.value, x509.CRLDistributionPoints) for each in extensions)
+
+
+@pytest.mark.parametrize("distribution", ["none", "full", "sharded"])
+def test_cas_always_name_a_list(database: Database, writer: Writer, distribution: str) -> None:
+    """The certificate of a CA names one, one http address, also where leaves name none (R98)."""
+    settings = AuthoritySettings(public_url=URL, crl_distribution=distribution, crl_shards=1)  # type: ignore[arg-type]
+    _, made = issue_ca(database, writer, ADMIN, settings)
+    (point,) = point_of(made.der)
+    assert [name.value for name in point.full_name or ()] == [
+        f"{URL}/crl/issuing/1.crl" if distribution == "sharded" else f"{URL}/crl/issuing.crl"
+    ]
 
 
 def test_the_list_of_an_issuer_that_is_offline(ca: Ca, hierarchy: Hierarchy, revoker: Actor) -> None:

@@ -273,6 +273,19 @@ def test_what_cannot_come_in(
     assert by_name(ca).keys() == {"root", "issuing"}
 
 
+def test_a_second_parent_is_refused(ca: Ca, admin: Actor) -> None:
+    """An issuer has one chain: a cross-certificate by another CA is told apart from a renewal, and not recorded."""
+    key = generate_key()
+    other = make_root(name="Other", key=key, now=ca.clock())
+    bring_in(ca, admin, other, name="other", key_ref=None)
+    own = ca.hierarchy.issuing
+    crossed = make_issuing(root=other, root_key=key, name=own.subject, key=ca.hierarchy.issuing_key, now=ca.clock())
+    with pytest.raises(FailedPrecondition, match="than the one above issuing so far") as refused:
+        bring_in(ca, admin, crossed, name="issuing", key_ref=None)
+    assert refused.value.reason == "ISSUER_CHAIN_INVALID"
+    assert by_name(ca)["issuing"].certificates_der == (own.public_bytes(Encoding.DER),)
+
+
 def test_no_certificate_of_a_ca(ca: Ca, admin: Actor, issuer: Actor) -> None:
     """A leaf, nothing, rubbish, and certificates of two CAs are no issuer."""
     leaf = ca.issue(issuer).certificate.der or b""

@@ -157,8 +157,12 @@ def requests(draw: st.DrawFn) -> bytes:
     extensions = tlv(0x30, oid("2.5.29.17") + tlv(0x04, tlv(0x30, names)))
     if draw(st.booleans()):
         extensions += tlv(0x30, oid("2.5.29.19") + b"\x01\x01\xff" + tlv(0x04, b"\x30\x03\x01\x01\xff"))
+    if draw(st.integers(0, 19)) == 0:
+        extensions += extensions
     attribute = tlv(0x30, oid("1.2.840.113549.1.9.14") + tlv(0x31, tlv(0x30, extensions)))
-    version = draw(st.sampled_from([b"\x02\x01\x00"] * 29 + [b"\x02\x01\x01"]))
+    if draw(st.integers(0, 19)) == 0:
+        attribute += attribute
+    version = draw(st.sampled_from([b"\x02\x01\x00"] * 29 + [b"\x02\x01\x01", b"\x02\x01\xff"]))
     info = tlv(0x30, version + tlv(0x30, b"".join(rdns)) + public_key + tlv(0xA0, attribute))
     algorithm, signed = signature(key, info)
     der = tlv(0x30, info + algorithm + tlv(0x03, b"\x00" + signed))

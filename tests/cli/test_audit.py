@@ -8,6 +8,7 @@ import json
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,56 @@ def test_tampering_is_found_through_the_service(run: Run, serial: str, running: 
             db.execute(next(sql for (sql,) in triggers if "no_update" in sql))
         db.close()
     assert run("audit", "verify").returncode == 0
+
+
+EDITS = {
+    "a revocation taken back": (
+        "UPDATE certificate_status SET revoked_at = NULL, reason = NULL, invalidity_at = NULL WHERE serial = ?",
+        "recorded as good, and the log says revoked since",
+    ),
+    "another reason": (
+        "UPDATE certificate_status SET reason = 1 WHERE serial = ?",
+        "reason keyCompromise, and the log",
+    ),
+    "another end": (
+        "UPDATE certificates SET not_after = not_after - 86400 WHERE serial = ?",
+        "and was issued as server",
+    ),
+    "gone": ("DELETE FROM certificate_status WHERE serial = ?", "it was issued, and is recorded no more"),
+    "never issued": (
+        "UPDATE certificate_status SET serial = x'7f01' WHERE serial = ?1;"
+        "UPDATE certificates SET serial = x'7f01' WHERE serial = ?1",
+        "7f01 of issuing: it is recorded as issued",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "told"), EDITS.values(), ids=EDITS)
+def test_statuses_that_were_edited_are_named(run: Run, serial: str, running: Up, edit: str, told: str) -> None:
+    """`--statuses` names what is recorded otherwise than the log says, although the log itself is whole."""
+    sound = answer(run("audit", "verify", "--statuses", "--json"))
+    assert sound["valid"] is True
+    assert sound["statuses"]["compared"] >= 3
+    tables = ("certificates", "certificate_status")
+    with closing(sqlite3.connect(running.data / "goodstanding.db", isolation_level=None)) as db:
+        # Nothing but these rows is touched, and they come back as they were: other tests use this system, too.
+        db.execute("PRAGMA foreign_keys = OFF")
+        number = bytes.fromhex(serial)
+        rows = {table: db.execute(f"SELECT * FROM {table} WHERE serial = ?", (number,)).fetchone() for table in tables}
+        try:
+            for each in edit.split(";"):
+                db.execute(each, (number,))
+            assert run("audit", "verify").returncode == 0
+            done = run("audit", "verify", "--statuses")
+            assert (done.returncode, done.stdout) == (1, "")
+            assert told in done.stderr
+            found = json.loads(run("audit", "verify", "--statuses", "--json").stdout)
+            assert (found["valid"], found["flaws"]) == (False, [])
+            assert serial in {each["serial_number"] for each in found["statuses"]["differences"]}
+        finally:
+            for table, row in rows.items():
+                db.execute(f"DELETE FROM {table} WHERE serial IN (?, x'7f01')", (number,))
+                db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+    assert "certificates are recorded as the log says" in run("audit", "verify", "--statuses").stdout
+    assert run("audit", "export", "--out", "log.jsonl").returncode == 0
+    assert run("audit", "verify", "--statuses", "--file", "log.jsonl").returncode == 2

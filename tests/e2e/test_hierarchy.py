@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -244,11 +245,14 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
         return "e.pem: good" in grown.run("openssl", "ocsp", *trust, *asked, check=False).stdout
 
     wait_until(good, within=10)
+    ca(grown, "import", "--cert", "shorter.pem")
+    above = ("--parent-key", "elsewhere-root.key", "--passphrase-file", "elsewhere.pass")
+    plan = grown.run("goodstanding", "ca", "renew", "elsewhere", *above, "--dry-run").stdout
+    assert re.search(r"valid until \S+, as long as its longest one \(\d{4} days\)", plan), plan
     ca(grown, "retire", "elsewhere")
     assert states(grown)["elsewhere"] == "retired"
     ca(grown, "activate", "elsewhere")
     assert states(grown)["elsewhere"] == "active"
-    above = ("--parent-key", "elsewhere-root.key", "--passphrase-file", "elsewhere.pass")
     rolled = ca(grown, "rollover", "elsewhere", "--new-name", "elsewhere-2", *above)
     assert any("path length 0, and as before nameConstraints" in line for line in rolled["plan"])
     new = x509.load_pem_x509_certificate((grown.data / "ca/elsewhere-2.pem").read_bytes())

@@ -77,6 +77,7 @@ EXPECTED = {
         r"before.pem: revoked",
         r"issuing +retired +root",
         r"issuing-2 +active +root",
+        r"Note: 1 of what it issued is still valid",
         r"issuing is offline",
     ],
 }

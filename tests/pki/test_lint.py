@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pkilint.bin import lint_cabf_serverauth_cert, lint_crl, lint_pkix_cert, lint_pkix_signer_signee_cert_chain
 
+from services.errors import InvalidArgument
 from services.pki.certificates import AuthorityUrls, Issuer, check, prepare, sign
 from services.pki.crl_entries import encode_entry
 from services.pki.crl_signing import sign_crl
@@ -123,7 +124,28 @@ def test_the_baseline_requirements(tmp_path: Path, findings: Findings, kind: Key
     assert findings(lint_cabf_serverauth_cert, "-d", leaf) == ""
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519"])
+def test_findings_say_where_they_are(authority: Authority) -> None:
+    """Three addresses with the same fault are three findings that can be told apart."""
+    profile = read_profiles(example())[0]["web"]
+    url = "http://127.0.0.1:2560"
+    draft = prepare(
+        profile=profile,
+        issuer=authority.issuer,
+        request=read_csr(der=make_csr("www.example.com")),
+        serial=new_serial(),
+        now=NOW,
+        urls=AuthorityUrls(ocsp=url, ca_issuers=f"{url}/ca/issuing.cer", crl=f"{url}/crl/issuing.crl"),
+        trust_domain="goodstanding",
+    )
+    with pytest.raises(InvalidArgument) as refused:
+        Linter([profile]).check(draft, authority.issuer, "csr_der")
+    texts = [each.description for each in refused.value.violations]
+    places = [text.partition("(in ")[2].partition(".")[0] for text in texts]
+    assert places == ["authorityInfoAccessSyntax", "authorityInfoAccessSyntax", "cRLDistributionPoints"]
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87"])
 def test_intermediates(tmp_path: Path, findings: Findings, kind: KeyKind) -> None:
     """RFC 5280 has no objection to CAs from requests, name constraints and all."""
     authority = make_authority()
@@ -170,7 +192,7 @@ def test_crls(authority: Authority, tmp_path: Path, findings: Findings) -> None:
         assert findings(lint_crl, *options, str(path)) == ""
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519"])
+@pytest.mark.parametrize("kind", ["p256", "p384", "p521", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87"])
 @pytest.mark.parametrize("url", [None, "http://crl.example.com/crl/issuing/3.crl"], ids=["full", "shard"])
 @pytest.mark.parametrize("count", [0, 3])
 def test_published_crls(tmp_path: Path, findings: Findings, kind: KeyKind, url: str | None, count: int) -> None:
@@ -184,8 +206,8 @@ def test_published_crls(tmp_path: Path, findings: Findings, kind: KeyKind, url: 
     )
     path = tmp_path / "list.crl"
     path.write_bytes(crl.der())
-    # The baseline requirements know no Ed25519.
-    for rules in ("PKIX", "BR") if kind != "ed25519" else ("PKIX",):
+    # The baseline requirements know neither Ed25519 nor ML-DSA.
+    for rules in ("PKIX", "BR") if kind.startswith(("p", "rsa")) else ("PKIX",):
         assert findings(lint_crl, "-t", "CRL", "-p", rules, "--document-format", "DER", str(path)) == ""
 
 

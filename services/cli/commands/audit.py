@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc
+from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2
 from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
@@ -28,6 +28,9 @@ from services.cli.options import (
     target_options,
 )
 from services.db.chain import ChainVerifier, Flaw, Head
+
+if TYPE_CHECKING:
+    from services.cli.audit_statuses import Comparison
 
 PAGE = 500
 MAX_FLAWS = 20
@@ -161,32 +164,64 @@ def head_command(as_json: bool, connection: Connection) -> None:
     multiple=True,
     help="A head that was kept: the log has to hold it. May be given several times.",
 )
+@click.option("--statuses", is_flag=True, help="Compare every certificate with what the log says of it, too.")
 @json_option
 @connection_options
-def verify_command(file: Path | None, heads: tuple[Head, ...], as_json: bool, connection: Connection) -> None:
+def verify_command(
+    file: Path | None, heads: tuple[Head, ...], statuses: bool, as_json: bool, connection: Connection
+) -> None:
     """Find any entry that was changed, removed or moved. Without --head, a log made anew as a whole passes.
 
-    The hashes are computed here: the service is not believed. Exit status 1 if anything is wrong.
+    The hashes are computed here: the service is not believed. --statuses names every certificate whose status, end or
+    profile was changed in the database and not by the CA. Exit status 1 if anything is wrong.
     """
     if file is not None:
+        if statuses:
+            raise click.UsageError("--statuses compares with the log of the service: leave --file out.")
         verifier = ChainVerifier(heads)
-        flaws = check(verifier, lines_of(file))
-    else:
-        with connect(connection, "ca") as ca:
-            stub = audit_pb2_grpc.AuditServiceStub(ca.channel)
-            now = ca.call(stub.GetAuditHead, audit_pb2.GetAuditHeadRequest())
-            verifier = ChainVerifier([Head(now.sequence, now.hash), *heads])
-            flaws = check(verifier, exported(ca, 0))
+        _tell(verifier, check(verifier, lines_of(file)), None, as_json=as_json)
+        return
+    with connect(connection, "ca") as ca:
+        stub = audit_pb2_grpc.AuditServiceStub(ca.channel)
+        now = ca.call(stub.GetAuditHead, audit_pb2.GetAuditHeadRequest())
+        verifier = ChainVerifier([Head(now.sequence, now.hash), *heads])
+        comparison = _comparison(ca, verifier) if statuses else None
+        flaws = check(verifier, comparison.reading(exported(ca, 0)) if comparison else exported(ca, 0))
+        if comparison and not flaws:
+            flaws = comparison.run(MAX_FLAWS)
+    _tell(verifier, flaws, comparison, as_json=as_json)
+
+
+def _comparison(ca: Client, verifier: ChainVerifier) -> Comparison:
+    from services.cli.audit_statuses import Comparison
+    from services.cli.commands.list import certificates
+
+    def later() -> Iterator[str]:
+        return exported(ca, verifier.head.sequence)
+
+    every = certificates(ca, ca_pb2.ListCertificatesRequest(page_size=PAGE))
+    return Comparison(ca, verifier, every, later)
+
+
+def _tell(verifier: ChainVerifier, flaws: list[Flaw], comparison: Comparison | None, *, as_json: bool) -> None:
+    """Print what was found. Raises Failed where anything is wrong."""
+    differences = comparison.differences if comparison else []
     if as_json:
         told = [{"sequence": flaw.sequence, "text": flaw.text} for flaw in flaws]
-        output.emit({"valid": not flaws, "count": verifier.count, "head": str(verifier.head), "flaws": told})
+        valid = not flaws and not differences
+        found = {"valid": valid, "count": verifier.count, "head": str(verifier.head), "flaws": told}
+        output.emit({**found, "statuses": comparison.described()} if comparison else found)
     else:
-        for flaw in flaws:
-            click.echo(output.plain(flaw.text), err=True)
+        for text in (*(flaw.text for flaw in flaws), *map(str, differences)):
+            click.echo(output.plain(text), err=True)
     if flaws:
         raise Failed(f"the audit log is not as it was written: see entry {flaws[0].sequence}")
+    if differences:
+        raise Failed("the database is not what the audit log says: somebody has changed it beside the CA")
     if not as_json:
         click.echo(f"{verifier.count} entries, unbroken; head {verifier.head}")
+        if comparison:
+            click.echo(comparison.summary())
 
 
 def entries(ca: Client, request: audit_pb2.ListAuditEntriesRequest) -> Iterator[output.Json]:

@@ -27,6 +27,7 @@ from services.cli.new_authorities import (
     import_authority,
     name_for,
     read_certificates,
+    require_authority,
     roll_over,
     subject_of,
     told,
@@ -165,6 +166,7 @@ def import_command(
         raise click.UsageError("--retired is for an issuer whose --key is imported; without it, it is offline.")
     office = Office(connection)
     first, *others = read_certificates(cert)
+    require_authority(first)
     called = name or name_for(first, list(office.issuers))
     place = KeyPlace(called, key, passphrase_file or own_passphrase(office, called, key)) if key else None
     above = (*others, *(read_certificates(chain) if chain else ()))
@@ -173,7 +175,7 @@ def import_command(
 
 @command.command("renew")
 @click.argument("name")
-@click.option("--days", type=DAYS, help="How long it is valid.  [default: as long as the one before]")
+@click.option("--days", type=DAYS, help="How long it is valid.  [default: as long as the longest of its certificates]")
 @parent_key_option
 @passphrase_option
 @consent_options
@@ -307,6 +309,8 @@ def change_state(
         notes = ("no issuer is active then: nothing can be issued",)
     elif state == types_pb2.ISSUER_STATE_ACTIVE and others:
         notes = (f"{', '.join(sorted({*others, name}))} are active then: `goodstanding issue` needs --issuer",)
+    if state == types_pb2.ISSUER_STATE_OFFLINE and (left := office.valid(name)):
+        notes += (f"{left} of what it issued {'is' if left == 1 else 'are'} still valid: nobody answers for that then",)
 
     def act() -> tuple[output.Json, str]:
         changed = office.update(name, state)

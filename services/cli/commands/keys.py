@@ -206,6 +206,8 @@ def _hash_of(content: bytes, name: str) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization as form
 
+    from services.pki.unreadable import UNREADABLE
+
     loaders = (
         (x509.load_pem_x509_certificate, x509.load_pem_x509_csr)
         if is_pem(content)
@@ -214,11 +216,11 @@ def _hash_of(content: bytes, name: str) -> bytes:
     for load in loaders:
         try:
             key = load(content).public_key()
-        except ValueError:
+        except UNREADABLE:
             continue
         return hashlib.sha256(key.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)).digest()
     try:
         alone = form.load_pem_public_key(content) if is_pem(content) else form.load_der_public_key(content)
-    except ValueError:
+    except UNREADABLE:
         raise Failed(f"{name} holds something else than certificates, requests and public keys") from None
     return hashlib.sha256(alone.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)).digest()

@@ -29,6 +29,7 @@ from services.cli.folder import OPS_ADDRESS, DataFolder, reachable
 from services.cli.options import Connection, Target
 from services.cli.output import Json
 from services.pki.paths import is_signed_by
+from services.pki.unreadable import UNREADABLE
 
 _PARTS: Final = frozenset(
     {"summary", "advice", "refusal", "request", "issuer", "signer", "certificates", "answer", "watch", "policy"}
@@ -117,7 +118,7 @@ def folder_issuers(data: Path) -> list[tuple[str, x509.Certificate]]:
     for file in sorted(DataFolder(data).authorities.glob("*.pem"))[:100]:
         try:
             certificates = x509.load_pem_x509_certificates(file.read_bytes())
-        except (OSError, ValueError):
+        except (*UNREADABLE, OSError):
             continue
         if len(certificates) == 1:  # chain.pem has several
             found.append((file.stem, certificates[0]))

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.ocsp.matching import KnownIssuer
 from services.pki import der
-
-UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
-"""What reading parts of a certificate may raise: the library reads them when they are asked for."""
+from services.pki.unreadable import UNREADABLE as UNREADABLE
 
 
 def load_certificate(certificate_der: bytes) -> x509.Certificate:

@@ -37,10 +37,12 @@ from services.cli.new_authorities import (
     name_for,
     read_certificates,
     request,
+    require_authority,
 )
 from services.cli.options import Connection
 from services.clock import utc_now
 from services.pki.crls import MAX_CARRIED_ON
+from services.pki.unreadable import UNREADABLE
 
 _REFUSALS = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -150,6 +152,7 @@ class _Job:
 def _prepare(wanted: Wanted, opener: Opener) -> _Job:
     certificate, *others = read_certificates(wanted.certificate)
     _require_ca(wanted.certificate, certificate)
+    require_authority(certificate)
     notes: list[str] = []
     office = _office(wanted, notes)
     known = office.known(certificate) if office else None
@@ -259,7 +262,7 @@ def _was_refused(error: BaseException) -> bool:
 def _require_ca(file: Path, certificate: x509.Certificate) -> None:
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
+    except (*UNREADABLE, x509.ExtensionNotFound):
         is_ca = False
     if not is_ca:
         subject = certificate.subject.rfc4514_string()

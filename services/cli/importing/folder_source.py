@@ -24,6 +24,7 @@ from services.cli.importing.records import Record, Tally, Tick
 from services.cli.importing.revocation_lists import Entry, RevocationList, serial_octets
 from services.openssl_ca.index import Revocation
 from services.pki.paths import same_issuer
+from services.pki.unreadable import UNREADABLE
 
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 _END = re.compile(rb"-----END (?:X509 |TRUSTED )?CERTIFICATE-----")
@@ -149,7 +150,7 @@ def _certificates(name: str, content: bytes) -> Iterator[_Read]:
         origin = f"{name}#{number}" if len(blocks) > 1 else name
         try:
             yield _Read(origin, x509.load_pem_x509_certificate(block))
-        except ValueError:
+        except UNREADABLE:
             yield _Read(origin, None, "it holds no certificate that can be read")
     if blocks or b"-----BEGIN " in content:
         if content.count(b"-----BEGIN CERTIFICATE-----") > len(blocks):
@@ -157,7 +158,7 @@ def _certificates(name: str, content: bytes) -> Iterator[_Read]:
         return
     try:
         yield _Read(name, x509.load_der_x509_certificate(content))
-    except ValueError:
+    except UNREADABLE:
         if name.lower().endswith(_SUFFIXES):
             yield _Read(name, None, "it holds no certificate that can be read")
 

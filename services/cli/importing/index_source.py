@@ -28,6 +28,7 @@ from services.cli.importing.revocation_lists import RevocationList
 from services.openssl_ca.index import BadLine, IndexRow, is_comment, normal_serial, parse_row
 from services.openssl_ca.more import MoreLines
 from services.openssl_ca.writing import MORE_SUFFIX
+from services.pki.unreadable import UNREADABLE
 
 _MAX_LINE = 64 * 1024
 _MAX_CERTIFICATE = 1024 * 1024
@@ -146,9 +147,12 @@ class IndexSource:
                 content = file.read(_MAX_CERTIFICATE) or b""
         except FileNotFoundError:
             return None
-        if b"-----BEGIN " in content:
-            return x509.load_pem_x509_certificate(content)
-        return x509.load_der_x509_certificate(content)
+        try:
+            if b"-----BEGIN " in content:
+                return x509.load_pem_x509_certificate(content)
+            return x509.load_der_x509_certificate(content)
+        except UNREADABLE as error:
+            raise ValueError(str(error)) from error
 
     def subjects(self, wanted: set[int]) -> dict[int, str]:
         """The subjects of some rows by their lines."""

@@ -17,6 +17,7 @@ from services.cli.new_authorities import read_certificates
 from services.openssl_ca.config import BadConfig
 from services.openssl_ca.layout import PartMissing, Parts, from_config, in_folder
 from services.openssl_ca.numbers import parse_number
+from services.pki.unreadable import UNREADABLE
 
 _MAX_NUMBER_FILE = 4096
 
@@ -91,7 +92,7 @@ def _is_ca(path: Path) -> bool:
     try:
         found = read_certificates(path)
         return len(found) == 1 and found[0].extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (Failed, OSError, ValueError, x509.ExtensionNotFound):
+    except (*UNREADABLE, Failed, OSError, x509.ExtensionNotFound):
         return False
 
 

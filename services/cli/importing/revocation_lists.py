@@ -13,6 +13,7 @@ from cryptography import x509
 from services.cli.importing.findings import Finding, Findings
 from services.openssl_ca.index import Revocation
 from services.pki.reasons import Reason
+from services.pki.unreadable import UNREADABLE
 
 _HOLD_INSTRUCTION = x509.ObjectIdentifier("2.5.29.23")
 _REASONS = {
@@ -86,7 +87,7 @@ def read_list(path: Path, authority: x509.Certificate, findings: Findings) -> Re
     except OSError as error:
         _unusable(findings, path, "CRL_UNREADABLE", f"it cannot be read: {error.strerror}")
         return None
-    except ValueError:
+    except UNREADABLE:
         _unusable(findings, path, "CRL_UNREADABLE", "it is no revocation list, neither in PEM nor in DER")
         return None
     key = authority.public_key()
@@ -117,7 +118,11 @@ def _unusable(findings: Findings, path: Path, code: str, text: str) -> None:
 
 def _revocation(entry: x509.RevokedCertificate) -> Revocation:
     reason = invalidity = instruction = None
-    for extension in entry.extensions:
+    try:
+        extensions = entry.extensions
+    except UNREADABLE as error:
+        raise ValueError(str(error)) from error
+    for extension in extensions:
         value = extension.value
         if isinstance(value, x509.CRLReason):
             reason = _REASONS[value.reason]

@@ -90,7 +90,8 @@ class CertificateAuthorityServiceStub:
     every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
     The same call again goes on: what is so already has the outcome UNCHANGED.
     Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
+    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out. It means certificates of
+    responders ("ocsp-responder") only where it names that profile, too: nobody asks whether these are revoked.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
     single certificate is in its result.
@@ -227,7 +228,8 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
     The same call again goes on: what is so already has the outcome UNCHANGED.
     Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
+    their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out. It means certificates of
+    responders ("ocsp-responder") only where it names that profile, too: nobody asks whether these are revoked.
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
     single certificate is in its result.
@@ -385,7 +387,8 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         every look-up that starts later. Whoever ends the call leaves what was not told undone, but for one step at the most.
         The same call again goes on: what is so already has the outcome UNCHANGED.
         Certificates that are issued while the call runs may be left out. A filter means CA certificates only where it names
-        their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out.
+        their profile: others are refused with PROFILE_REQUIRED, and those of the issuers here left out. It means certificates of
+        responders ("ocsp-responder") only where it names that profile, too: nobody asks whether these are revoked.
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer in a filter. What is refused of a
         single certificate is in its result.
