@@ -171,6 +171,9 @@ class ImportRun:
         self._offered = offered
         self._record = record
         self._actor = actor
+        held = record.certificates_der if record is not None else ()
+        every = (*offered, *map(x509.load_der_x509_certificate, held))
+        self._ends = frozenset(to_epoch(each.not_valid_after_utc) for each in every)
         self._counts = Counts()
         self._findings: list[Finding] = []
         self._omitted = 0
@@ -193,6 +196,7 @@ class ImportRun:
             actor=self._actor,
             now=now,
             source=self._header.source,
+            issuer_ends=self._ends,
         )
 
     def record(self, chunk: Chunk) -> Future[ChunkResult]:
