@@ -104,9 +104,11 @@ def _carry_out(wanted: Wanted, job: _Job) -> None:
         if wanted.dry_run:
             _rehearse(job)
         elif job.keeps_back:
+            count = job.report.findings.refused
+            would = "1 record would" if count == 1 else f"{count} records would"
             raise Failed(
-                f"nothing was sent: {job.report.findings.refused} records would be left out, which the report names. "
-                "Mend them, or leave them out with --skip-bad"
+                f"nothing was sent: {would} be left out, as the report says. Mend what it names, or leave it out with "
+                "--skip-bad"
             )
         else:
             _import(job)

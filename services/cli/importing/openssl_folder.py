@@ -63,7 +63,10 @@ def open_records(parts: Parts, authority: x509.Certificate, findings: Findings, 
     source = IndexSource(parts.index, parts.new_certs, authority, crl)
     next_crl = _number(parts.crl_number, findings)
     if parts.new_certs is None or not parts.new_certs.is_dir():
-        notes = [*notes, "there are no certificates in newcerts: only statuses come in"]
+        notes = [
+            *notes,
+            "there are no certificates in newcerts: only statuses come in, and nothing shows that they are of this CA",
+        ]
     return Opened(
         source=source,
         size=source.octets,
