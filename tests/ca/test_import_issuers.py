@@ -380,4 +380,5 @@ def test_importers_only() -> None:
     allowed = {method.rpartition("/")[2] for method, roles in METHOD_ROLES.items() if "importer" in roles}
     assert "ImportCertificates" in allowed
     assert not [name for name in allowed - {"ImportCertificates"} if name.startswith(("Issue", "Revoke", "Update"))]
-    assert METHOD_ROLES["/goodstanding.ca.v1.ImportService/ImportCertificates"] == {"admin", "importer"}
+    for method in ("ImportCertificates", "AbandonImport"):
+        assert METHOD_ROLES[f"/goodstanding.ca.v1.ImportService/{method}"] == {"admin", "importer"}
