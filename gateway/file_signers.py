@@ -134,7 +134,7 @@ class FileSigners:
                 try:
                     self._slots[issuer].append(_Slot(each, each.version(), self._load(each)))
                 except UnusableSigner as error:
-                    wrong.append(f"gateway.issuers.{issuer}.signers, number {number}: {error}")
+                    wrong.append(_placed(issuer, number, error))
         if wrong:
             raise ConfigError("; ".join(wrong))
         self._typed.prompt = None
@@ -157,8 +157,9 @@ class FileSigners:
                 found.append(f"{slot.pair.paths.certificate} signs until {signer.not_after.isoformat()}")
         return found
 
-    def follow(self, issuers: Iterable[Issuer]) -> None:
-        """Sign for these issuers, and for no others."""
+    def follow(self, issuers: Iterable[Issuer]) -> list[str]:
+        """Sign for these issuers, and for no others. Returns why files do not sign for those that are new."""
+        refused = []
         known = {issuer.name: issuer for issuer in issuers}
         for name, slots in self._slots.items():
             issuer, before = known.get(name), self._issuers.get(name)
@@ -177,6 +178,8 @@ class FileSigners:
                 except UnusableSigner as error:
                     slot.refused = str(error)
                     _logger.error("signer from files refused", issuer=name, reason=slot.refused)
+                    refused.append(_placed(name, number + 1, error))
+        return refused
 
     async def refresh(self) -> None:
         """Do all that is to be done again and again."""
@@ -291,6 +294,10 @@ class FileSigners:
 
     def _all(self) -> Iterator[tuple[str, int, _Slot]]:
         return ((name, number, slot) for name, slots in self._slots.items() for number, slot in enumerate(slots))
+
+
+def _placed(issuer: str, number: int, error: UnusableSigner) -> str:
+    return f"gateway.issuers.{issuer}.signers, number {number}: {error}"
 
 
 def _speaks_of(issuer: Issuer) -> tuple[bytes, bytes, tuple[bytes, ...]]:

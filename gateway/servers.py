@@ -72,7 +72,7 @@ async def serve_beside(
 
     `after`: what to wait for before connections are taken.
 
-    Raises what the background raises, should it end by itself.
+    Raises what the background raises, should it end by itself; alone, where it is the only failure of a group.
     """
     beside = asyncio.create_task(background)
     beside.add_done_callback(lambda _: stop.set())
@@ -88,7 +88,13 @@ async def serve_beside(
     beside.cancel()
     results = await asyncio.gather(beside, return_exceptions=True)
     if failed and isinstance(results[0], Exception):
-        raise results[0]
+        raise _alone(results[0])
+
+
+def _alone(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def spare_the_collector() -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from gateway.channel import ServiceChannel
 from gateway.clock import wall_time
-from gateway.config import GatewaySettings
+from gateway.config import ConfigError, GatewaySettings
 from gateway.enrolment import Enrolment
 from gateway.file_signers import FileSigners, paths_of
 from gateway.issuers import Issuer
@@ -44,10 +44,15 @@ class Signing:
         self._news = asyncio.Event()
         self.enrolment = Enrolment(signers, ca, kinds=table.signer_keys, by_name=by_name)
         self._unheard_of = set(table.issuers)
+        self._heard = False
+        self._refused: list[str] = []
 
     def follow(self, issuers: Sequence[Issuer]) -> None:
         """Keep signers for these issuers, and for no others."""
-        self.files.follow(issuers)
+        refused = self.files.follow(issuers)
+        if not self._heard:  # a start, which is refused where a pair is: later, answers for the others go on
+            self._refused = refused
+            self._heard = bool(issuers)
         self._news.set()
         self.enrolment.follow([issuer for issuer in issuers if issuer.name not in self.files])
         if issuers:
@@ -75,12 +80,17 @@ class Signing:
         return {name: found for name in issuers if (found := self.files.endings(name))}
 
     async def run(self) -> None:
-        """Follow the files of signers, and the status of their certificates, until cancelled."""
+        """Follow the files of signers, and the status of their certificates, until cancelled.
+
+        Raises ConfigError where, at the start, files are not those of signers for the issuers that there are.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SIGNER_FILES_CHECK):
                     await self._news.wait()
             self._news.clear()
+            if self._refused:
+                raise ConfigError("; ".join(self._refused))
             try:
                 await self.files.refresh()
             except Exception:  # whatever it is: nobody else would follow the files

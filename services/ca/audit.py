@@ -15,6 +15,7 @@ from services.pki.reasons import NAMES, Reason
 ISSUE = "IssueCertificate"
 REVOKE = "RevokeCertificate"
 IMPORT = "ImportCertificates"
+ABANDON = "AbandonImport"
 REGISTER = "RegisterCertificate"
 """A CA certificate that was made or brought in by a command."""
 

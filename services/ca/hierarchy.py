@@ -283,7 +283,8 @@ def require_not_pending(conn: Connection, name: str, subject_der: bytes, public_
         if record.name == name or (record.subject_der, record.public_key_der) == (subject_der, public_key_der):
             raise FailedPrecondition(
                 "ISSUER_PENDING",
-                f"the import of issuer {record.name} has begun and not ended: run it again, under this name",
+                f"the import of issuer {record.name} has begun and not ended: run it again, under this name, or give "
+                f"it up (`goodstanding import abandon {record.name}`)",
                 field="name",
             )
 

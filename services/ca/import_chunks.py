@@ -85,6 +85,8 @@ class Chunk:
     actor: Actor
     now: datetime
     source: str
+    issuer_ends: frozenset[int] = frozenset()
+    """When the issuer's certificates end: a status whose own end is not known has one of these in its place."""
 
     @property
     def key(self) -> IdempotencyKey | None:
@@ -175,7 +177,8 @@ class _Decisions:
             return
         if known is None:
             known = _as_known(self.added[row.serial])
-        if conflict := _conflict(known, row):
+        ends = self._chunk.issuer_ends
+        if conflict := _conflict(known, row, ends):
             counts.refused += 1
             self._find(entry, "SERIAL_CONFLICT", conflict, refused=True)
             return
@@ -184,9 +187,9 @@ class _Decisions:
             text = "it was issued here, or is an authority's: only the role admin may have it revoked by an import"
             self._find(entry, "ISSUED_HERE", text, refused=True)
             return
-        completes = known.der is None and row.der is not None
+        completes = _says_more(known, row, ends)
         if completes:
-            self._complete(known, row)
+            self._complete(entry, known, row)
         if self._revoke(entry, known):
             counts.revoked += 1
         elif completes:
@@ -200,10 +203,13 @@ class _Decisions:
             return False
         return known.profile != PROFILE and self._revocation_here(known, row) is None
 
-    def _complete(self, known: KnownRow, row: ImportRow) -> None:
+    def _complete(self, entry: Entry, known: KnownRow, row: ImportRow) -> None:
+        if known.not_after not in (row.not_after, *self._chunk.issuer_ends):
+            text = f"it was recorded as ending at {_moment(known.not_after)}, and ends at {_moment(row.not_after)}"
+            self._find(entry, "NOT_AFTER_DIFFERS", f"{text}: its own time is recorded")
         if known.certificate_id:
             self.completed[known.certificate_id] = row
-            self._known[row.serial] = known._replace(der=row.der)
+            self._known[row.serial] = known._replace(der=row.der, not_after=row.not_after)
             if known.reason is not None:
                 self._block(row._replace(revoked_at=known.revoked_at, reason=known.reason))
             return
@@ -310,14 +316,29 @@ def _values(revocation: RevocationRecord | None) -> tuple[int, int, int | None] 
     return to_epoch(revocation.revoked_at), revocation.reason, None if invalidity is None else to_epoch(invalidity)
 
 
-def _conflict(known: KnownRow, row: ImportRow) -> str:
-    """Why an entry is not the certificate that is known with its serial number; empty where it may be."""
-    if known.der is not None and row.der is not None and known.der != row.der:
-        return "another certificate is recorded with this serial number"
-    if known.not_after != row.not_after:
-        ends = f"{rfc3339(from_epoch(known.not_after))}, and not at {rfc3339(from_epoch(row.not_after))}"
-        return f"the certificate that is recorded with this serial number ends at {ends}"
-    return ""
+def _conflict(known: KnownRow, row: ImportRow, ends: frozenset[int]) -> str:
+    """Why an entry is not the certificate that is known with its serial number; empty where it may be.
+
+    The certificate itself says when it ends; so a status without it, and still more one whose end was not known, is no
+    witness against it. `ends` are those of the issuer, which stand for ends that are not known.
+    """
+    if known.der is not None and row.der is not None:
+        return "" if known.der == row.der else "another certificate is recorded with this serial number"
+    if known.not_after == row.not_after or _says_more(known, row, ends) or (row.der is None and row.not_after in ends):
+        return ""
+    ends_at = f"{_moment(known.not_after)}, and not at {_moment(row.not_after)}"
+    return f"the certificate that is recorded with this serial number ends at {ends_at}"
+
+
+def _says_more(known: KnownRow, row: ImportRow, ends: frozenset[int]) -> bool:
+    """Whether an entry has the certificate where only the status is known, or the end where that is not known."""
+    if known.der is not None:
+        return False
+    return row.der is not None or (known.not_after in ends and row.not_after not in ends)
+
+
+def _moment(seconds: int) -> str:
+    return rfc3339(from_epoch(seconds))
 
 
 def _told(revoked_at: int, reason: int, invalidity_at: int | None) -> str:

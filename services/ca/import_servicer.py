@@ -64,6 +64,23 @@ class ImportServicer(import_pb2_grpc.ImportServiceServicer):
             issuer = await self._carry_out(run, sent)
         return _response(run.report(issuer))
 
+    async def AbandonImport(
+        self,
+        request: import_pb2.AbandonImportRequest,
+        _context: _Context[import_pb2.AbandonImportRequest, import_pb2.AbandonImportResponse],
+    ) -> import_pb2.AbandonImportResponse:
+        """Give up an import that was not completed."""
+        actor = current_caller().actor("")
+        describe_call(lambda: CallObject(issuer=request.issuer[:64], dry_run=request.validate_only))
+        abandon = partial(self._importing.abandon, request.issuer, actor, validate_only=request.validate_only)
+        with self._importing.alone(ImportHeader(issuer=request.issuer, validate_only=request.validate_only)):
+            found = await self._bridge.run(abandon)
+        return import_pb2.AbandonImportResponse(
+            certificate_der=found.record.certificates_der[0],
+            begin_time=messages.timestamp(found.unfinished.begun_at),
+            certificates_count=found.unfinished.certificates,
+        )
+
     async def _begin(self, header: ImportHeader, actor: Actor) -> ImportRun:
         try:
             return await self._patiently(partial(self._importing.begin, header, actor))

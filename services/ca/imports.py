@@ -21,6 +21,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from services.ca.abandoning import Abandon, Abandoned
 from services.ca.audit import IMPORT
 from services.ca.batch import Batch, Plan
 from services.ca.hierarchy import (
@@ -147,6 +148,14 @@ class Importing:
             return _done(ImportRun(self, header, command, offered, record, actor))
         return self.writer.submit(work)
 
+    def abandon(self, name: str, actor: Actor, *, validate_only: bool) -> Future[Abandoned]:
+        """Give up a pending issuer; the future resolves once that is durable. Raises DomainError, as it does."""
+        work = Abandon(name, actor, self.clock())
+        if not validate_only:
+            return self.writer.submit(work)
+        with self.db.read() as conn:
+            return _done(work.find(conn))
+
     def _recorded(self, name: str) -> IssuerRecord | None:
         with self.db.read() as conn:
             every = [*issuers.list_issuers(conn), *issuers.list_pending(conn)]
@@ -171,6 +180,9 @@ class ImportRun:
         self._offered = offered
         self._record = record
         self._actor = actor
+        held = record.certificates_der if record is not None else ()
+        every = (*offered, *map(x509.load_der_x509_certificate, held))
+        self._ends = frozenset(to_epoch(each.not_valid_after_utc) for each in every)
         self._counts = Counts()
         self._findings: list[Finding] = []
         self._omitted = 0
@@ -193,6 +205,7 @@ class ImportRun:
             actor=self._actor,
             now=now,
             source=self._header.source,
+            issuer_ends=self._ends,
         )
 
     def record(self, chunk: Chunk) -> Future[ChunkResult]:
@@ -280,9 +293,9 @@ class _Begin:
         for record in (*every, *pending):
             is_same = (record.subject_der, record.public_key_der) == same
             if is_same != (record.name == self.command.name) or (is_same and record in every):
-                text = (
-                    f"this name, or this subject and public key, is that of issuer {record.name}: import under its name"
-                )
+                text = f"this name, or the subject with its key, is that of issuer {record.name}: import it as that"
+                if record in pending:
+                    text += f", or give up its unfinished import (`goodstanding import abandon {record.name}`)"
                 raise AlreadyExists("ISSUER_EXISTS", text, field="header.issuer")
             known = record if is_same else known
         signer = find_signer(self.offered, every)

@@ -166,7 +166,8 @@ def _begin_history(db: Database) -> None:
 def _tell_unfinished_imports(db: Database) -> None:
     with db.read() as conn:
         for record in issuers.list_pending(conn):
-            _logger.warning("an import has not ended: run it again", issuer=record.name)
+            text = "an import has not ended: run it again, or `goodstanding import abandon` it"
+            _logger.warning(text, issuer=record.name)
 
 
 def _authority(db: Database, writer: Writer, keys: HeldKeys, settings: Settings, clock: Clock) -> CertificateAuthority:

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, bindparam, case, func, select
 from services.clock import to_epoch
 from services.db import driver
 from services.db.models import certificate_counts, certificate_status, certificates, issuers
-from services.db.records import CertificateCount, IssuerState, NewCertificate, StatusChange
+from services.db.pending import visible_ids
+from services.db.records import CertificateCount, NewCertificate, StatusChange
 
 HOUR = 3600
 _CHUNK = 1000
@@ -114,7 +115,7 @@ _sums = (
         func.sum(case((certificate_counts.c.expiry_hour < bindparam("hour"), _unrevoked), else_=0)).label("before"),
     )
     .join(issuers, issuers.c.id == certificate_counts.c.issuer_id)
-    .where(issuers.c.state != IssuerState.PENDING.value)
+    .where(issuers.c.id.in_(visible_ids))
     .group_by(certificate_counts.c.issuer_id, certificate_counts.c.profile, issuers.c.name)
     .order_by(issuers.c.name, certificate_counts.c.profile)
 )

@@ -26,7 +26,7 @@ from services.errors import DomainError, FailedPrecondition, Unavailable
 _logger = structlog.get_logger(__name__)
 
 _OURS = (DataError, NotSupportedError, ProgrammingError)
-_SERIALIZATION_FAILURE, _DEADLOCK, _NOT_ALLOWED = "40001", "40P01", "42501"
+_SERIALIZATION_FAILURE, _DEADLOCK, _NOT_ALLOWED, _DISK_FULL = "40001", "40P01", "42501", "53100"
 
 
 class Conflict(Unavailable):
@@ -43,6 +43,8 @@ def in_use(error: SQLAlchemyError) -> Exception:
         return FailedPrecondition("DATABASE_NOT_ALLOWED", "the database refuses its user this access; grant it")
     if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and not isinstance(error, _OURS)):
         _logger.warning("database unavailable", error=_words(error))
+        if _is_full(error):
+            return Unavailable("DATABASE_UNAVAILABLE", "the disk of the database is full; make room, and try again")
         return Unavailable("DATABASE_UNAVAILABLE", "the database cannot be used now; try again later")
     return error
 
@@ -62,6 +64,11 @@ def _is_conflict(error: SQLAlchemyError) -> bool:
     if isinstance(error, IntegrityError):
         return True
     return isinstance(error, OperationalError) and _state(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
+
+
+def _is_full(error: SQLAlchemyError) -> bool:
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_FULL or _state(error) == _DISK_FULL
 
 
 def _state(error: SQLAlchemyError) -> str | None:

@@ -15,7 +15,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, insert, text, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, text, update
 
 from services.clock import to_epoch
 from services.db import counts, postgresql
@@ -142,7 +142,7 @@ def insert_imported(
 
 
 def complete(conn: Connection, rows: Mapping[int, ImportRow]) -> None:
-    """Record the certificates themselves, by id, of which only the status was known."""
+    """Record by id what was missing where only the status was known: the certificates themselves, and their ends."""
     values = [
         {
             "certificate": id_,
@@ -156,10 +156,32 @@ def complete(conn: Connection, rows: Mapping[int, ImportRow]) -> None:
     ]
     if not values:
         return
+    _move_ends(conn, {id_: row.not_after for id_, row in rows.items()})
     conn.execute(_complete, values)
     names = sorted((name, id_) for id_, row in rows.items() for name in row.names)
     if names:
         conn.execute(_add_names, [{"name": name, "certificate_id": id_} for name, id_ in names])
+
+
+def _move_ends(conn: Connection, ends: Mapping[int, int]) -> None:
+    """Have certificates end at these times, by id, wherever that is said, and count them there."""
+    found = conn.execute(_ends, {"ids": list(ends)}).all()
+    moved = [row for row in found if row.not_after != ends[row.id]]
+    if not moved:
+        return
+    issued: Counter[tuple[int, str, int]] = Counter()
+    revoked: Counter[tuple[int, str, int]] = Counter()
+    for row in moved:
+        for end, count in ((row.not_after, -1), (ends[row.id], 1)):
+            bucket = (row.issuer_id, row.profile, end // counts.HOUR)
+            issued[bucket] += count
+            revoked[bucket] += count * (row.revoked_at is not None)
+    counts.add_imported(conn, {bucket: (count, revoked[bucket]) for bucket, count in issued.items()})
+    values = [
+        {"certificate": row.id, "issuer": row.issuer_id, "number": row.serial, "end": ends[row.id]} for row in moved
+    ]
+    for statement in (_move_end, _move_status_end):
+        conn.execute(statement, values)
 
 
 def set_hold_instruction(conn: Connection, revision: int, instruction: str) -> None:
@@ -199,4 +221,26 @@ _complete = (
 # What it was found by before, it still is.
 _add_names = text(
     "INSERT INTO certificate_names (name, certificate_id) VALUES (:name, :certificate_id) ON CONFLICT DO NOTHING"
+)
+_ends = (
+    select(
+        certificates.c.id,
+        certificates.c.issuer_id,
+        certificates.c.serial,
+        certificates.c.profile,
+        certificates.c.not_after,
+        certificate_status.c.revoked_at,
+    )
+    .join(
+        certificate_status,
+        (certificate_status.c.issuer_id == certificates.c.issuer_id)
+        & (certificate_status.c.serial == certificates.c.serial),
+    )
+    .where(certificates.c.id.in_(bindparam("ids", expanding=True)))
+)
+_move_end = update(certificates).where(certificates.c.id == bindparam("certificate")).values(not_after=bindparam("end"))
+_move_status_end = (
+    update(certificate_status)
+    .where(certificate_status.c.issuer_id == bindparam("issuer"), certificate_status.c.serial == bindparam("number"))
+    .values(not_after=bindparam("end"))
 )

@@ -17,7 +17,7 @@ from services.clock import from_epoch, to_epoch, utc_now
 from services.db import audit, driver
 from services.db.chain import AuditEvent, details
 from services.db.models import issuer_certificates, issuers, status_changes
-from services.db.pending import hidden_ids
+from services.db.pending import HIDDEN, hidden_ids
 from services.db.records import (
     Actor,
     CompromiseRecord,
@@ -158,7 +158,7 @@ def follow_certificate(conn: Connection, der: bytes, change: StatusChange, revis
 
 def list_issuers(conn: Connection) -> list[IssuerRecord]:
     """All issuers, in the order in which they came in, but for those whose import has not ended."""
-    return [record for record in _all_issuers(conn) if record.state is not IssuerState.PENDING]
+    return [record for record in _all_issuers(conn) if record.state not in HIDDEN]
 
 
 def list_pending(conn: Connection) -> list[IssuerRecord]:

@@ -47,6 +47,16 @@ class IssuerState(StrEnum):
     RETIRED = "retired"
     PENDING = "pending"
     """Its import has begun, and not ended: only the import knows of it, and nobody is told."""
+    ABANDONED = "abandoned"
+    """Its import was given up before it ended: nobody will be told, and its name is another's to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedImport:
+    """How far an import came that has not ended."""
+
+    begun_at: datetime
+    certificates: int
 
 
 @dataclass(frozen=True, slots=True)

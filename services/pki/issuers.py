@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from hashlib import sha1
+from typing import TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.pki.der import key_algorithm, public_key_der, subject_der
+from services.pki.der import key_algorithm, key_bits, public_key_der, subject_der
 from services.pki.issuer_limits import IssuerLimits, limits_of
 
 PrivateKey: TypeAlias = (
@@ -22,6 +23,8 @@ PrivateKey: TypeAlias = (
     | mldsa.MLDSA65PrivateKey
     | mldsa.MLDSA87PrivateKey
 )
+
+ExtensionType = TypeVar("ExtensionType", bound=x509.ExtensionType)
 
 _EC_HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
@@ -67,8 +70,8 @@ def public_key_of(key: PrivateKey) -> bytes:
 class Issuer:
     """`Issuer(certificate, private_key)`; the other attributes follow from these two.
 
-    Raises ValueError when they don't belong together, when the certificate isn't one of a CA with a subject key
-    identifier, or when its subject could not be repeated byte for byte (R90).
+    Raises ValueError when they don't belong together, when the certificate isn't one of a CA, or when its subject could
+    not be repeated byte for byte (R90).
     """
 
     certificate: x509.Certificate
@@ -136,14 +139,27 @@ def check_ca_certificate(certificate: x509.Certificate) -> None:
 
 
 def _key_identifier(certificate: x509.Certificate) -> bytes:
-    """The subject key identifier of a certificate that may sign certificates (RFC 5280, 4.2.1.2, 4.2.1.3, 4.2.1.9)."""
+    """The key identifier of a certificate that may sign certificates (RFC 5280, 4.2.1.2, 4.2.1.3, 4.2.1.9).
+
+    Authorities that were made by hand may lack two extensions which ours have: without a key usage, a key may be used
+    for everything; without a subject key identifier, what names the key is its hash (4.2.1.2, method 1).
+    """
     extensions = certificate.extensions
-    try:
-        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
-        usage = extensions.get_extension_for_class(x509.KeyUsage).value
-        identifier = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound as missing:
-        raise ValueError(f"not a certificate of a CA: it lacks {missing.oid._name}") from None
-    if not constraints.ca or not usage.key_cert_sign:
+    constraints = _value(extensions, x509.BasicConstraints)
+    if constraints is None:
+        raise ValueError("not a certificate of a CA: it lacks basicConstraints")
+    usage = _value(extensions, x509.KeyUsage)
+    if not constraints.ca or (usage is not None and not usage.key_cert_sign):
         raise ValueError("not a certificate of a CA: it may not sign certificates")
+    identifier = _value(extensions, x509.SubjectKeyIdentifier)
+    if identifier is None:
+        return sha1(key_bits(public_key_der(certificate)), usedforsecurity=False).digest()
     return identifier.digest
+
+
+def _value(extensions: x509.Extensions, kind: type[ExtensionType]) -> ExtensionType | None:
+    """The value of an extension; None where it is not there."""
+    try:
+        return extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None

@@ -35,6 +35,7 @@ METHOD_ROLES: Mapping[str, frozenset[str]] = {
     _EXPORT + "ExportCertificates": frozenset({"admin", "reader"}),
     _CA + "ImportIssuer": frozenset({"admin"}),
     _IMPORT + "ImportCertificates": frozenset({"admin", "importer"}),
+    _IMPORT + "AbandonImport": frozenset({"admin", "importer"}),
     _CA + "UpdateIssuer": frozenset({"admin"}),
     _CA + "ImportCertificateRevocationList": frozenset({"admin"}),
     _CA + "BlockPublicKeys": frozenset({"admin", "revoker"}),

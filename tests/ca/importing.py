@@ -237,3 +237,22 @@ def listed(ca: Ca, **query: Any) -> list[str]:
         if page.next is None:
             return found
         asked = asked.behind(page.next)
+
+
+def abandon(
+    ca: Ca, name: str = NAME, *, actor: Actor = IMPORTER, validate_only: bool = False
+) -> import_pb2.AbandonImportResponse:
+    """Call the servicer to give an import up."""
+    caller = Caller(
+        actor.identity, actor.name, actor.role, actor.fingerprint, START + timedelta(days=90), actor.peer, "id"
+    )
+
+    async def run() -> import_pb2.AbandonImportResponse:
+        set_caller(caller)
+        with ThreadPoolExecutor(1) as pool:
+            servicer = ImportServicer(ca.authority.importing, readers=pool)
+            context: Any = None
+            request = import_pb2.AbandonImportRequest(issuer=name, validate_only=validate_only)
+            return await servicer.AbandonImport(request, context)
+
+    return asyncio.run(run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from services.db import crls, issuers, position, status
 from services.db.engine import Database
 from services.db.records import IssuerState, RevocationRecord
 from services.errors import DomainError, FailedPrecondition, NotFound, PermissionDenied, ResourceExhausted
-from services.pki.hierarchy import make_issuing
+from services.pki.hierarchy import make_issuing, make_root
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from services.rpc.authorization import METHOD_ROLES
@@ -38,6 +39,8 @@ from tests.ca.importing import (
     NAME,
     ROOT,
     Told,
+    abandon,
+    at,
     chunk,
     entry,
     header,
@@ -52,7 +55,7 @@ from tests.ca.importing import (
     with_certificate,
     with_old_key,
 )
-from tests.ca.world import START, Ca, Hierarchy, make_actor, make_ca
+from tests.ca.world import START, Ca, Hierarchy, audit_entries, chain_flaws, make_actor, make_ca
 
 
 def test_nobody_knows_before_the_end(old: Ca) -> None:
@@ -233,6 +236,61 @@ def test_what_is_pending_keeps_its_name(old: Ca) -> None:
     assert told(send(old, whole([entry(0x1000)], certificates_der=[]))).counts == (1, 0, 1, 0, 0, 0)
 
 
+def test_an_import_that_is_given_up(old: Ca) -> None:
+    """Nobody ever hears of it, nor finds it; its name and its key are free, and the same CA comes in anew."""
+    ends = {"seconds": int(ROOT.not_valid_after_utc.timestamp())}
+    own = entry(format(ROOT.serial_number, "040x"), revoked(BEFORE), not_after_time=ends)
+    with pytest.raises(FailedPrecondition):
+        send(old, whole([entry(0x1000, revoked(BEFORE)), entry(0x1001), own])[:-1])
+    before = old.count("audit_entries")
+    planned = abandon(old, validate_only=True)
+    assert (planned.certificates_count, planned.begin_time) == (3, at(START))
+    assert planned.certificate_der == ROOT.public_bytes(Encoding.DER)
+    assert old.count("audit_entries") == before
+    revision = position_of(old)
+    assert abandon(old) == planned
+    entry_of_it = audit_entries(old.db)[-1].event
+    assert (entry_of_it.method, entry_of_it.issuer, entry_of_it.actor.role) == ("AbandonImport", NAME, "importer")
+    assert chain_flaws(old.db) == []
+    for name in (NAME, "another"):
+        with pytest.raises(NotFound) as gone:
+            abandon(old, name)
+        assert gone.value.reason == "ISSUER_UNKNOWN"
+
+    send(old, whole([entry(0x1000)], issuer="again"))
+    assert statuses(old, 0x1000, 0x1001, name="again") == ["good", "unknown"]
+    assert [each for each in listed(old) if each.startswith("10")] == ["1000"]
+    counts = {(each.issuer_name, each.profile): each.valid for each in old.authority.count()}
+    assert counts["again", "imported"] == 1
+    assert not [name for name, _ in counts if name not in ("again", "issuing", "root")]
+    other = generate_key("p256")
+    der = make_root(name="Another CA", key=other, now=BEFORE).public_bytes(Encoding.DER)
+    send(old, whole([entry(0x1001)], certificates_der=[der], key_reference=""))
+    assert statuses(old, 0x1000, 0x1001) == ["unknown", "good"]
+    with old.db.read() as conn:
+        now = position.read_position(conn).revision
+        assert {each.name for each in issuers.issuers_changed_between(conn, revision, now)} == {"again", NAME}
+        assert status.changes_between(conn, 0, now, 100).records == ()
+    for name in ("again", "issuing"):
+        with pytest.raises(FailedPrecondition) as known:
+            abandon(old, name)
+        assert known.value.reason == "ISSUER_NOT_PENDING"
+
+
+def test_no_import_is_given_up_while_it_runs(old: Ca) -> None:
+    """Whoever wants it gone ends it first."""
+    reasons: list[str] = []
+
+    def another(place: int) -> None:
+        if place == 1:
+            with ThreadPoolExecutor(1) as pool, pytest.raises(FailedPrecondition) as refused:
+                pool.submit(abandon, old).result(10)
+            reasons.append(refused.value.reason)
+
+    send(old, whole([entry(0x1000)]), before_each=another)
+    assert reasons == ["IMPORT_IN_PROGRESS"]
+
+
 def test_one_import_of_an_issuer_at_a_time(old: Ca) -> None:
     """A second one is refused while the first runs, and goes through after it."""
     reasons: list[str] = []
@@ -322,4 +380,5 @@ def test_importers_only() -> None:
     allowed = {method.rpartition("/")[2] for method, roles in METHOD_ROLES.items() if "importer" in roles}
     assert "ImportCertificates" in allowed
     assert not [name for name in allowed - {"ImportCertificates"} if name.startswith(("Issue", "Revoke", "Update"))]
-    assert METHOD_ROLES["/goodstanding.ca.v1.ImportService/ImportCertificates"] == {"admin", "importer"}
+    for method in ("ImportCertificates", "AbandonImport"):
+        assert METHOD_ROLES[f"/goodstanding.ca.v1.ImportService/{method}"] == {"admin", "importer"}

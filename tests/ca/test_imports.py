@@ -11,7 +11,7 @@ from cryptography import x509
 from goodstanding.ca.v1 import import_pb2
 from goodstanding.types.v1 import types_pb2
 from services.ca.find import ListQuery
-from services.db import position, status
+from services.db import issuers, position, status
 from services.db.records import RevocationRecord
 from services.pki.hierarchy import make_root
 from services.pki.keys import generate_key
@@ -29,6 +29,7 @@ from tests.ca.importing import (
     REJECT,
     ROOT,
     Told,
+    at,
     chunk,
     entry,
     header,
@@ -248,6 +249,38 @@ def test_a_serial_number_stands_for_one_certificate(old: Ca) -> None:
         (2, 0, 0, 0, 0, 2), [conflict, conflict]
     ), "and one that ends at another time is another one"
     assert recorded(old, 0x1000).der == one
+
+
+def test_what_only_a_list_has_told_is_completed(old: Ca) -> None:
+    """Its end is not known, and stands as the CA's: the certificate, or its row, brings it, for good."""
+    unknown = at(ROOT.not_valid_after_utc)
+    told_by_list = [entry(each, revoked(BEFORE), not_after_time=unknown, subject="") for each in (0x1000, 0x1001)]
+    send(old, whole(told_by_list))
+    der = leaf(0x1000)
+    rows = [with_certificate(der, revoked(BEFORE)), entry(0x1001, revoked(BEFORE))]
+    assert told(send(old, whole(rows))) == Told((2, 0, 0, 0, 2, 0), [])
+    ends = x509.load_der_x509_certificate(der).not_valid_after_utc, START + timedelta(days=100)
+    for serial, end in zip((0x1000, 0x1001), ends, strict=True):
+        record = recorded(old, serial)
+        assert (record.not_after, record.revocation.revoked_at) == (end, BEFORE)
+        with old.db.read() as conn:
+            octets = serial.to_bytes(2)
+            issuer_id = next(each.id for each in issuers.list_issuers(conn) if each.name == NAME)
+            assert status.get_statuses(conn, issuer_id, [octets])[octets].not_after == end
+    assert (recorded(old, 0x1000).der, recorded(old, 0x1001).subject) == (der, "/CN=leaf.example.com")
+    assert told(send(old, whole([*told_by_list, *rows]))) == Told((4, 0, 4, 0, 0, 0), [])
+    another = entry(0x1001, revoked(BEFORE), not_after_time=at(START))
+    assert told(send(old, whole([another]))) == Told((1, 0, 0, 0, 0, 1), [("1001", "SERIAL_CONFLICT", True)])
+
+
+def test_the_certificate_says_when_it_ends(old: Ca) -> None:
+    """A row with another end, which came before it, gives way: in the record, and where they are counted."""
+    send(old, whole([entry(0x1000), entry(0x1001)]))
+    found = told(send(old, whole([with_certificate(leaf(0x1000))])))
+    assert found == Told((1, 0, 0, 0, 1, 0), [("1000", "NOT_AFTER_DIFFERS", False)])
+    old.clock.advance(days=200)
+    counts = {each.profile: (each.valid, each.revoked, each.expired) for each in old.authority.count(NAME)}
+    assert counts["imported"] == (1, 0, 1)
 
 
 def test_twice_in_one_message(old: Ca) -> None:

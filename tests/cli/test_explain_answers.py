@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -219,6 +220,24 @@ def test_spellings(answers: Answers, tmp_path: Path) -> None:
         done = CliRunner().invoke(cli, ["explain", "-", "--json", *NOWHERE], input=content)
         assert json.loads(done.stdout)["certificates"] == told[0]["certificates"]
     assert all(each == told[0] for each in told)
+
+
+def test_pipes(answers: Answers, tmp_path: Path) -> None:
+    """A pipe that nobody writes into, or a device, is not waited for; what the shell has opened is read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for arguments in ((pipe,), (answers.made("piped"), "--cert", pipe), ("/dev/zero",)):
+        done = run(*arguments)
+        assert done.exit_code == 1
+        assert "is no regular file" in done.stderr
+    assert "is a folder" in run(tmp_path).stderr
+    reading, writing = os.pipe()
+    os.write(writing, answers.made("piped").read_bytes())
+    os.close(writing)
+    try:
+        assert explain(f"/dev/fd/{reading}")["verification"] == explain(answers.made("piped"))["verification"]
+    finally:
+        os.close(reading)
 
 
 def test_for_people(answers: Answers) -> None:

@@ -146,7 +146,7 @@ def run(up: Up, *arguments: str | Path, status: int = 0) -> Any:
 
 
 def test_everything_comes_in(moved_in: Up, bob: RealCA, files: Path) -> None:
-    """The dry run tells what the import then does; what only the list has is revoked, too; again, nothing is new."""
+    """What the dry run tells comes in; what only the list has is revoked, too, and its certificate may follow."""
     options = (files, "--ca", bob.certificate, "--crl", bob.crl, "--name", "bob")
     planned = run(moved_in, *options, "--dry-run")
     assert planned["service"]["counts"]["added"] == 5
@@ -157,6 +157,12 @@ def test_everything_comes_in(moved_in: Up, bob: RealCA, files: Path) -> None:
     assert run(moved_in, *options)["service"]["counts"]["unchanged"] == 5
     found = CliRunner().invoke(cli, ["status", "1004", "--issuer", "bob", "--json", "--data", str(moved_in.data)])
     assert json.loads(found.stdout)["revocation"]["reason"] == "keyCompromise"
+    (files / "five.pem").write_bytes((bob.folder / "certs/five.cert.pem").read_bytes())
+    counts = run(moved_in, *options)["service"]["counts"]
+    assert (counts["completed"], counts["unchanged"], counts["refused"]) == (1, 4, 0)
+    found = CliRunner().invoke(cli, ["get", "1004", "--issuer", "bob", "--json", "--data", str(moved_in.data)])
+    end = x509.load_pem_x509_certificate((files / "five.pem").read_bytes()).not_valid_after_utc
+    assert json.loads(found.stdout)["not_after_time"] == f"{end:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_a_list_of_another_ca(moved_in: Up, bob: RealCA, files: Path, tmp_path: Path) -> None:

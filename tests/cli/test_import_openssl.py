@@ -17,16 +17,20 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from goodstanding.ca.v1 import import_pb2, import_pb2_grpc
 from services.cli.authorities import Office
+from services.cli.client import connect
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
 from services.cli.importing.key_place import key_in_place, open_key
+from services.cli.importing.sending import header_of
 from services.cli.main import cli
 from services.cli.options import Connection
 from services.pki.keys import load_key
 from tests.command import PROGRAM, Up
-from tests.openssl_ca.real_ca import PASSPHRASE, RealCA
+from tests.openssl_ca.real_ca import PASSPHRASE, RealCA, openssl
 from tests.waiting import wait_until
 
 
@@ -267,6 +271,17 @@ def test_part_by_part(moved_in: Up, root: RealCA, passphrase: Path, tmp_path: Pa
     assert issuers(moved_in)["by-parts"] == "retired"
 
 
+def test_a_part_that_is_not_there(moved_in: Up, root: RealCA, tmp_path: Path) -> None:
+    """It is told who has named it: the user, or openssl.cnf."""
+    ca = issuing(root, "incomplete")
+    for missing, problem in ((tmp_path / "gone", "is not there"), (tmp_path, "is no file")):
+        told = run(moved_in, ca, "--index", missing, status=1).stderr
+        assert f"index.txt: {missing} {problem}: name it with --index" in told
+    ca.config.write_text(ca.config.read_text().replace("/index.txt", "/gone.txt"))
+    told = run(moved_in, ca, "--config", ca.config, status=1).stderr
+    assert f"{ca.folder / 'gone.txt'} (as {ca.config} has it) is not there" in told
+
+
 def test_no_service(root: RealCA, tmp_path: Path, passphrase: Path) -> None:
     """A dry run needs no service and no data folder; an import does."""
     ca = issuing(root, "alone")
@@ -276,7 +291,66 @@ def test_no_service(root: RealCA, tmp_path: Path, passphrase: Path) -> None:
     assert found["service"] is None
     assert "not asked" in found["notes"][0]
     assert found["records"]["total"] == 5
+    told = run(nowhere, ca, "--dry-run", "--passphrase-file", passphrase).stdout
+    assert told.endswith("Nothing was recorded.\n")
     assert "not initialised" in run(nowhere, ca, "--passphrase-file", passphrase, status=1).stderr
+
+
+def test_a_ca_without_key_usage(moved_in: Up, passphrase: Path, tmp_path: Path) -> None:
+    """Made by hand, it may lack key usage and key identifier: it comes in and issues, and OpenSSL believes it all."""
+    ca = RealCA(tmp_path / "plain", "plain").make()
+    request = ("req", "-x509", "-config", ca.config, "-key", ca.key, "-passin", f"pass:{PASSPHRASE}", "-days", "3650")
+    lines = ("[ plain_ca ]", "basicConstraints = critical, CA:true", "subjectKeyIdentifier = none")
+    ca.config.write_text(ca.config.read_text() + "\n".join((*lines, "authorityKeyIdentifier = none\n")))
+    openssl(*request, "-extensions", "plain_ca", "-subj", "/CN=plain", "-out", ca.certificate)
+    assert "X509v3 Key Usage" not in openssl("x509", "-in", ca.certificate, "-noout", "-text")
+    assert "Subject Key Identifier" not in openssl("x509", "-in", ca.certificate, "-noout", "-text")
+    ca.issue("old.example.com")
+    run(moved_in, ca, "--passphrase-file", passphrase, "--name", "plain")
+    assert issuers(moved_in)["plain"] == "active"
+    csr, new = tmp_path / "new.csr", tmp_path / "new.pem"
+    kind = ("-newkey", "ed25519", "-nodes", "-keyout", tmp_path / "new.key")
+    openssl("req", "-new", *kind, "-subj", "/CN=new.example.com", "-out", csr)
+    issued = ["issue", str(csr), "--issuer", "plain", "--out", str(new), "--data", str(moved_in.data)]
+    assert CliRunner().invoke(cli, issued).exit_code == 0
+    assert "OK" in openssl("verify", "-CAfile", ca.certificate, new)
+    url = f"http://{DataFolder(moved_in.data).running().http}"  # type: ignore[union-attr]
+    command = ["openssl", "ocsp", "-issuer", ca.certificate, "-CAfile", ca.certificate, "-url", url, "-cert", new]
+
+    def answered() -> bool:
+        done = subprocess.run([*map(str, command), "-serial", "0x1000"], capture_output=True, text=True, check=False)
+        return "Response verify OK" in done.stderr and done.stdout.count(": good") == 2
+
+    wait_until(answered, 30)
+
+
+def test_an_import_that_is_given_up(moved_in: Up, root: RealCA, passphrase: Path) -> None:
+    """Cut off in the middle, given up, and begun anew under another name; a name with nothing to give up says so."""
+    ca = issuing(root, "wrong")
+    root_too = ("import", "certificates", str(ca.folder / "crl"), "--ca", str(root.certificate))
+    assert CliRunner().invoke(cli, [*root_too, "--data", str(moved_in.data)]).exit_code == 0
+    certificate = x509.load_pem_x509_certificate(ca.certificate.read_bytes()).public_bytes(Encoding.DER)
+    header = header_of("wrong", certificate, key_reference="", crl_number=None, source="", validate_only=False)
+    with connect(Connection(moved_in.data), "ca") as service:
+        unfinished = iter([import_pb2.ImportCertificatesRequest(header=header)])
+        with pytest.raises(Failed, match="IMPORT_UNFINISHED"):
+            service.upload(import_pb2_grpc.ImportServiceStub(service.channel).ImportCertificates, unfinished)
+    left = moved_in.data / "ca/wrong.key"
+    left.touch()
+
+    again = ["import", "abandon", "wrong", "--data", str(moved_in.data)]
+    assert CliRunner().invoke(cli, [*again, "--dry-run"]).exit_code == 0
+    refused = run(moved_in, ca, "--passphrase-file", passphrase, "--name", "right", status=1)
+    assert "goodstanding import abandon wrong" in refused.stderr
+    done = CliRunner().invoke(cli, [*again, "--yes"])
+    assert done.exit_code == 0, done.output
+    assert "give up the import of issuer wrong (CN=Alice Ltd wrong,O=Alice Ltd,C=GB), which began 2" in done.stdout
+    assert f"left in the data folder: {left}; remove" in done.stdout
+    gone = CliRunner().invoke(cli, [*again, "--yes"])
+    assert (gone.exit_code, "ISSUER_UNKNOWN" in gone.stderr) == (1, True)
+    run(moved_in, ca, "--passphrase-file", passphrase, "--name", "right")
+    assert issuers(moved_in)["right"] == "active"
+    assert "ISSUER_NOT_PENDING" in CliRunner().invoke(cli, [*again[:2], "right", *again[3:], "--yes"]).stderr
 
 
 def test_ctrl_c(moved_in: Up, root: RealCA, passphrase: Path) -> None:

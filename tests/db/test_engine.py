@@ -241,6 +241,23 @@ def test_locked_file_is_unavailable(migrated_sqlite: Path, tmp_path: Path, monke
     db.close()
 
 
+def test_a_full_disk_is_named(migrated_sqlite: Path, tmp_path: Path) -> None:
+    """Whoever waits for it to pass by itself waits in vain."""
+    path = tmp_path / "goodstanding.db"
+    shutil.copy(migrated_sqlite, path)
+    db = Database.open(f"sqlite:///{path}")
+
+    def fill() -> None:
+        with db.write() as conn:
+            (pages,) = conn.exec_driver_sql("PRAGMA page_count").one()
+            conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            conn.exec_driver_sql("CREATE TABLE filler AS SELECT zeroblob(1000000) AS content")
+
+    with pytest.raises(Unavailable, match="disk of the database is full"):
+        fill()
+    db.close()
+
+
 def test_replaced_file_is_noticed(migrated_sqlite: Path, tmp_path: Path) -> None:
     """A restored backup is used at once, under another history, and a missing file is an error rather than the past."""
     path = tmp_path / "goodstanding.db"

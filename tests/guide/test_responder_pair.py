@@ -164,6 +164,23 @@ def test_nobody_is_asked_without_a_terminal(place: Place) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_pair_of_another_issuer(classic: ClassicCA, workers: str) -> None:
+    """R65: whose it is can be told a moment after the start, which is refused all the same, with the reason."""
+    system = System(classic.folder.parent, GOODSTANDING_PASSPHRASE_GATEWAY_ISSUING=PASS_PHRASES["ocsp"])
+    system.run("goodstanding", "init", "--data", "data")
+    with system.data.joinpath("config.toml").open("a") as config:
+        config.write(CONFIGURED.replace("intermediate.signers", "issuing.signers"))
+    addresses = {name: getattr(system, name) for name in ("ca", "status", "http", "ops")}
+    options = [word for name, address in addresses.items() for word in (f"--{name}", address)]
+    done = system.run("goodstanding", "up", *options, "--workers", workers, check=False)
+    assert done.returncode == 1
+    assert "gateway.issuers.issuing.signers, number 1: " in done.stderr
+    assert "ocsp.example.com.cert.pem cannot speak for issuing: it is not signed by the issuer" in done.stderr
+    assert "\nready " not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 Change = Callable[[ClassicCA], tuple[str, str]]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from services.cli.consent import Consent, consent_options
 from services.cli.failures import Failed
 from services.cli.options import ANYWHERE, FILE, FOLDER, Connection, connection_options, json_option
 
@@ -99,7 +100,7 @@ def openssl_command(
 
     given = Parts(index, certificate, key, chain, newcerts, serial_file, crlnumber_file, crl)
     parts, notes = openssl_folder.find(folder, config, section, given, os.environ)
-    openssl_folder.require(folder, parts, offline=offline)
+    openssl_folder.require(folder, parts, given, offline=offline)
 
     def opener(authority: x509.Certificate, findings: Findings) -> Opened:
         return openssl_folder.open_records(parts, authority, findings, notes)
@@ -132,6 +133,20 @@ def certificates_command(
         return certificate_folder.open_records(folder, crl, authority, findings)
 
     _carry_out(Parts(certificate=certificate, chain=chain, key=key), opener, offline=offline, **common)
+
+
+@command.command("abandon")
+@click.argument("name")
+@consent_options
+@connection_options
+def abandon_command(name: str, consent: Consent, connection: Connection) -> None:
+    """Give up the import of issuer NAME, which was not completed: its name is free again.
+
+    Nobody was told of what came in, and nobody will be. To complete an import instead, run it again.
+    """
+    from services.cli.importing.abandoning import propose
+
+    consent.carry_out(propose(connection, name))
 
 
 def _carry_out(

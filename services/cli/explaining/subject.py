@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import stat
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,6 +33,7 @@ _PEM: Final = re.compile(
     rb"-----BEGIN (OCSP RESPONSE|OCSP REQUEST|CERTIFICATE)-----\s+([A-Za-z0-9+/=\s]*)-----END \1-----"
 )
 _SPACES: Final = re.compile(rb"\s+")
+_OPENED: Final = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 
 
 class Kind(StrEnum):
@@ -96,12 +98,26 @@ def is_file(name: str) -> bool:
 
 
 def read_bounded(name: str) -> bytes:
-    """The content of a file, or of standard input for `-`. Raises Failed: it is too long; OSError."""
+    """The content of a file, or of standard input for `-`. Raises Failed: it is too long, or no file; OSError."""
+    if name != "-":
+        _require_file(name)
     with sys.stdin.buffer if name == "-" else Path(name).open("rb") as file:
         content = file.read(MAX_OCTETS + 1)
     if len(content) > MAX_OCTETS:
         raise Failed(f"{name} has more than {MAX_OCTETS} octets: that is no certificate, request or response")
     return content
+
+
+def _require_file(name: str) -> None:
+    """Raise Failed for a pipe or a device, which may be waited for in vain; OSError where there is nothing.
+
+    What the shell has opened for us is read: `goodstanding explain <(base64 -d request)`.
+    """
+    mode = Path(name).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise Failed(f"{name} is a folder: name a file in it")
+    if not stat.S_ISREG(mode) and not name.startswith(_OPENED):
+        raise Failed(f"{name} is no regular file: what comes through a pipe is given as - (… | goodstanding explain -)")
 
 
 def _is_there(name: str) -> bool:

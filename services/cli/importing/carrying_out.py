@@ -92,20 +92,25 @@ Opener = Callable[[x509.Certificate, Findings], Opened]
 def carry_out(wanted: Wanted, opener: Opener) -> None:
     """Do it. Raises Failed, and click's Exit where something was refused."""
     try:
-        _carry_out(wanted, opener)
+        job = _prepare(wanted, opener)
     except KeyboardInterrupt:
-        raise Failed(f"interrupted: nothing is half imported; {AGAIN}") from None
+        raise Failed(f"interrupted: nothing was sent; {AGAIN}") from None
+    try:
+        _carry_out(wanted, job)
+    except KeyboardInterrupt:
+        raise Failed(f"interrupted: {job.so_far()}; {AGAIN}") from None
 
 
-def _carry_out(wanted: Wanted, opener: Opener) -> None:
-    job = _prepare(wanted, opener)
+def _carry_out(wanted: Wanted, job: _Job) -> None:
     try:
         if wanted.dry_run:
             _rehearse(job)
         elif job.keeps_back:
+            count = job.report.findings.refused
+            would = "1 record would" if count == 1 else f"{count} records would"
             raise Failed(
-                f"nothing was sent: {job.report.findings.refused} records would be left out, which the report names. "
-                "Mend them, or leave them out with --skip-bad"
+                f"nothing was sent: {would} be left out, as the report says. Mend what it names, or leave it out with "
+                "--skip-bad"
             )
         else:
             _import(job)
@@ -128,11 +133,24 @@ class _Job:
     above: list[tuple[str, x509.Certificate]]
     key: ImportedKey | None
     shown: bool = False
+    sending: Sending | None = None
 
     @property
     def keeps_back(self) -> bool:
         """Whether records would be left out that nobody has given up."""
         return bool(self.report.findings.refused) and not self.wanted.skip_bad
+
+    def so_far(self) -> str:
+        """What there is of it while it has not ended."""
+        if self.wanted.dry_run:
+            return "nothing was recorded"
+        if self.sending is None:
+            return "none of it was sent"
+        if self.sending.ended:
+            return f"all was sent, and `goodstanding issuers` tells whether {self.found.name} is known"
+        if self.report.known:
+            return "what came in so far stays, each certificate as a whole"
+        return "nothing is half imported, and nobody is told of the issuer yet"
 
     def show(self) -> None:
         """Show people what was found, once."""
@@ -215,7 +233,7 @@ def _import(job: _Job) -> None:
     job.show()
     for name, certificate in job.above:
         office.record(request(name, [certificate]))
-    sending = _sending(job, "")
+    sending = job.sending = _sending(job, "")
     with key_in_place(office, job.key, lambda error: sending.ended and not _was_refused(error)) as reference:
         sending.header.key_reference = reference
         sending.header.retired = job.wanted.retired and bool(reference)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import BinaryIO, Self
+
+from services.cli.failures import Failed
 
 KEY_OCTETS = 20
 _RECORD = KEY_OCTETS + 8
@@ -30,7 +33,8 @@ class Joining:
 
     def __exit__(self, *exception: object) -> None:
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # what could not be written is not missed any more
+                file.close()
 
     def add(self, key: bytes, tag: int) -> None:
         """Take a pair in. Keys have at most 20 octets, and zeros in front do not count."""
@@ -55,16 +59,28 @@ class Joining:
         part = self._parts[number]
         if number in self._files:
             file = self._files[number]
-            file.seek(0)
-            part = bytearray(file.read()) + part
+            with _room():
+                file.seek(0)
+                part = bytearray(file.read()) + part
         octets = bytes(part)
         return [octets[at : at + _RECORD] for at in range(0, len(octets), _RECORD)]
 
     def _spill(self, number: int) -> None:
-        if number not in self._files:
-            self._files[number] = tempfile.TemporaryFile(prefix="goodstanding-import-")  # noqa: SIM115
-        self._files[number].write(self._parts[number])
+        with _room():
+            if number not in self._files:
+                self._files[number] = tempfile.TemporaryFile(prefix="goodstanding-import-")  # noqa: SIM115
+            self._files[number].write(self._parts[number])
         self._parts[number].clear()
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raise Failed, with the cure, where temporary files cannot be had."""
+    try:
+        yield
+    except OSError as error:
+        told = "make room there, or name another folder with TMPDIR"
+        raise Failed(f"temporary files in {tempfile.gettempdir()}: {error.strerror}: {told}") from error
 
 
 def text_key(text: str) -> bytes:

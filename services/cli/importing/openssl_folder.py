@@ -40,17 +40,21 @@ def find(
     return parts, notes
 
 
-def require(folder: Path, parts: Parts, *, offline: bool) -> None:
-    """Raise Failed for a part that is not there and has to be."""
-    needed = [("index.txt", parts.index, "--index"), ("the CA's own certificate", parts.certificate, "--ca")]
+def require(folder: Path, parts: Parts, given: Parts, *, offline: bool) -> None:
+    """Raise Failed for a part that is not there and has to be. `given` are those that the user has named."""
+    needed = [
+        ("index.txt", parts.index, given.index, "--index"),
+        ("the CA's own certificate", parts.certificate, given.certificate, "--ca"),
+    ]
     if not offline:
-        needed.append(("the CA's private key", parts.key, "--key, or leave it out with --offline"))
-    by = f" (as {parts.config} has it)" if parts.config else ""
-    for what, path, option in needed:
+        needed.append(("the CA's private key", parts.key, given.key, "--key, or leave it out with --offline"))
+    for what, path, named, option in needed:
         if path is None:
             raise Failed(f"{what} was not found in {folder}: name it with {option}")
         if not path.is_file():
-            raise Failed(f"{what} is not at {path}{by}: name it with {option}")
+            by = f" (as {parts.config} has it)" if parts.config and named is None else ""
+            problem = "is no file" if path.exists() else "is not there"
+            raise Failed(f"{what}: {path}{by} {problem}: name it with {option}")
 
 
 def open_records(parts: Parts, authority: x509.Certificate, findings: Findings, notes: list[str]) -> Opened:
@@ -60,7 +64,10 @@ def open_records(parts: Parts, authority: x509.Certificate, findings: Findings, 
     source = IndexSource(parts.index, parts.new_certs, authority, crl)
     next_crl = _number(parts.crl_number, findings)
     if parts.new_certs is None or not parts.new_certs.is_dir():
-        notes = [*notes, "there are no certificates in newcerts: only statuses come in"]
+        notes = [
+            *notes,
+            "there are no certificates in newcerts: only statuses come in, and nothing shows that they are of this CA",
+        ]
     return Opened(
         source=source,
         size=source.octets,

@@ -90,6 +90,8 @@ class Report:
     def show_outcome(self) -> None:
         """Print what the service did, or would do."""
         if self.service is None:
+            if self.dry_run:
+                click.echo("Nothing was recorded.")
             return
         told = self.findings.counts
         fresh = [each for each in self.service.findings if each.refused or each.code not in told]

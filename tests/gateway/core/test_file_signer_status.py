@@ -122,7 +122,11 @@ async def test_another_issuer_while_it_is_asked(world: World) -> None:
     """What is found of a certificate of the one says nothing about the other."""
     world.service.revoke(world.key())
     other = Authority()
-    world.service.before_reply.append(lambda: world.from_files.follow([issuer_of("issuing", other.certificate)]))
+
+    def another() -> None:
+        world.from_files.follow([issuer_of("issuing", other.certificate)])
+
+    world.service.before_reply.append(another)
     await world.from_files.refresh()
     assert "cannot speak for issuing" in world.from_files.problems("issuing")[0]
     assert len(world.from_files.problems("issuing")) == 1

@@ -173,7 +173,9 @@ class ImportedCertificate(_message.Message):
     """
     @_builtins.property
     def not_after_time(self) -> _timestamp_pb2.Timestamp:
-        """Required, where certificate_der is not given; with it, it is compared. The last second of its validity."""
+        """Required, where certificate_der is not given; with it, it is compared. The last second of its validity. Where nobody
+        knows it, that of the CA certificate: it gives way to another one that comes later.
+        """
 
     @_builtins.property
     def not_before_time(self) -> _timestamp_pb2.Timestamp:
@@ -324,8 +326,8 @@ class ImportCounts(_message.Message):
     revoked_count: _builtins.int
     """Output only. Those that were known as not revoked, and are revoked or on hold now."""
     completed_count: _builtins.int
-    """Output only. Those of which only the status was known, and the certificate is recorded now. One that became revoked
-    besides is counted under revoked_count.
+    """Output only. Those of which only the status was known, and the certificate, or the end of its validity, is recorded now.
+    One that became revoked besides is counted under revoked_count.
     """
     refused_count: _builtins.int
     """Output only. Those that were refused: a finding tells why, unless it was left out."""
@@ -384,3 +386,61 @@ class ImportFinding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportFinding: _TypeAlias = ImportFinding  # noqa: Y015
+
+@_typing.final
+class AbandonImportRequest(_message.Message):
+    """The request of AbandonImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """Required. The name of the pending issuer."""
+    validate_only: _builtins.bool
+    """Optional. Tell what would be given up, and give nothing up."""
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonImportRequest: _TypeAlias = AbandonImportRequest  # noqa: Y015
+
+@_typing.final
+class AbandonImportResponse(_message.Message):
+    """The response of AbandonImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_DER_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_COUNT_FIELD_NUMBER: _builtins.int
+    certificate_der: _builtins.bytes
+    """Output only. The preferred CA certificate of the issuer, in DER."""
+    certificates_count: _builtins.int
+    """Output only. How many certificates had come in."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When its import began first."""
+
+    def __init__(
+        self,
+        *,
+        certificate_der: _builtins.bytes = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        certificates_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "certificate_der", b"certificate_der", "certificates_count", b"certificates_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbandonImportResponse: _TypeAlias = AbandonImportResponse  # noqa: Y015

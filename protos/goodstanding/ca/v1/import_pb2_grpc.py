@@ -40,6 +40,11 @@ class ImportServiceStub:
                 request_serializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.ImportCertificatesRequest.SerializeToString,
                 response_deserializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.ImportCertificatesResponse.FromString,
                 _registered_method=True)
+        self.AbandonImport = channel.unary_unary(
+                '/goodstanding.ca.v1.ImportService/AbandonImport',
+                request_serializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.AbandonImportRequest.SerializeToString,
+                response_deserializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.AbandonImportResponse.FromString,
+                _registered_method=True)
 
 
 class ImportServiceServicer:
@@ -74,6 +79,21 @@ class ImportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AbandonImport(self, request, context):
+        """Gives up an import that was not completed: the name of the pending issuer, and its subject and public key, are free
+        again. Nobody was told of what came in with it, and nobody will be: it stays hidden for good. Whoever imports the same
+        CA again begins anew.
+
+        Roles: admin, importer.
+        Keys that came in as compromised stay blocked.
+
+        Errors: NOT_FOUND where no import of such an issuer has begun; FAILED_PRECONDITION for an issuer that is known, and
+        while an import of it runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +101,11 @@ def add_ImportServiceServicer_to_server(servicer, server):
                     servicer.ImportCertificates,
                     request_deserializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.ImportCertificatesRequest.FromString,
                     response_serializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.ImportCertificatesResponse.SerializeToString,
+            ),
+            'AbandonImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbandonImport,
+                    request_deserializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.AbandonImportRequest.FromString,
+                    response_serializer=goodstanding_dot_ca_dot_v1_dot_import__pb2.AbandonImportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -111,6 +136,33 @@ class ImportService:
             '/goodstanding.ca.v1.ImportService/ImportCertificates',
             goodstanding_dot_ca_dot_v1_dot_import__pb2.ImportCertificatesRequest.SerializeToString,
             goodstanding_dot_ca_dot_v1_dot_import__pb2.ImportCertificatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AbandonImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/goodstanding.ca.v1.ImportService/AbandonImport',
+            goodstanding_dot_ca_dot_v1_dot_import__pb2.AbandonImportRequest.SerializeToString,
+            goodstanding_dot_ca_dot_v1_dot_import__pb2.AbandonImportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,17 @@ class ImportServiceStub:
     FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
     is sent for half a minute.
     """
+    AbandonImport: _grpc.UnaryUnaryMultiCallable[_import_pb2.AbandonImportRequest, _import_pb2.AbandonImportResponse]
+    """Gives up an import that was not completed: the name of the pending issuer, and its subject and public key, are free
+    again. Nobody was told of what came in with it, and nobody will be: it stays hidden for good. Whoever imports the same
+    CA again begins anew.
+
+    Roles: admin, importer.
+    Keys that came in as compromised stay blocked.
+
+    Errors: NOT_FOUND where no import of such an issuer has begun; FAILED_PRECONDITION for an issuer that is known, and
+    while an import of it runs.
+    """
 
 @_typing.type_check_only
 class ImportServiceAsyncStub(ImportServiceStub):
@@ -89,6 +100,17 @@ class ImportServiceAsyncStub(ImportServiceStub):
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
     FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
     is sent for half a minute.
+    """
+    AbandonImport: _aio.UnaryUnaryMultiCallable[_import_pb2.AbandonImportRequest, _import_pb2.AbandonImportResponse]  # type: ignore[assignment]
+    """Gives up an import that was not completed: the name of the pending issuer, and its subject and public key, are free
+    again. Nobody was told of what came in with it, and nobody will be: it stays hidden for good. Whoever imports the same
+    CA again begins anew.
+
+    Roles: admin, importer.
+    Keys that came in as compromised stay blocked.
+
+    Errors: NOT_FOUND where no import of such an issuer has begun; FAILED_PRECONDITION for an issuer that is known, and
+    while an import of it runs.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -122,6 +144,23 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
         FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
         is sent for half a minute.
+        """
+
+    @_abc_1.abstractmethod
+    def AbandonImport(
+        self,
+        request: _import_pb2.AbandonImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_import_pb2.AbandonImportResponse, _abc.Awaitable[_import_pb2.AbandonImportResponse]]:
+        """Gives up an import that was not completed: the name of the pending issuer, and its subject and public key, are free
+        again. Nobody was told of what came in with it, and nobody will be: it stays hidden for good. Whoever imports the same
+        CA again begins anew.
+
+        Roles: admin, importer.
+        Keys that came in as compromised stay blocked.
+
+        Errors: NOT_FOUND where no import of such an issuer has begun; FAILED_PRECONDITION for an issuer that is known, and
+        while an import of it runs.
         """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
