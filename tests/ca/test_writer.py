@@ -13,12 +13,12 @@ from functools import partial
 import pytest
 from cryptography import x509
 
-from services.ca.batch import Batch, Plan
+from services.ca.batch import Batch, Plan, Work
 from services.ca.issue import IssueCommand
 from services.ca.writer import Writer
 from services.db.engine import Connection, Database
 from services.db.records import IdempotencyKey
-from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from services.pki.crls import make_crl
 from services.pki.hierarchy import make_issuing, make_root
 from services.pki.issuers import Issuer
@@ -89,7 +89,7 @@ def panic(batch: Batch) -> object:
     raise Panic
 
 
-def run_behind_gate(writer: Writer, *works: FakeWork) -> list[object]:
+def run_behind_gate(writer: Writer, *works: Work[object]) -> list[object]:
     """Queue works while a transaction is running, so that they share the next; return results or errors."""
     gate = Gate()
     first = writer.submit(gate)
@@ -132,6 +132,30 @@ def test_a_failing_work_harms_nobody(
         )
     assert (before, after) == ("one", "two")
     assert isinstance(failed, error)
+
+
+class RefusedInWriting:
+    """A work that nothing speaks against until its rows are written."""
+
+    key = None
+    serialise = False
+
+    def decide(self, batch: Batch) -> Plan[object]:
+        """Go on."""
+        return Plan(lambda: "written", others=self)
+
+    def write(self, conn: Connection) -> None:
+        """Refuse."""
+        raise AlreadyExists("ISSUER_EXISTS", "it is there")
+
+
+def test_what_is_refused_in_writing_harms_nobody(database: Database) -> None:
+    """The others are written without it."""
+    with Writer(database) as writer:
+        works = FakeWork(lambda _: "one"), RefusedInWriting(), FakeWork(lambda _: "two")
+        before, refused, after = run_behind_gate(writer, *works)
+    assert (before, after) == ("one", "two")
+    assert isinstance(refused, AlreadyExists)
 
 
 def test_a_row_that_cannot_be_written_harms_nobody(ca: Ca) -> None:
