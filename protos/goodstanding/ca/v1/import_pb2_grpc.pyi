@@ -58,7 +58,7 @@ class ImportServiceStub:
     Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
     FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-    is sent for half a minute.
+    is sent for half a minute, while too many imports run, and where there is no room for another issuer.
     """
 
 @_typing.type_check_only
@@ -88,7 +88,7 @@ class ImportServiceAsyncStub(ImportServiceStub):
     Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
     FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-    is sent for half a minute.
+    is sent for half a minute, while too many imports run, and where there is no room for another issuer.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -121,7 +121,7 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
         more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
         FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-        is sent for half a minute.
+        is sent for half a minute, while too many imports run, and where there is no room for another issuer.
         """
 
 def add_ImportServiceServicer_to_server(servicer: ImportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
