@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 from cryptography import x509
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -47,6 +48,21 @@ _CRL_MAX_AGE: Final = 300
 _MAX_SHARD: Final = 2**31 - 1
 _CLOSE: Final = {"cache-control": "no-store", "connection": "close"}
 _PLAIN: Final = {"cache-control": "no-store"}
+
+
+class _ShardConvertor(Convertor[int]):
+    """The number of a shard in a path. One with more digits than any is of no document: Python itself refuses some."""
+
+    regex = "[0-9]{1,10}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("shard", _ShardConvertor())
 
 
 class Crl(Protocol):
@@ -97,7 +113,7 @@ def make_app(
         for route in (
             Route(prefix + "/ca/{name}.cer", shelf.ca_certificate, methods=["GET"]),
             Route(prefix + "/crl/{name}.crl", shelf.crl, methods=["GET"]),
-            Route(prefix + "/crl/{name}/{shard:int}.crl", shelf.crl, methods=["GET"]),
+            Route(prefix + "/crl/{name}/{shard:shard}.crl", shelf.crl, methods=["GET"]),
         )
     ]
     app = Starlette(
