@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 
 from services.ca.batch import Batch, Plan, Work
-from services.ca.issue import IssueCommand
+from services.ca.issue import MAX_QUICK, IssueCommand
 from services.ca.writer import Writer
 from services.db.engine import Connection, Database
 from services.db.records import IdempotencyKey
@@ -340,12 +340,13 @@ def test_who_signs_in_the_thread_that_writes(database: Database, kind: KeyKind, 
     crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
     with Writer(database) as writer:
         authority = make_ca(database, writer, Hierarchy(root, issuing, key, crl)).authority
-        assert not authority.issues_quickly("", "")
+        assert not authority.issues_quickly("", "", 500)
         for _ in range(2):
             result = authority.issue(IssueCommand(csr_der=make_csr()), make_actor("issuer"))
             assert result.certificate.der is not None
             x509.load_der_x509_certificate(result.certificate.der).verify_directly_issued_by(issuing)
-            assert authority.issues_quickly("", "") is quick
-        assert authority.issues_quickly("client", "issuing") is quick
-        assert not authority.issues_quickly("client", "another")
-        assert not authority.issues_quickly("no such profile", "")
+            assert authority.issues_quickly("", "", 500) is quick
+        assert authority.issues_quickly("client", "issuing", MAX_QUICK) is quick
+        assert not authority.issues_quickly("client", "issuing", MAX_QUICK + 1), "a long key takes long to check"
+        assert not authority.issues_quickly("client", "another", 500)
+        assert not authority.issues_quickly("no such profile", "", 500)
