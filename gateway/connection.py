@@ -44,6 +44,9 @@ CONTENT_TOO_LARGE: Final = b"413 Content Too Large"
 URI_TOO_LONG: Final = b"414 URI Too Long"
 HEADERS_TOO_LARGE: Final = b"431 Request Header Fields Too Large"
 
+WRITTEN: Final = "goodstanding.written"
+"""The extension of ASGI by which an application tells of an OCSP answer that it has written."""
+
 BETWEEN, HEAD, BODY, UPGRADE = range(4)
 """Which part of a request the next octet belongs to."""
 
@@ -427,6 +430,11 @@ class Connection(HttpToolsProtocol):
             self._keep_fresh(corked)
         if isinstance(last, tuple) and not last[1]:
             self.close()
+
+    def written(self, answer: Answer) -> None:
+        """The ASGI application has written an answer, in this very callback."""
+        if self.flow.write_paused:
+            self._keep_fresh([(answer, True, None)])
 
     def _keep_fresh(self, written: list[Outgoing | bytes]) -> None:
         """Cut the client off before what it does not read, and waits here, leaves without evidence (G3)."""

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answer import Answer
 from gateway.clock import Clock, wall_time
+from gateway.connection import WRITTEN
 from gateway.headers import (
     Headers,
     cache_control,
@@ -237,6 +238,8 @@ class _Written:
             await _send(send, 304, headers_of_not_modified(answer, now), b"")
         else:
             await _send(send, 200, headers_of(answer, now), answer.body)
+        if told := scope.get("extensions", {}).get(WRITTEN):
+            told["tell"](answer)
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
