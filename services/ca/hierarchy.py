@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.admission import MAX_CERTIFICATE_SIZE, MAX_SUBJECT_SIZE, check_room, require_right_to_key
@@ -332,6 +333,10 @@ def read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
     found = tuple(_read(der) for der in dict.fromkeys(command.certificates_der))
     if not all(same_issuer(found[0], other) for other in found[1:]):
         raise _invalid("the certificates are of several CAs: all need the same subject and public key")
+    try:
+        found[0].public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise _invalid("its public key is none: no signature could be verified with it") from None
     if len(parts_of.subject_der(found[0])) > MAX_SUBJECT_SIZE:
         raise _invalid(f"the subject of a CA has at most {MAX_SUBJECT_SIZE} octets")
     return found

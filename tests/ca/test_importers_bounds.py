@@ -86,14 +86,14 @@ def test_an_authority_that_came_as_a_status_first(old: Ca) -> None:
     assert statuses(old, 0x1000, name="below") == ["good"]
 
 
-def padded() -> bytes:
-    """A certificate of a CA below the old one, whose public key says that its last bit is not used."""
+def below_with(there: bytes, instead: bytes) -> bytes:
+    """A certificate of a CA below the old one, with something else in the place of some octets, and signed."""
     key = generate_key("p256")
     while public_key_of(key)[-1] % 2:
         key = generate_key("p256")
     below = make_issuing(root=ROOT, root_key=KEY, name="Padded", key=key, now=START).public_bytes(Encoding.DER)
     signed, algorithm = parts.signed_parts(below)
-    signed = parts.header(0x30, len(signed)) + signed.replace(b"\x03\x42\x00\x04", b"\x03\x42\x01\x04")
+    signed = parts.header(0x30, len(signed)) + signed.replace(there, instead)
     assert isinstance(KEY, ec.EllipticCurvePrivateKey)
     signature = KEY.sign(signed, ec.ECDSA(hashes.SHA256()))
     content = signed + algorithm + parts.header(0x03, len(signature) + 1) + b"\0" + signature
@@ -103,13 +103,22 @@ def padded() -> bytes:
 def test_a_key_in_another_spelling(old: Ca) -> None:
     """A public key with unused bits has no hash that a CertID could name: it would stop every look-up (R27)."""
     send(old, whole([entry(0x1000)]))
-    der = padded()
+    der = below_with(b"\x03\x42\x00\x04", b"\x03\x42\x01\x04")
     x509.load_der_x509_certificate(der).verify_directly_issued_by(ROOT)
     for actor in (IMPORTER, ADMIN):
         with pytest.raises(InvalidArgument) as refused:
             send(old, whole([], issuer="padded", certificates_der=[der], key_reference=""), actor=actor)
         assert refused.value.reason == "KEY_WEAK"
     assert statuses(old, 0x1000) == ["good"]
+
+
+def test_a_key_that_is_none(old: Ca) -> None:
+    """A point that is on no curve verifies nothing, and would fail wherever it is first used."""
+    send(old, whole([entry(0x1000)]))
+    der = below_with(b"\x03\x42\x00\x04", b"\x03\x42\x00\x05")
+    with pytest.raises(InvalidArgument) as refused:
+        send(old, whole([], issuer="none", certificates_der=[der], key_reference=""))
+    assert refused.value.reason == "ISSUER_CERTIFICATE_INVALID"
 
 
 def one_more(ca: Ca, name: str, actor: Any = IMPORTER, **given: Any) -> None:
