@@ -256,8 +256,11 @@ class Responder:
             self._joined[key] = joined
         if threads.outstanding >= self._max_pending:
             self._signed(joined, Refusal(OcspStatus.TRY_LATER, Why.OVERLOADED))
-        else:
+            return
+        try:
             threads.sign(unsigned.sign, partial(self._signed, joined))
+        except Exception as error:  # noqa: BLE001  (no thread can be had: whoever joined would wait for ever)
+            self._signed(joined, error)
 
     def _signed(self, joined: _Joined, outcome: Outcome) -> None:
         """Deliver what was signed, or tell why it was not."""
@@ -270,7 +273,10 @@ class Responder:
             except BaseException as error:  # noqa: BLE001  (all of them are told by `_failed`)
                 outcome = error
         for asker in joined.askers:
-            self._hand_over(answer if isinstance(outcome, bytes) else self._failed(outcome, asker.der), asker)
+            try:
+                self._hand_over(answer if isinstance(outcome, bytes) else self._failed(outcome, asker.der), asker)
+            except Exception:  # a bug; the others who wait for the same are not to suffer from it
+                _logger.exception("an answer could not be delivered")
 
     def _failed(self, error: BaseException, request_der: bytes) -> Answer:
         """What is said of an error: a bug must become internalError, never a hang or a 5xx."""
