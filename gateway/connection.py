@@ -34,12 +34,18 @@ _FRAMING: Final = 8
 # What is read and thrown away from a client that is being cut off, so that it gets to see why.
 _MAX_DISCARDED: Final = 4 * 1024 * 1024
 
+# Seconds between two looks at what the kernel has not taken.
+_GLANCE: Final = 0.02
+
 BAD_REQUEST: Final = b"400 Bad Request"
 METHOD_NOT_ALLOWED: Final = b"405 Method Not Allowed"
 REQUEST_TIMEOUT: Final = b"408 Request Timeout"
 CONTENT_TOO_LARGE: Final = b"413 Content Too Large"
 URI_TOO_LONG: Final = b"414 URI Too Long"
 HEADERS_TOO_LARGE: Final = b"431 Request Header Fields Too Large"
+
+WRITTEN: Final = "goodstanding.written"
+"""The extension of ASGI by which an application tells of an OCSP answer that it has written."""
 
 BETWEEN, HEAD, BODY, UPGRADE = range(4)
 """Which part of a request the next octet belongs to."""
@@ -130,6 +136,7 @@ class Connection(HttpToolsProtocol):
         self._parsing = False
         self._discarded = 0
         self._corked: list[Outgoing | bytes] = []  # what is written at the end of this turn of the event loop
+        self._unsent: list[Answer] = []  # written, and not all of it taken by the kernel yet
         self._ended = False  # no further request is taken
         self._closing = False  # nothing more is written
         self._draining = False  # the server stops
@@ -175,7 +182,7 @@ class Connection(HttpToolsProtocol):
         """Forget everything. Look-ups under way run out on their own: others may be waiting for the same ones."""
         self._ended = self._closing = True
         self._held = b""
-        self._corked = []
+        self._corked, self._unsent = [], []
         self.door.sweep.discard(self)
         for exchange in self._exchanges:
             exchange.disconnect()
@@ -419,8 +426,32 @@ class Connection(HttpToolsProtocol):
         else:
             octets = (self._octets(what) if isinstance(what, tuple) else what for what in corked)
             self.transport.write(b"".join(octets))
+        if self.flow.write_paused:
+            self._keep_fresh(corked)
         if isinstance(last, tuple) and not last[1]:
             self.close()
+
+    def written(self, answer: Answer) -> None:
+        """The ASGI application has written an answer, in this very callback."""
+        if self.flow.write_paused:
+            self._keep_fresh([(answer, True, None)])
+
+    def _keep_fresh(self, written: list[Outgoing | bytes]) -> None:
+        """Cut the client off before what it does not read, and waits here, leaves without evidence (G3)."""
+        answers = (what[0] for what in written if isinstance(what, tuple))
+        # Others were not written: tryLater stands in their place.
+        self._unsent = [*self._unsent, *(answer for answer in answers if answer.fresh())]
+        if self._unsent:
+            self.loop.call_later(_GLANCE, self._glance, self._unsent)
+
+    def _glance(self, unsent: list[Answer]) -> None:
+        if unsent is not self._unsent:  # it has read on
+            return
+        if all(answer.fresh() for answer in unsent):
+            self.loop.call_later(_GLANCE, self._glance, unsent)
+        else:
+            self.door.counters.stalled_writes += 1
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client is not reading: write no more, and not forever."""
@@ -430,6 +461,7 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has read on."""
         super().resume_writing()
+        self._unsent = []
         if not self._closing:
             self.write_deadline = NEVER
             self._advance()

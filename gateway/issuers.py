@@ -70,7 +70,11 @@ class IssuerIndex:
         """Add issuers, or put them in the place of what they were."""
         for issuer in issuers:
             self._by_name[issuer.name] = issuer
-        self._by_hashes = {hashes: issuer for issuer in self._by_name.values() for hashes in _hashes(issuer)}
+        self._by_hashes = {
+            hashes: issuer
+            for issuer in self._by_name.values()
+            for hashes in _hashes(issuer.subject_der, issuer.public_key_der)
+        }
 
     def replace(self, issuers: Iterable[Issuer]) -> None:
         """Know these issuers, and no others."""
@@ -94,9 +98,14 @@ class IssuerIndex:
         return len(self._by_name)
 
 
-def _hashes(issuer: Issuer) -> Iterable[tuple[str, bytes, bytes]]:
-    bits = key_bits(issuer.public_key_der)
-    for algorithm in HASH_ALGORITHMS:
-        name_hash = hashlib.new(algorithm, issuer.subject_der, usedforsecurity=False).digest()
-        key_hash = hashlib.new(algorithm, bits, usedforsecurity=False).digest()
-        yield algorithm, name_hash, key_hash
+@lru_cache(maxsize=4096)
+def _hashes(subject_der: bytes, public_key_der: bytes) -> tuple[tuple[str, bytes, bytes], ...]:
+    """By each algorithm. Remembered: a change of one issuer is no work for each of the others."""
+    bits = key_bits(public_key_der)
+    return tuple(
+        (algorithm, _digest(algorithm, subject_der), _digest(algorithm, bits)) for algorithm in HASH_ALGORITHMS
+    )
+
+
+def _digest(algorithm: str, data: bytes) -> bytes:
+    return hashlib.new(algorithm, data, usedforsecurity=False).digest()

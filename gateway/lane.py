@@ -85,15 +85,17 @@ class Lane:
         if not idle:
             self._busy = begin
         self._credit = min(self._credit + others * _SHARE, _MOST)
-        if idle:
-            self._work(begin + (_MOST if begin - self._busy > _QUIET else _SHORT))
-        elif self._credit >= _TURN:
-            self._work(begin + self._credit)
-            self._credit = 0.0
-        self._ended = self._clock()
-        self._due = bool(self._begun or self._waiting)
-        if self._due:
-            loop.call_soon(self._serve, loop)
+        try:
+            if idle:
+                self._work(begin + (_MOST if begin - self._busy > _QUIET else _SHORT))
+            elif self._credit >= _TURN:
+                self._work(begin + self._credit)
+                self._credit = 0.0
+        finally:  # whatever it was that got through: nobody else would ever serve again
+            self._ended = self._clock()
+            self._due = bool(self._begun or self._waiting)
+            if self._due:
+                loop.call_soon(self._serve, loop)
 
     def _work(self, until: float) -> None:
         while queue := self._begun or self._waiting:

@@ -13,7 +13,12 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import NamedTuple
 
-Outcome = bytes | Exception
+import structlog
+
+_logger = structlog.get_logger(__name__)
+
+Outcome = bytes | BaseException
+"""A signature, or what came in its place: a panic of a library is no Exception."""
 
 
 class _Job(NamedTuple):
@@ -52,14 +57,14 @@ class SigningThreads:
         self._loop = asyncio.get_running_loop()
         # What is signed when the process ends, nobody waits for any more.
         thread = threading.Thread(target=self._run, name="gateway-sign", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
                 outcome: Outcome = job.sign()
-            except Exception as error:  # noqa: BLE001 - whoever waits for the signature gets it
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the signature gets it
                 outcome = error
             self._done.append((job, outcome))
             if not self._due:  # one wake-up for all that are done by then
@@ -78,4 +83,7 @@ class SigningThreads:
         while self._done:
             job, outcome = self._done.popleft()
             self.outstanding -= 1
-            job.deliver(outcome)
+            try:
+                job.deliver(outcome)
+            except Exception:  # a bug; those behind it are not to suffer from it
+                _logger.exception("a signature could not be delivered")

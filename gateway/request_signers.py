@@ -35,6 +35,18 @@ _MAX_EXPONENT_BITS: Final = 32
 _NULL: Final = asn1.decode_der(asn1.TLV, bytes.fromhex("05 00"))
 
 
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    verification.VerificationError,
+)
+"""What the library makes of certificates that strangers send: not all of it is a ValueError."""
+
+
 class UntrustedRequest(Exception):
     """The signature on a request does not count; the text says why, for the log."""
 
@@ -106,7 +118,7 @@ class RequestVerifier:
                 if _signed(certificate, algorithm, signature):
                     self._check_path(certificate, certificates)
                     return
-        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, verification.VerificationError) as error:
+        except _UNREADABLE as error:
             raise UntrustedRequest(str(error)) from error
         raise UntrustedRequest("no certificate in the request is of the key that signed it")
 

@@ -47,6 +47,9 @@ from gateway.validity import ValidityPolicies
 
 _logger = structlog.get_logger(__name__)
 
+_ENDINGS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is no mistake of anybody. A panic of a library written in Rust is one, though it is no Exception either."""
+
 _HOT = ANSWERS["hot"]
 _NONCE_HEADERS = {size: bytes((0x04, size)) for size in NONCE_SIZES}
 
@@ -186,7 +189,7 @@ class Responder:
         """Deliver the answer, or look up what is missing for it."""
         try:
             begun = self._begin(request_der)
-        except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+        except BaseException as error:  # noqa: BLE001  (all of them are told by `_failed`)
             deliver(self._failed(error, request_der))
             return
         if not isinstance(begun, Question):
@@ -222,7 +225,7 @@ class Responder:
         """Deliver the answer, now that nothing is missing for it."""
         try:
             made = self._finish(question)
-        except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+        except BaseException as error:  # noqa: BLE001  (all of them are told by `_failed`)
             made = self._failed(error, question.der)
         self._hand_over(made, _Asker(question.der, deliver, again))
 
@@ -233,7 +236,7 @@ class Responder:
                 return
             try:
                 made = made.answer()
-            except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+            except BaseException as error:  # noqa: BLE001  (all of them are told by `_failed`)
                 made = self._failed(error, asker.der)
         # A change may have come while it was made. Once more, rather than tryLater.
         if asker.again and not made.fresh():
@@ -253,8 +256,11 @@ class Responder:
             self._joined[key] = joined
         if threads.outstanding >= self._max_pending:
             self._signed(joined, Refusal(OcspStatus.TRY_LATER, Why.OVERLOADED))
-        else:
+            return
+        try:
             threads.sign(unsigned.sign, partial(self._signed, joined))
+        except Exception as error:  # noqa: BLE001  (no thread can be had: whoever joined would wait for ever)
+            self._signed(joined, error)
 
     def _signed(self, joined: _Joined, outcome: Outcome) -> None:
         """Deliver what was signed, or tell why it was not."""
@@ -264,10 +270,13 @@ class Responder:
         if isinstance(outcome, bytes):
             try:
                 answer = unsigned.complete(outcome)
-            except Exception as error:  # noqa: BLE001  (all of them are told by `_failed`)
+            except BaseException as error:  # noqa: BLE001  (all of them are told by `_failed`)
                 outcome = error
         for asker in joined.askers:
-            self._hand_over(answer if isinstance(outcome, bytes) else self._failed(outcome, asker.der), asker)
+            try:
+                self._hand_over(answer if isinstance(outcome, bytes) else self._failed(outcome, asker.der), asker)
+            except Exception:  # a bug; the others who wait for the same are not to suffer from it
+                _logger.exception("an answer could not be delivered")
 
     def _failed(self, error: BaseException, request_der: bytes) -> Answer:
         """What is said of an error: a bug must become internalError, never a hang or a 5xx."""
@@ -276,7 +285,7 @@ class Responder:
         if isinstance(error, StatusUnavailable):
             self._tell(str(error))
             return self._refused(OcspStatus.TRY_LATER)
-        if not isinstance(error, Exception):  # look-ups end because the gateway does
+        if isinstance(error, _ENDINGS):  # look-ups end because the gateway does
             return self._refused(OcspStatus.TRY_LATER)
         _logger.error("internal error", request=request_der[:512].hex(), exc_info=error)
         return self._refused(OcspStatus.INTERNAL_ERROR)

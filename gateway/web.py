@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 from cryptography import x509
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answer import Answer
 from gateway.clock import Clock, wall_time
+from gateway.connection import WRITTEN
 from gateway.headers import (
     Headers,
     cache_control,
@@ -47,6 +49,21 @@ _CRL_MAX_AGE: Final = 300
 _MAX_SHARD: Final = 2**31 - 1
 _CLOSE: Final = {"cache-control": "no-store", "connection": "close"}
 _PLAIN: Final = {"cache-control": "no-store"}
+
+
+class _ShardConvertor(Convertor[int]):
+    """The number of a shard in a path. One with more digits than any is of no document: Python itself refuses some."""
+
+    regex = "[0-9]{1,10}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("shard", _ShardConvertor())
 
 
 class Crl(Protocol):
@@ -97,7 +114,7 @@ def make_app(
         for route in (
             Route(prefix + "/ca/{name}.cer", shelf.ca_certificate, methods=["GET"]),
             Route(prefix + "/crl/{name}.crl", shelf.crl, methods=["GET"]),
-            Route(prefix + "/crl/{name}/{shard:int}.crl", shelf.crl, methods=["GET"]),
+            Route(prefix + "/crl/{name}/{shard:shard}.crl", shelf.crl, methods=["GET"]),
         )
     ]
     app = Starlette(
@@ -221,6 +238,8 @@ class _Written:
             await _send(send, 304, headers_of_not_modified(answer, now), b"")
         else:
             await _send(send, 200, headers_of(answer, now), answer.body)
+        if told := scope.get("extensions", {}).get(WRITTEN):
+            told["tell"](answer)
 
 
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:

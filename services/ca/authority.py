@@ -58,9 +58,9 @@ class CertificateAuthority:
         self.blocking = Blocking(db, writer, clock)
         self.importing = Importing(db, writer, self.directory, self.hierarchy, keys, clock)
 
-    def issues_quickly(self, profile: str, issuer: str) -> bool:
-        """Whether `begin_issue` takes no time, so that an event loop may call it."""
-        return self._issuing.is_quick(profile, issuer)
+    def issues_quickly(self, profile: str, issuer: str, size: int) -> bool:
+        """Whether `begin_issue` takes no time with a request of that size, so that an event loop may call it."""
+        return self._issuing.is_quick(profile, issuer, size)
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

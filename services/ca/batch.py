@@ -41,6 +41,9 @@ from services.pki.reasons import COMPROMISES
 
 T = TypeVar("T")
 
+IMPORTER = "importer"
+"""The role of those who may do nothing but bring in what others have recorded."""
+
 
 @dataclass(slots=True)
 class PendingCertificate:
@@ -273,11 +276,20 @@ class Batch:
         compromises = [pending.change for pending in self._changes if _compromises(pending.change)]
         for change, public_key in blocked_keys.keys_of(self.conn, compromises):
             self._blocks.append(BlockedKey(public_key, "revocation", "", change.changed_at, change.actor))
-        if self._blocks:
-            blocked_keys.block_keys(self.conn, self._blocks)
+        blocks = self._without_keys_in_use()
+        if blocks:
+            blocked_keys.block_keys(self.conn, blocks)
         wanted = [new.public_key_sha256 for new in (each.new for each in self._certificates) if new.public_key_sha256]
         if wanted and blocked_keys.find_blocked(self.conn, wanted):
             raise Conflict("KEY_BLOCKED", "a key was blocked while it was being certified; try again")
+
+    def _without_keys_in_use(self) -> list[BlockedKey]:
+        """What importers bring in takes no key from whoever has it certified here: any CA could say so of any key."""
+        brought_in = [each.public_key_sha256 for each in self._blocks if each.actor.role == IMPORTER]
+        if not brought_in:
+            return self._blocks
+        in_use = blocked_keys.find_in_use(self.conn, brought_in)
+        return [each for each in self._blocks if each.actor.role != IMPORTER or each.public_key_sha256 not in in_use]
 
     def _tell_issuers(self, pending: PendingChange) -> None:
         if pending.ca_certificate is None:

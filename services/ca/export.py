@@ -16,7 +16,7 @@ from services.db.position import read_position
 from services.db.records import IssuerRecord, RevocationRecord
 from services.db.rows import read_revocation
 
-PAGE = 1000
+PAGE = 500
 """How many certificates are read at a time."""
 
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from typing import TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from goodstanding.ca.v1 import export_pb2, export_pb2_grpc
+from services.ca.at_a_time import AtATime
 from services.ca.export import ExportEnd, ExportHead, Exporting, ExportPage
 from services.db.exports import BEGINNING, ExportedRow, ExportPlace
 from services.db.records import RevocationRecord
 from services.rpc import messages
+from services.rpc.identity import current_caller
 
 T = TypeVar("T")
+
+MAX_AT_A_TIME = 16
+MAX_OF_ONE = 4
+"""Exports: each has a page in memory, and its caller reads as slowly as he likes."""
 
 OCTETS_IN_A_MESSAGE = 1024 * 1024
 """More than that only where one certificate has more. A message of gRPC holds four times as much."""
@@ -28,6 +35,7 @@ class ExportServicer(export_pb2_grpc.ExportServiceServicer):
     def __init__(self, exporting: Exporting, *, readers: Executor) -> None:
         self._exporting = exporting
         self._readers = readers
+        self._at_a_time = AtATime(MAX_AT_A_TIME, MAX_OF_ONE, "TOO_MANY_EXPORTS", "exports")
 
     async def ExportCertificates(
         self,
@@ -35,16 +43,16 @@ class ExportServicer(export_pb2_grpc.ExportServiceServicer):
         context: grpc.aio.ServicerContext[export_pb2.ExportCertificatesRequest, export_pb2.ExportCertificatesResponse],
     ) -> AsyncIterator[export_pb2.ExportCertificatesResponse]:
         """Send head, certificates and end."""
-        name = request.issuer
-        head = await self._read(lambda: self._exporting.begin(name))
-        yield export_pb2.ExportCertificatesResponse(head=_head(head))
-        place: ExportPlace | None = BEGINNING
-        while place is not None:
-            found, place = await self._page(head, place)
-            for each in found:
-                yield export_pb2.ExportCertificatesResponse(certificates=each)
-        end = await self._read(lambda: self._exporting.end(head))
-        yield export_pb2.ExportCertificatesResponse(end=_end(end))
+        with self._at_a_time.one(current_caller().identity):
+            head = await self._read(partial(self._exporting.begin, request.issuer))
+            yield export_pb2.ExportCertificatesResponse(head=_head(head))
+            place: ExportPlace | None = BEGINNING
+            while place is not None:
+                found, place = await self._page(head, place)
+                for each in found:
+                    yield export_pb2.ExportCertificatesResponse(certificates=each)
+            end = await self._read(lambda: self._exporting.end(head))
+            yield export_pb2.ExportCertificatesResponse(end=_end(end))
 
     async def _page(
         self, head: ExportHead, place: ExportPlace

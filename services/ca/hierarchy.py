@@ -19,8 +19,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from services.ca.admission import MAX_CERTIFICATE_SIZE, MAX_SUBJECT_SIZE, check_room, require_right_to_key
 from services.ca.audit import REGISTER, issued
 from services.ca.batch import Batch, Plan
 from services.ca.bootstrap import ca_certificate_row
@@ -183,6 +185,9 @@ class _Import:
         fresh = tuple(each for each in self.offered if each.public_bytes(Encoding.DER) not in held)
         check_position(known, signer, fresh)
         check_standing(batch.conn, fresh, signer, known)
+        check_room([*every, *issuers.list_pending(batch.conn)], known, signer, fresh, self.actor)
+        if known is not None and known.key_ref is None and self.command.key_ref is not None:
+            require_right_to_key(known, self.actor)
         return _Changes(
             new=self._new(signer) if known is None else None,
             known=known,
@@ -330,10 +335,18 @@ def read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
     found = tuple(_read(der) for der in dict.fromkeys(command.certificates_der))
     if not all(same_issuer(found[0], other) for other in found[1:]):
         raise _invalid("the certificates are of several CAs: all need the same subject and public key")
+    try:
+        found[0].public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise _invalid("its public key is none: no signature could be verified with it") from None
+    if len(parts_of.subject_der(found[0])) > MAX_SUBJECT_SIZE:
+        raise _invalid(f"the subject of a CA has at most {MAX_SUBJECT_SIZE} octets")
     return found
 
 
 def _read(der: bytes) -> x509.Certificate:
+    if len(der) > MAX_CERTIFICATE_SIZE:
+        raise _invalid(f"a CA certificate has at most {MAX_CERTIFICATE_SIZE} octets")
     try:
         certificate = x509.load_der_x509_certificate(der)
         check_ca_certificate(certificate)

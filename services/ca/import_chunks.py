@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.ca.audit import IMPORT
-from services.ca.batch import Batch, PendingChange, Plan
+from services.ca.batch import IMPORTER, Batch, PendingChange, Plan
 from services.ca.import_entries import MAX_ORIGIN, PROFILE, Entry, Finding
 from services.ca.selection import own_serials
 from services.clock import from_epoch, rfc3339, to_epoch
@@ -28,6 +28,7 @@ from services.db.records import (
     BlockedKey,
     ChangeAction,
     IdempotencyKey,
+    IssuerState,
     RevocationRecord,
     StatusChange,
 )
@@ -155,7 +156,12 @@ class _Decisions:
             self._known = imports.find_known(batch.conn, chunk.issuer_id, serials)
         keys = [entry.row.public_key_sha256 for entry in chunk.entries if entry.row.public_key_sha256 is not None]
         self._blocked_here = blocked_keys.find_blocked(batch.conn, keys)
+        told = [entry.row.public_key_sha256 for entry in chunk.entries if entry.row.reason in COMPROMISES]
+        importing = chunk.actor.role == IMPORTER
+        self._in_use = blocked_keys.find_in_use(batch.conn, filter(None, told)) if importing else frozenset()
         self._own: frozenset[bytes] | None = None
+        self._certificates_needed = _needs_certificates(chunk, batch)
+        self._brought_in: set[bytes] = set()
         received = len(chunk.entries) + chunk.refused
         self.result = ChunkResult(Counts(received=received, refused=chunk.refused), list(chunk.findings))
         self.added: dict[bytes, ImportRow] = {}
@@ -167,8 +173,19 @@ class _Decisions:
     def decide(self, entry: Entry) -> None:
         """What is to become of it, into the lists above."""
         counts, row = self.result.counts, entry.row
+        if row.reason in COMPROMISES and row.public_key_sha256 in self._in_use:
+            self._find(
+                entry, "KEY_IN_USE", "its key is in a certificate that was issued here: revoke that, or block the key"
+            )
         known = self._known.get(row.serial)
         if known is None and row.serial not in self.added:
+            if self._certificates_needed and row.der is None:
+                counts.refused += 1
+                text = (
+                    "this issuer issues here, and did not move in: only the role admin may add rows without certificate"
+                )
+                self._find(entry, "CERTIFICATE_NEEDED", text, refused=True)
+                return
             self.added[row.serial] = row
             counts.added += 1
             self._block(row)
@@ -201,7 +218,9 @@ class _Decisions:
         """Whether it would revoke what no import has brought in. That is the role revoker's, who says why."""
         if row.revoked_at is None or self._chunk.actor.role == "admin" or not known.certificate_id:
             return False
-        return known.profile != PROFILE and self._revocation_here(known, row) is None
+        if known.profile == PROFILE and self._ca_certificate(known, row) is None:
+            return False
+        return self._revocation_here(known, row) is None
 
     def _complete(self, entry: Entry, known: KnownRow, row: ImportRow) -> None:
         if known.not_after not in (row.not_after, *self._chunk.issuer_ends):
@@ -236,7 +255,7 @@ class _Decisions:
 
     def _revocation_here(self, known: KnownRow, row: ImportRow) -> tuple[int, int, int | None] | None:
         """As it is in this transaction: another call of the same batch may have revoked it a moment ago."""
-        if self._chunk.issuer_id is not None and known.certificate_id:
+        if self._chunk.issuer_id is not None and known.certificate_id and row.serial not in self._brought_in:
             latest = self._batch.latest_change(self._chunk.issuer_id, row.serial)
             if latest is not None:
                 return _values(latest.change.revocation)
@@ -248,6 +267,7 @@ class _Decisions:
             self._block(revoked)
             return
         self._block(row)
+        self._brought_in.add(row.serial)
         self._known[row.serial] = self._known[row.serial]._replace(
             revoked_at=row.revoked_at, reason=row.reason, invalidity_at=row.invalidity_at
         )
@@ -293,6 +313,19 @@ class _Decisions:
     def _find(self, entry: Entry, code: str, text: str, *, refused: bool = False) -> None:
         origin = entry.origin[:MAX_ORIGIN]
         self.result.findings.append(Finding(origin, entry.row.serial.hex(), code, text, refused))
+
+
+def _needs_certificates(chunk: Chunk, batch: Batch) -> bool:
+    """Whether nothing new comes in on its word alone: good would be said of what the issuer may never have issued (G2).
+
+    Who moves in is believed. What has always issued here has its records here, and no importer knows better.
+    """
+    if chunk.issuer_id is None or chunk.actor.role == "admin":
+        return False
+    record = batch.issuers().get(chunk.issuer_id)
+    if record is None or record.state is IssuerState.OFFLINE:  # not known yet, or its records are kept elsewhere
+        return False
+    return not imports.has_imported(batch.conn, chunk.issuer_id, PROFILE)
 
 
 def _as_known(row: ImportRow) -> KnownRow:

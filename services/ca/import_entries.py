@@ -30,6 +30,7 @@ MAX_CERTIFICATE = 64 * 1024
 MAX_ORIGIN = 200
 _EARLIEST, _LATEST = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,40}", re.ASCII)
+_LONGEST_OID = 255
 # Of OpenSSL's one line (/C=DE/CN=name) and of RFC 4514 (CN=name,C=DE), where nothing in it is escaped.
 _COMMON_NAME = re.compile(r"(?:^|[/,+] ?)CN ?= ?([^/,+\\]+)(?=$|[/,+])")
 
@@ -165,7 +166,8 @@ class EntryReader:
         if reason not in NAMES or reason == Reason.REMOVE_FROM_CRL:
             self._find(sent, "REASON_DROPPED", f"{reason} is no reason to be revoked: it is recorded without one")
             reason = Reason.UNSPECIFIED
-        if instruction and (reason != Reason.CERTIFICATE_HOLD or not _OID.fullmatch(instruction)):
+        odd = reason != Reason.CERTIFICATE_HOLD or len(instruction) > _LONGEST_OID or not _OID.fullmatch(instruction)
+        if instruction and odd:
             text = "a hold instruction is an object identifier, and only of certificates on hold: it is left out"
             self._find(sent, "HOLD_INSTRUCTION_DROPPED", text)
             instruction = ""

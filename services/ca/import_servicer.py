@@ -59,7 +59,7 @@ class ImportServicer(import_pb2_grpc.ImportServiceServicer):
             raise _out_of_order("an import begins with its header")
         header = _header(first.header)
         describe_call(lambda: CallObject(issuer=header.issuer[:64], dry_run=header.validate_only))
-        with self._importing.alone(header):
+        with self._importing.at_a_time.one(actor.identity), self._importing.alone(header):
             run = await self._begin(header, actor)
             issuer = await self._carry_out(run, sent)
         return _response(run.report(issuer))

@@ -22,6 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.abandoning import Abandon, Abandoned
+from services.ca.admission import check_room, require_right_to_key
+from services.ca.at_a_time import AtATime
 from services.ca.audit import IMPORT
 from services.ca.batch import Batch, Plan
 from services.ca.hierarchy import (
@@ -52,7 +54,7 @@ from services.db.records import (
     NewIssuer,
     StatusChange,
 )
-from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
+from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from services.pki import der as parts_of
 from services.pki.reasons import COMPROMISES, Reason
 from services.pki.serials import serial_from_int
@@ -60,6 +62,9 @@ from services.pki.serials import serial_from_int
 T = TypeVar("T")
 
 MAX_FINDINGS = 1000
+MAX_AT_A_TIME = 16
+MAX_OF_ONE = 4
+"""Imports that run, dry runs among them."""
 MAX_SOURCE = 200
 
 
@@ -107,6 +112,7 @@ class Importing:
         self._keys = keys
         self._lock = threading.Lock()
         self._running: set[str] = set()
+        self.at_a_time = AtATime(MAX_AT_A_TIME, MAX_OF_ONE, "TOO_MANY_IMPORTS", "imports")
 
     @contextmanager
     def alone(self, header: ImportHeader) -> Iterator[None]:
@@ -303,6 +309,7 @@ class _Begin:
         fresh = tuple(each for each in self.offered if each.public_bytes(Encoding.DER) not in held)
         check_position(known, signer, fresh)
         check_standing(batch.conn, fresh, signer, None)
+        check_room([*every, *pending], known, signer, fresh, self.actor)
         return _Pending(self.importing, None if known else self._new(signer), known, fresh, self.actor)
 
     def _new(self, signer: IssuerRecord | None) -> NewIssuer:
@@ -426,19 +433,11 @@ def _command(header: ImportHeader, record: IssuerRecord | None) -> ImportCommand
 
 
 def _require_right_to_key(record: IssuerRecord | None, offered: x509.Certificate, actor: Actor) -> None:
-    """Raise PermissionDenied (ROLE_NOT_ALLOWED) where no more than the role importer would have an offline CA issue.
-
-    A key goes with the CA that comes in. To bring that of one which is known, such as the root's, is ImportIssuer's.
-    """
-    if record is None or record.state is not IssuerState.OFFLINE or actor.role == "admin":
+    """As `require_right_to_key`, before the key is opened."""
+    if record is None or record.state is not IssuerState.OFFLINE:
         return
-    if record.public_key_der != parts_of.public_key_der(offered):
-        return  # It is not this one, whose name is taken, that is to come in.
-    raise PermissionDenied(
-        "ROLE_NOT_ALLOWED",
-        f"issuer {record.name} is known and offline: only the role admin may bring its key; leave key_reference out",
-        metadata={"role": actor.role},
-    )
+    if record.public_key_der == parts_of.public_key_der(offered):  # or it is another one, whose name is taken
+        require_right_to_key(record, actor)
 
 
 def _done(result: T) -> Future[T]:

@@ -46,6 +46,10 @@ from services.pki.serials import new_serial
 
 METHOD = "IssueCertificate"
 
+MAX_QUICK = 1024
+"""Octets: of P-256, Ed25519 and RSA up to 3072 bits, with few names. The longest keys take ten times as long to check,
+and everybody who writes would wait for each of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueCommand:
@@ -62,6 +66,11 @@ class IssueCommand:
     not_after: datetime | None = None
     validity: timedelta | None = None
     validate_only: bool = False
+
+    @property
+    def size(self) -> int:
+        """Octets, or characters, of the certificate request."""
+        return len(self.csr_der or self.csr_pem or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +104,13 @@ class Issuing:
         self._clock = clock
         self._serials = serials
 
-    def is_quick(self, profile: str, issuer: str) -> bool:
-        """Whether `begin` takes no time: no linter, and a key that signs quickly. Not before the key was used once."""
+    def is_quick(self, profile: str, issuer: str, size: int) -> bool:
+        """Whether `begin` takes no time: no linter, a key that signs quickly, and a request of so many octets.
+
+        Not before the key was used once.
+        """
+        if size > MAX_QUICK:
+            return False
         known = self._profiles.get(profile or DEFAULT_PROFILE)
         return known is not None and known.lint is None and self._issuers.signs_quickly(issuer)
 
@@ -104,7 +118,7 @@ class Issuing:
         """Issue; the future resolves once the certificate is recorded. Raises DomainError, and so does the future."""
         if command.validate_only:
             return _resolved(self._validate(command, actor))
-        if self.is_quick(command.profile, command.issuer):
+        if self.is_quick(command.profile, command.issuer, command.size):
             return self._writer.submit_unmade(partial(self._signed, command, actor))
         return self._writer.submit(self._signed(command, actor))
 

@@ -194,7 +194,8 @@ class CertificateAuthorityServicer(IssuerMethods):
         return await self._begin_issue(command, actor)
 
     async def _begin_issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
-        if not command.validate_only and self._authority.issues_quickly(command.profile, command.issuer):
+        quick = self._authority.issues_quickly(command.profile, command.issuer, command.size)
+        if quick and not command.validate_only:
             return await self._bridge.wait_for(self._authority.begin_issue(command, actor))
         return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
 
@@ -280,7 +281,8 @@ class CertificateAuthorityServicer(IssuerMethods):
         )
 
     def _issues_quickly(self, request: ca_pb2.IssueCertificateRequest) -> bool:
-        return not request.validate_only and self._authority.issues_quickly(request.profile, request.issuer)
+        size = len(request.csr_der or request.csr_pem)
+        return not request.validate_only and self._authority.issues_quickly(request.profile, request.issuer, size)
 
     async def _read(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)

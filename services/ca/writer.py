@@ -175,8 +175,11 @@ class Writer:
         except Conflict:
             # Another process was first with a key or a lock. What it wrote is there to be seen now.
             self._write_each(jobs)
-        except DomainError as error:
+        except Unavailable as error:
             _fail(jobs, error)
+        except DomainError:
+            # One of them was refused only where it was written.
+            self._write_each(jobs)
         except BaseException:  # a panic of a library is no Exception, and must not end the thread either
             _logger.exception("a batch failed; its works are written one by one", size=len(jobs))
             self._write_each(jobs)

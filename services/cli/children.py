@@ -31,6 +31,8 @@ LONGEST_WAIT = 30.0
 SUPERVISOR = "GOODSTANDING_SUPERVISOR"
 HELD = "GOODSTANDING_HELD"
 """The file descriptor that a process which was started ahead of time reads the rest of its environment from."""
+_OF_ONE_PROCESS = (SUPERVISOR, HELD, "GOODSTANDING_WORKER")
+"""What one process is told about itself, and no other should hear: the last is what a gateway tells its workers."""
 PASSPHRASE = "GOODSTANDING_PASSPHRASE_"  # noqa: S105  (what the names of such variables begin with)
 DATABASE = "GOODSTANDING_DATABASE"
 REFUSED = 1
@@ -192,7 +194,7 @@ def inherited(service: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without the secrets that are not for that service.
 
     Only ca opens the keys of issuers, and not those of the roots; the gateway, which strangers talk to, opens its own
-    signers' and has no database.
+    signers' and has no database. What we tell a child about itself is not for it to inherit from somebody else.
     """
     signers = f"{PASSPHRASE}GATEWAY_"
     withheld = {
@@ -203,7 +205,7 @@ def inherited(service: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name.upper().startswith(given) or not name.upper().startswith(withheld)
+        if name.upper().startswith(given) or not (name.upper().startswith(withheld) or name in _OF_ONE_PROCESS)
     }
 
 

@@ -17,6 +17,9 @@ from services.pki.reasons import COMPROMISES
 _PARAMETERS = 500
 """In one statement; SQLite and PostgreSQL take some more."""
 
+_IMPORTED = "imported"
+"""The profile of certificates that were issued elsewhere."""
+
 _among = driver.Selection("SELECT public_key_sha256 FROM blocked_keys WHERE public_key_sha256 IN")
 _named = blocked_keys.c.public_key_sha256.in_(bindparam("hashes", expanding=True))
 _blocked_by_revocation = select(blocked_keys.c.public_key_sha256).where(_named, blocked_keys.c.source == "revocation")
@@ -28,6 +31,16 @@ _compromised = (
         certificates.c.public_key_sha256.in_(bindparam("hashes", expanding=True)),
         certificate_status.c.revoked_at.is_not(None),
         certificate_status.c.reason.in_(sorted(int(reason) for reason in COMPROMISES)),
+    )
+    .distinct()
+)
+_in_use = (
+    select(certificates.c.public_key_sha256)
+    .join(certificate_status, certificate_status.c.certificate_id == certificates.c.id)
+    .where(
+        certificates.c.public_key_sha256.in_(bindparam("hashes", expanding=True)),
+        certificates.c.profile != _IMPORTED,
+        certificate_status.c.revoked_at.is_(None),
     )
     .distinct()
 )
@@ -85,6 +98,15 @@ def keys_of(conn: Connection, changes: Sequence[StatusChange]) -> list[tuple[Sta
         rows = conn.execute(_keys_of, {"places": places[begin : begin + _PARAMETERS // 2]})
         found += [(by_place[row.issuer_id, row.serial], row.public_key_sha256) for row in rows]
     return found
+
+
+def find_in_use(conn: Connection, hashes: Iterable[bytes]) -> frozenset[bytes]:
+    """Which of these keys are in a certificate that was issued here and is not revoked."""
+    wanted = list(dict.fromkeys(hashes))
+    found: set[bytes] = set()
+    for begin in range(0, len(wanted), _PARAMETERS):
+        found.update(conn.execute(_in_use, {"hashes": wanted[begin : begin + _PARAMETERS]}).scalars())
+    return frozenset(found)
 
 
 def list_blocked(conn: Connection, *, limit: int, after: bytes | None = None) -> list[BlockedKey]:

@@ -27,6 +27,8 @@ _logger = structlog.get_logger(__name__)
 
 _OURS = (DataError, NotSupportedError, ProgrammingError)
 _SERIALIZATION_FAILURE, _DEADLOCK, _NOT_ALLOWED, _DISK_FULL = "40001", "40P01", "42501", "53100"
+_LIMIT_EXCEEDED = "54"
+"""The class of PostgreSQL's errors "program limit exceeded"; psycopg counts them among those of operation."""
 
 
 class Conflict(Unavailable):
@@ -41,7 +43,7 @@ def in_use(error: SQLAlchemyError) -> Exception:
     if _state(error) == _NOT_ALLOWED:
         _logger.error("database access refused", error=_words(error))
         return FailedPrecondition("DATABASE_NOT_ALLOWED", "the database refuses its user this access; grant it")
-    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and not isinstance(error, _OURS)):
+    if isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and not _is_ours(error)):
         _logger.warning("database unavailable", error=_words(error))
         if _is_full(error):
             return Unavailable("DATABASE_UNAVAILABLE", "the disk of the database is full; make room, and try again")
@@ -69,6 +71,11 @@ def _is_conflict(error: SQLAlchemyError) -> bool:
 def _is_full(error: SQLAlchemyError) -> bool:
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
     return code == sqlite3.SQLITE_FULL or _state(error) == _DISK_FULL
+
+
+def _is_ours(error: SQLAlchemyError) -> bool:
+    """Whether the database is well, and was asked for what it cannot do, such as to index a value that is too long."""
+    return isinstance(error, _OURS) or (_state(error) or "").startswith(_LIMIT_EXCEEDED)
 
 
 def _state(error: SQLAlchemyError) -> str | None:

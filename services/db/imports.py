@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table, bindparam, insert, select, text, update
 
 from services.clock import to_epoch
-from services.db import counts, postgresql
+from services.db import counts, driver, postgresql
 from services.db.certificates import reserve_ids, search_name
 from services.db.driver import Insertion
 from services.db.models import (
@@ -100,6 +100,11 @@ def find_known(conn: Connection, issuer_id: int, serials: Sequence[bytes]) -> di
     return {
         bytes(row[0]): KnownRow._make((*row[1:7], None if row[7] is None else bytes(row[7]), row[8])) for row in rows
     }
+
+
+def has_imported(conn: Connection, issuer_id: int, profile: str) -> bool:
+    """Whether any certificate of an issuer has that profile: the one of those that were imported."""
+    return driver.execute(conn, _IMPORTED, (issuer_id, profile)).first() is not None
 
 
 def insert_imported(
@@ -208,6 +213,7 @@ _KNOWN = (
     " c.profile"
     " FROM certificate_status s JOIN certificates c ON c.id = s.certificate_id"
 )
+_IMPORTED = "SELECT 1 FROM certificate_counts WHERE issuer_id = ? AND profile = ? LIMIT 1"
 _complete = (
     update(certificates)
     .where(certificates.c.id == bindparam("certificate"))

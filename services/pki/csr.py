@@ -214,6 +214,9 @@ def check_public_key(public_key_der: bytes, field: str) -> str:
     algorithm = parts_of.key_algorithm(public_key_der)
     if algorithm not in _KEY_ALGORITHMS:
         raise _key_type(field)
+    if parts_of.unused_bits(public_key_der):
+        # Another spelling of the same key: the hashes of a CertID, for one, could not tell them apart (R27).
+        raise InvalidArgument("KEY_WEAK", "the bits of this key do not make whole octets", field=field)
     if algorithm != _RSA:
         return _KEY_ALGORITHMS[algorithm]
     modulus, exponent = parts_of.rsa_numbers(public_key_der)

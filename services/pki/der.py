@@ -184,6 +184,13 @@ def key_bits(public_key_der: bytes) -> bytes:
     return key.as_bytes()
 
 
+def unused_bits(public_key_der: bytes) -> int:
+    """How many bits at the end of subjectPublicKey are not used: none, in any key that libraries write."""
+    if is_plain_p256(public_key_der):
+        return 0
+    return int(asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).key.padding_bits())
+
+
 def rsa_numbers(public_key_der: bytes) -> tuple[int, int]:
     """The modulus and the exponent of an RSA key, whatever they are."""
     key = asn1.decode_der(_RsaPublicKey, key_bits(public_key_der))

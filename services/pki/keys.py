@@ -6,6 +6,7 @@ Error texts name what is wrong and the cure; nothing of a key or a passphrase is
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Literal, get_args
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -103,6 +104,7 @@ def _on_known_curve(key: ec.EllipticCurvePrivateKey) -> bool:
     return isinstance(key.curve, tuple(_CURVES.values()))
 
 
+@lru_cache(maxsize=8192)  # all issuers are indexed anew where one of them changes
 def issuer_hashes(subject_der: bytes, public_key_der: bytes, algorithm: str) -> tuple[bytes, bytes]:
     """The issuerNameHash and issuerKeyHash of a CertID (RFC 6960, section 4.1.1; R27).
 

@@ -31,10 +31,9 @@ from services.errors import FailedPrecondition
 from services.pki.hierarchy import make_root
 from services.pki.issuers import PrivateKey, public_key_of
 from services.pki.keys import generate_key
-from services.rpc.identity import Caller, set_caller
 from services.status.lookup import BySerial as Asked
 from services.status.lookup import StatusReader
-from tests.ca.world import START, Ca, make_actor
+from tests.ca.world import START, Ca, call_as, make_actor
 
 LONG_AGO = START - timedelta(days=2000)
 KEY = generate_key("p256")
@@ -161,9 +160,6 @@ def send(
     before_each: Callable[[int], None] = lambda _place: None,
 ) -> import_pb2.ImportCertificatesResponse:
     """Call the servicer. `before_each` is called before each message is sent, with its place."""
-    caller = Caller(
-        actor.identity, actor.name, actor.role, actor.fingerprint, START + timedelta(days=90), actor.peer, "id"
-    )
 
     async def sending() -> AsyncIterator[Request]:
         for place, request in enumerate(requests):
@@ -171,7 +167,7 @@ def send(
             yield request
 
     async def run() -> import_pb2.ImportCertificatesResponse:
-        set_caller(caller)
+        call_as(actor)
         with ThreadPoolExecutor(2) as pool:
             servicer = ImportServicer(ca.authority.importing, readers=pool)
             context: Any = None

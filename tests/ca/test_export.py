@@ -17,10 +17,10 @@ from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial
 from services.db.exports import ExportedRow
 from services.db.records import Actor, RevocationRecord
-from services.errors import NotFound
+from services.errors import NotFound, ResourceExhausted
 from services.pki.reasons import Reason
 from services.rpc.authorization import METHOD_ROLES
-from tests.ca.world import Ca
+from tests.ca.world import Ca, call_as, make_actor
 
 Row = tuple[ExportedRow, RevocationRecord | None]
 
@@ -144,6 +144,7 @@ async def _call(exporting: Exporting) -> list[export_pb2.ExportCertificatesRespo
     context: Any = None
     with ThreadPoolExecutor(1) as readers:
         servicer = ExportServicer(exporting, readers=readers)
+        call_as(make_actor("reader"))
         answers = servicer.ExportCertificates(export_pb2.ExportCertificatesRequest(issuer="issuing"), context)
         return [each async for each in answers]
 
@@ -151,3 +152,28 @@ async def _call(exporting: Exporting) -> list[export_pb2.ExportCertificatesRespo
 def test_roles() -> None:
     """Only those who may read everything may take everything."""
     assert METHOD_ROLES["/goodstanding.ca.v1.ExportService/ExportCertificates"] == {"admin", "reader"}
+
+
+def test_exports_at_a_time(exporting: Exporting) -> None:
+    """One caller has a few; whoever ends one, or is gone, makes room."""
+
+    async def run() -> None:
+        call_as(make_actor("reader"))
+        context: Any = None
+        request = export_pb2.ExportCertificatesRequest(issuer="issuing")
+        with ThreadPoolExecutor(1) as readers:
+            servicer = ExportServicer(exporting, readers=readers)
+            begun: list[Any] = [
+                servicer.ExportCertificates(request, context) for _ in range(export_servicer.MAX_OF_ONE)
+            ]
+            for each in begun:
+                assert (await anext(each)).HasField("head")
+            with pytest.raises(ResourceExhausted) as refused:
+                await anext(servicer.ExportCertificates(request, context))
+            assert refused.value.reason == "TOO_MANY_EXPORTS"
+            await begun[0].aclose()
+            assert len([each async for each in servicer.ExportCertificates(request, context)]) >= 2
+            for each in begun:
+                await each.aclose()
+
+    asyncio.run(run())

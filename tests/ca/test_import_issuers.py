@@ -123,7 +123,7 @@ def test_into_an_issuer_that_issues_here(old: Ca) -> None:
     own = old.issue(make_actor("issuer")).certificate
     rows = [entry(0x1000), entry(0x1001, revoked(BEFORE))]
     with pytest.raises(FailedPrecondition):
-        send(old, whole(rows, **issuing)[:-1])
+        send(old, whole(rows, **issuing)[:-1], actor=make_actor("admin"))
     assert statuses(old, 0x1000, 0x1001, name="issuing") == ["good", "revoked"], "without the end"
     response = send(old, whole(rows, **issuing, crl_number="0a"))
     assert response.issuer.state == types_pb2.ISSUER_STATE_ACTIVE
@@ -355,7 +355,7 @@ def test_the_certificate_of_an_issuer(old: Ca) -> None:
     assert statuses(old, 0x3000, name="below") == ["good"]
     bare.revocation.CopyFrom(revoked(BEFORE, 2))
     before = position_of(old)
-    assert told(send(old, whole([bare]))).counts == (1, 0, 0, 1, 0, 0)
+    assert told(send(old, whole([bare]), actor=make_actor("admin"))).counts == (1, 0, 0, 1, 0, 0)
     found = StatusReader(old.db, old.clock).get(Asked("below", b"\x30\x00", "")).findings[0].record
     assert found is not None
     assert found.revocation == RevocationRecord(BEFORE, Reason.CA_COMPROMISE)

@@ -199,6 +199,12 @@ def _odd() -> list[tuple[str, import_pb2.ImportedCertificate, str, bool]]:
             False,
         ),
         (
+            "instruction without end",
+            entry(0x1000, revoked(BEFORE, 6, hold_instruction="1.2" + ".123456789" * 26)),
+            "HOLD_INSTRUCTION_DROPPED",
+            False,
+        ),
+        (
             "revoked before it began",
             with_certificate(good, revoked(LONG_AGO - timedelta(days=1))),
             "REVOKED_BEFORE_VALIDITY",

@@ -13,12 +13,12 @@ from functools import partial
 import pytest
 from cryptography import x509
 
-from services.ca.batch import Batch, Plan
-from services.ca.issue import IssueCommand
+from services.ca.batch import Batch, Plan, Work
+from services.ca.issue import MAX_QUICK, IssueCommand
 from services.ca.writer import Writer
 from services.db.engine import Connection, Database
 from services.db.records import IdempotencyKey
-from services.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from services.pki.crls import make_crl
 from services.pki.hierarchy import make_issuing, make_root
 from services.pki.issuers import Issuer
@@ -89,7 +89,7 @@ def panic(batch: Batch) -> object:
     raise Panic
 
 
-def run_behind_gate(writer: Writer, *works: FakeWork) -> list[object]:
+def run_behind_gate(writer: Writer, *works: Work[object]) -> list[object]:
     """Queue works while a transaction is running, so that they share the next; return results or errors."""
     gate = Gate()
     first = writer.submit(gate)
@@ -132,6 +132,30 @@ def test_a_failing_work_harms_nobody(
         )
     assert (before, after) == ("one", "two")
     assert isinstance(failed, error)
+
+
+class RefusedInWriting:
+    """A work that nothing speaks against until its rows are written."""
+
+    key = None
+    serialise = False
+
+    def decide(self, batch: Batch) -> Plan[object]:
+        """Go on."""
+        return Plan(lambda: "written", others=self)
+
+    def write(self, conn: Connection) -> None:
+        """Refuse."""
+        raise AlreadyExists("ISSUER_EXISTS", "it is there")
+
+
+def test_what_is_refused_in_writing_harms_nobody(database: Database) -> None:
+    """The others are written without it."""
+    with Writer(database) as writer:
+        works = FakeWork(lambda _: "one"), RefusedInWriting(), FakeWork(lambda _: "two")
+        before, refused, after = run_behind_gate(writer, *works)
+    assert (before, after) == ("one", "two")
+    assert isinstance(refused, AlreadyExists)
 
 
 def test_a_row_that_cannot_be_written_harms_nobody(ca: Ca) -> None:
@@ -316,12 +340,13 @@ def test_who_signs_in_the_thread_that_writes(database: Database, kind: KeyKind, 
     crl = make_crl(Issuer(root, root_key), number=1, this_update=START, next_update=START + timedelta(days=300))
     with Writer(database) as writer:
         authority = make_ca(database, writer, Hierarchy(root, issuing, key, crl)).authority
-        assert not authority.issues_quickly("", "")
+        assert not authority.issues_quickly("", "", 500)
         for _ in range(2):
             result = authority.issue(IssueCommand(csr_der=make_csr()), make_actor("issuer"))
             assert result.certificate.der is not None
             x509.load_der_x509_certificate(result.certificate.der).verify_directly_issued_by(issuing)
-            assert authority.issues_quickly("", "") is quick
-        assert authority.issues_quickly("client", "issuing") is quick
-        assert not authority.issues_quickly("client", "another")
-        assert not authority.issues_quickly("no such profile", "")
+            assert authority.issues_quickly("", "", 500) is quick
+        assert authority.issues_quickly("client", "issuing", MAX_QUICK) is quick
+        assert not authority.issues_quickly("client", "issuing", MAX_QUICK + 1), "a long key takes long to check"
+        assert not authority.issues_quickly("client", "another", 500)
+        assert not authority.issues_quickly("no such profile", "", 500)

@@ -298,6 +298,10 @@ class Site(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
@@ -334,6 +338,28 @@ def test_from_a_url(site: str, answers: Answers) -> None:
         assert (done.exit_code, text in done.stderr) == (1, True), done.stderr
     assert "HTTP 404" in run(f"{site}/none").stderr
     assert run("ftp://127.0.0.1/answer").exit_code == 1
+
+
+ODD = [{"summary": 1}, {"answer": None}, {"watch": []}, {"certificates": None}, {"refusal": "no"}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: next(iter(odd)))
+def test_a_gateway_that_says_something_else(site: str, answers: Answers, odd: dict[str, object]) -> None:
+    """Whatever answers at the operator's address, it is told in one line."""
+    whole: dict[str, object] = {
+        "summary": "",
+        "advice": "",
+        "certificates": [],
+        "answer": {},
+        "watch": {},
+        "policy": {},
+    }
+    whole |= dict.fromkeys(("refusal", "request", "issuer", "signer"))
+    Site.pages = {"/explain": (200, {}, json.dumps({"explanations": [whole | odd]}).encode())}
+    answers.openssl("odd")
+    done = run(answers.folder / "odd.req", "--ops-address", site.removeprefix("http://"))
+    assert done.exit_code == 1
+    assert "no operator address of a gateway" in done.stderr
 
 
 def test_fetching_what_was_asked(site: str, answers: Answers) -> None:

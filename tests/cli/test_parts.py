@@ -50,6 +50,13 @@ def test_secrets_go_to_those_they_are_for() -> None:
     assert inherited("gateway", environ).keys() == {"PATH", "GOODSTANDING_GATEWAY__MAX_AGE", signer}
 
 
+def test_what_children_are_told_of_themselves() -> None:
+    """It comes from us alone: what somebody has set in our own environment would have them wait for nobody."""
+    told = dict.fromkeys(("GOODSTANDING_HELD", "GOODSTANDING_SUPERVISOR", "GOODSTANDING_WORKER"), "1")
+    environ = {"PATH": "x", **told}
+    assert all(inherited(service, environ) == {"PATH": "x"} for service in SERVICES)
+
+
 def test_certificate_as_json() -> None:
     """JSON has the contract's field names, short enum values and RFC 3339 times; what does not apply is null."""
     certificate = types_pb2.Certificate(

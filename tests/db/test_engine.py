@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from services.db import credentials, position, schema, sqlite, status
+from services.db import credentials, issuers, position, schema, sqlite, status
 from services.db.engine import Conflict, Connection, Database
-from services.db.records import NewCertificate
+from services.db.records import NewCertificate, NewIssuer
 from services.errors import DomainError, FailedPrecondition, Unavailable
 
 if TYPE_CHECKING:
@@ -295,3 +297,14 @@ def test_a_database_without_an_encoding_gives_text_all_the_same(postgres_server:
         database.close()
     finally:
         postgres_server.drop(name)
+
+
+def test_what_is_too_long_for_an_index(database: Database, new_issuer: Callable[..., NewIssuer]) -> None:
+    """It is no outage, which would be told to everybody whose changes are in the same transaction."""
+    odd = replace(new_issuer("odd"), subject_der=random.Random(1).randbytes(20_000))
+    if database.dialect == "sqlite":
+        with database.write() as conn:
+            issuers.add_issuer(conn, odd, position.advance(conn, 1))
+        return
+    with pytest.raises(OperationalError), database.write() as conn:
+        issuers.add_issuer(conn, odd, position.advance(conn, 1))

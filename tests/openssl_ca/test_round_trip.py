@@ -39,7 +39,7 @@ from services.pki.hierarchy import make_root
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from tests.ca.importing import END, Request, at, chunk, send
-from tests.ca.world import START, Ca, make_ca, make_hierarchy
+from tests.ca.world import START, Ca, call_as, make_actor, make_ca, make_hierarchy
 from tests.conftest import BACKENDS, PostgresServer
 from tests.openssl_ca.test_writing import moments, revocations
 
@@ -167,6 +167,7 @@ def _export(place: Ca, name: str) -> list[export_pb2.ExportCertificatesResponse]
         context: Any = None
         with ThreadPoolExecutor(1) as readers:
             servicer = ExportServicer(exporting, readers=readers)
+            call_as(make_actor("reader"))
             answers = servicer.ExportCertificates(export_pb2.ExportCertificatesRequest(issuer=name), context)
             return [each async for each in answers]
 

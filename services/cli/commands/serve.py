@@ -45,6 +45,8 @@ def command(service: str, config: Path | None, workers: int | None, data: Path) 
     if workers is not None and service != "gateway":
         raise click.UsageError("--workers is for the gateway; ca and status are one process each.")
     supervised = die_with_supervisor()
+    if not supervised:
+        os.environ.pop(HELD, None)  # nobody holds it who could let it go
     keep_memory_private()
     os.umask(0o077)
     file = config or data / "config.toml"

@@ -31,9 +31,12 @@ from services.cli.output import Json
 from services.pki.paths import is_signed_by
 from services.pki.unreadable import UNREADABLE
 
-_PARTS: Final = frozenset(
-    {"summary", "advice", "refusal", "request", "issuer", "signer", "certificates", "answer", "watch", "policy"}
-)
+_PARTS: Final = {
+    **dict.fromkeys(("summary", "advice"), str),
+    **dict.fromkeys(("answer", "watch", "policy"), dict),
+    **dict.fromkeys(("refusal", "request", "issuer", "signer"), dict | None),
+    "certificates": list,
+}
 """What an explanation of a gateway has."""
 _MAX_ISSUERS: Final = 4
 """For how many issuers a gateway is asked about one serial number."""
@@ -169,8 +172,8 @@ def _explained(address: str, request: bytes, within: float) -> list[Json]:
     try:
         told: Any = json.loads(reply.body) if reply.status == 200 else None
         found = [dict(each) for each in told["explanations"]]
-        if not all(each.keys() >= _PARTS for each in found):
-            raise ValueError("parts are missing")
+        if not all(isinstance(each[name], kind) for each in found for name, kind in _PARTS.items()):
+            raise ValueError("parts are odd")
         return found
     except (ValueError, TypeError, KeyError, RecursionError):
         raise Failed(

@@ -142,3 +142,26 @@ async def test_whoever_will_be_back_waits_for_a_short_turn() -> None:
     assert max(taken[:5]) <= 1
     assert max(taken) >= 9
     await until_empty(lane)
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: not an Exception."""
+
+
+@pytest.mark.asyncio
+async def test_a_piece_that_panics() -> None:
+    """Whatever gets through to the event loop is told there, and the lane serves on."""
+    lane, clock, order, told = Lane(10), Clock(), list[str](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    def panic() -> None:
+        raise Panic
+
+    assert lane.run(panic)
+    assert lane.run(clock.spend(0, order, "next"))
+    await until_empty(lane)
+    assert order == ["next"]
+    assert lane.run(clock.spend(0, order, "later"))
+    await until_empty(lane)
+    assert order == ["next", "later"]
+    assert [type(each) for each in told] == [Panic]

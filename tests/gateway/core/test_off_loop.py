@@ -43,7 +43,7 @@ class Hand:
         self._free = threading.Event()
         self._free.set()
         self.begun = 0
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def __call__(self, octets: bytes, repeatably: bool) -> bytes:
         self.begun += 1
@@ -188,3 +188,32 @@ async def test_threads_are_for_keys_that_take_long() -> None:
     before = threading.active_count()
     await quick.responder.answer(quick.request(0x10, nonce=b"n" * 16))
     assert threading.active_count() == before
+
+
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: not an Exception."""
+
+
+async def test_a_panic_ends_no_thread(world: World, hand: Hand) -> None:
+    """It is an internal error for those who waited for that signature; whoever asks next is answered."""
+    hand.error = Panic()
+    for _ in range(3):  # more than there are threads
+        asked = [world.responder.answer(world.request(0x10)) for _ in range(3)]
+        answers = await asyncio.gather(*asked)
+        assert {answer.body for answer in answers} == {error_response(OcspStatus.INTERNAL_ERROR)}
+    hand.error = None
+    assert len((await world.responder.answer(world.request(0x10))).body) > 100
+
+
+async def test_one_who_cannot_be_given_an_answer_harms_nobody(world: World, hand: Hand) -> None:
+    """Those who wait for the same signature, or for one behind it, get theirs."""
+    got: list[Answer] = []
+
+    def broken(_: Answer) -> None:
+        raise ZeroDivisionError
+
+    with hand.held():
+        for serial, deliver in ((0x10, broken), (0x10, got.append), (0x11, got.append)):
+            assert world.responder.submit(world.request(serial), deliver)
+        await _until(lambda: hand.begun == 2)
+    await _until(lambda: len(got) == 2)

@@ -112,6 +112,12 @@ REFUSED = {
     "other octets": replace(signed(LEAF, LEAF), tbs=TBS + b"."),
     "a signature that is none": replace(signed(LEAF, LEAF), value=b"\x00"),
     "a certificate that is none": replace(signed(LEAF, LEAF), certificates=(b"\x30\x00",)),
+    "a name that is none": replace(
+        signed(LEAF, LEAF), certificates=(LEAF.der.replace(b"\x0c\x04leaf", b"\x03\x04\x00eaf"),)
+    ),
+    "a version that is none": replace(
+        signed(LEAF, LEAF), certificates=(LEAF.der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09"),)
+    ),
     "too many certificates": signed(LEAF, *[LEAF] * 6),
 }
 

@@ -347,6 +347,26 @@ async def test_a_bug_is_an_internal_error(world: World, monkeypatch: pytest.Monk
     assert answer.body == error_response(OcspStatus.INTERNAL_ERROR)
 
 
+class Panic(BaseException):
+    """What a library written in Rust raises when it panics: not an Exception."""
+
+
+@pytest.mark.parametrize("where", ["choose", "default"])
+async def test_a_panic_is_an_internal_error(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Whether before the look-up or after it; whoever asks next is answered."""
+    world.watch()
+    world.service.issue(world.key(0x10))
+
+    def broken(*_: object) -> None:
+        raise Panic
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.signers, where, broken)
+        answer = await world.responder.answer(world.request(0x10))
+        assert answer.body == error_response(OcspStatus.INTERNAL_ERROR)
+    assert read((await world.responder.answer(world.request(0x10))).body).certificate_status == GOOD
+
+
 @given(body=st.binary(max_size=200))
 async def test_any_bytes_get_an_answer(body: bytes) -> None:
     """Whatever comes in, what goes out is an OCSP response."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -312,3 +313,25 @@ def test_a_closed_connection_that_is_not_read_ends(start_gateway: Start) -> None
         client.send(post(READY, "Connection: close"))
         gateway.eventually(lambda: gateway.counters.requests == 1)
         gateway.eventually(lambda: len(gateway.protocol.door.sweep) == 0)
+
+
+@pytest.mark.parametrize("door", ["protocol", "asgi"])
+def test_what_waits_for_a_reader_ends_with_its_evidence(start_gateway: Start, door: str) -> None:
+    """An answer that the kernel has not taken yet is not sent once its evidence is over (G3): the client is cut off."""
+    gateway = start_gateway(write_timeout=60)
+    evidence = {"is there": True}
+    gateway.responder.ready[READY] = cacheable(b"x" * 20_000, lambda: evidence["is there"])
+    with gateway.client(receive_buffer=4096) as client:
+        client.socket.setblocking(False)
+        chunked = post(b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+        asked = post(READY) if door == "protocol" else chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(READY), READY)
+        flood = asked * 50
+        while not any(connection.flow.write_paused for connection in gateway.protocol.door.sweep._connections):  # type: ignore[attr-defined]
+            with contextlib.suppress(BlockingIOError):
+                client.socket.send(flood)
+        time.sleep(0.1)
+        assert gateway.counters.stalled_writes == 0
+        evidence["is there"] = False
+        gateway.eventually(lambda: gateway.counters.stalled_writes == 1)
+        gateway.eventually(lambda: not gateway.protocol.door.sweep._connections)
+    assert bool(gateway.counters.requests_passed_on) == (door == "asgi")

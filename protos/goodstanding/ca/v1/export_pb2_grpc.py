@@ -55,6 +55,7 @@ class ExportServiceServicer:
         meanwhile, all of them are the same; the end tells whether it was so.
 
         Errors: NOT_FOUND for an unknown issuer; FAILED_PRECONDITION where none is named and not exactly one is active.
+        RESOURCE_EXHAUSTED while too many exports run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

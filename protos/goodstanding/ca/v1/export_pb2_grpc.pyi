@@ -46,6 +46,7 @@ class ExportServiceStub:
     meanwhile, all of them are the same; the end tells whether it was so.
 
     Errors: NOT_FOUND for an unknown issuer; FAILED_PRECONDITION where none is named and not exactly one is active.
+    RESOURCE_EXHAUSTED while too many exports run.
     """
 
 @_typing.type_check_only
@@ -62,6 +63,7 @@ class ExportServiceAsyncStub(ExportServiceStub):
     meanwhile, all of them are the same; the end tells whether it was so.
 
     Errors: NOT_FOUND for an unknown issuer; FAILED_PRECONDITION where none is named and not exactly one is active.
+    RESOURCE_EXHAUSTED while too many exports run.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -81,6 +83,7 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         meanwhile, all of them are the same; the end tells whether it was so.
 
         Errors: NOT_FOUND for an unknown issuer; FAILED_PRECONDITION where none is named and not exactly one is active.
+        RESOURCE_EXHAUSTED while too many exports run.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

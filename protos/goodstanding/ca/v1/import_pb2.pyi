@@ -165,7 +165,8 @@ class ImportedCertificate(_message.Message):
     """Required, where certificate_der is not given. Its serial number, in hex; of at most 20 octets."""
     certificate_der: _builtins.bytes
     """Optional. The certificate, in DER. It must have the issuer's name, and a signature that verifies under the issuer's
-    key. Without it, only the status is recorded, and told to all who ask.
+    key. Without it, only the status is recorded, and told to all who ask. For an issuer that issues here and was not
+    brought in by an import, that takes the role admin.
     """
     subject: _builtins.str
     """Optional, and used only without certificate_der. Its subject, in whatever notation it was found in: it is kept as it

@@ -73,7 +73,7 @@ class ImportServiceServicer:
         Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
         more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
         FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-        is sent for half a minute.
+        is sent for half a minute, while too many imports run, and where there is no room for another issuer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,7 +58,7 @@ class ImportServiceStub:
     Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
     FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-    is sent for half a minute.
+    is sent for half a minute, while too many imports run, and where there is no room for another issuer.
     """
     AbandonImport: _grpc.UnaryUnaryMultiCallable[_import_pb2.AbandonImportRequest, _import_pb2.AbandonImportResponse]
     """Gives up an import that was not completed: the name of the pending issuer, and its subject and public key, are free
@@ -99,7 +99,7 @@ class ImportServiceAsyncStub(ImportServiceStub):
     Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
     more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
     FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-    is sent for half a minute.
+    is sent for half a minute, while too many imports run, and where there is no room for another issuer.
     """
     AbandonImport: _aio.UnaryUnaryMultiCallable[_import_pb2.AbandonImportRequest, _import_pb2.AbandonImportResponse]  # type: ignore[assignment]
     """Gives up an import that was not completed: the name of the pending issuer, and its subject and public key, are free
@@ -143,7 +143,7 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT for messages in another order, for a header that is refused as ImportIssuer would, and for
         more than 2,000 certificates in a message; ALREADY_EXISTS and FAILED_PRECONDITION for a header as in ImportIssuer;
         FAILED_PRECONDITION while another import of the same issuer runs, and where no end came; RESOURCE_EXHAUSTED when nothing
-        is sent for half a minute.
+        is sent for half a minute, while too many imports run, and where there is no room for another issuer.
         """
 
     @_abc_1.abstractmethod
