@@ -37,11 +37,14 @@ def have_wrk() -> bool:
     return shutil.which("wrk") is not None
 
 
-def write_list(folder: Path, paths: Sequence[str]) -> Path:
-    """A script that has wrk ask for these paths, one after the other, round and round. Requests are made beforehand."""
+def write_list(folder: Path, paths: Sequence[str], more: str = "") -> Path:
+    """A script that has wrk ask for these paths, one after the other, round and round; with `more` (Lua) behind it.
+
+    Requests are made beforehand.
+    """
     (folder / "paths.txt").write_text("\n".join(paths) + "\n")
     script = folder / "list.lua"
-    script.write_text(_LIST % (folder / "paths.txt"))
+    script.write_text(_LIST % (folder / "paths.txt") + more)
     return script
 
 
@@ -58,10 +61,15 @@ end
 
 
 def wrk(address: str, script: Path, seconds: float) -> Load:
-    """What wrk, with one thread on this process's core, gets from a server. Raises BenchmarkError."""
+    """What wrk gets from a server. Raises BenchmarkError."""
     whole = max(1, round(seconds))
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{whole}s", "-s", str(script), f"http://{address}"]
-    return Load(round(rate_in(command_output(command)) * whole), whole)
+    return Load(round(rate_in(wrk_output(address, script, seconds)) * whole), whole)
+
+
+def wrk_output(address: str, script: Path, seconds: float) -> str:
+    """What wrk prints that asks with one thread, on this process's core, for so many seconds, rounded to whole ones."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
+    return command_output([*command, f"http://{address}"])
 
 
 def rate_in(output: str) -> float:

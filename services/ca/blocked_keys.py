@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
 
 from services.ca.batch import Batch, Plan
-from services.ca.writer import Writer
+from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import blocked_keys
 from services.db.chain import AuditEvent, details
 from services.db.engine import Conflict, Connection, Database
 from services.db.records import Actor, BlockedKey, IdempotencyKey
 from services.errors import FailedPrecondition, FieldViolation, InvalidArgument
-
-R = TypeVar("R")
 
 MAX_KEYS = 1000
 MAX_COMMENT = 200
@@ -65,7 +62,7 @@ class Blocking:
         _require_hashes(command)
         if command.validate_only:
             with self._db.read() as conn:
-                return _resolved(_count(conn, command)[1])
+                return resolved(_count(conn, command)[1])
         return self._writer.submit(_Blocking(command, actor, self._clock))
 
     def begin_unblock(self, command: BlockCommand, actor: Actor) -> Future[UnblockResult]:
@@ -78,7 +75,7 @@ class Blocking:
             raise InvalidArgument("COMMENT_INVALID", "say why: the audit log keeps it", field="comment")
         if command.validate_only:
             with self._db.read() as conn:
-                return _resolved(_to_unblock(conn, command)[1])
+                return resolved(_to_unblock(conn, command)[1])
         return self._writer.submit(_Unblocking(command, actor, self._clock))
 
     def page(self, limit: int, after: bytes | None) -> list[BlockedKey]:
@@ -187,9 +184,3 @@ def _require_hashes(command: BlockCommand) -> None:
         raise InvalidArgument("KEY_HASH_INVALID", text, violations=places)
     if len(command.comment) > MAX_COMMENT or not (command.comment or " ").isprintable():
         raise InvalidArgument("COMMENT_INVALID", f"up to {MAX_COMMENT} printable characters", field="comment")
-
-
-def _resolved(result: R) -> Future[R]:
-    future: Future[R] = Future()
-    future.set_result(result)
-    return future

@@ -29,7 +29,7 @@ from services.ca.retries import require_same
 from services.ca.revoke import Revoking, ca_certificate, require_past, require_reason, status_change
 from services.ca.selection import ByKey, Selected, Selection, own_serials
 from services.ca.target import Target
-from services.ca.writer import Writer
+from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import certificates, selection, status
 from services.db.chain import AuditEvent
@@ -156,10 +156,8 @@ class BulkRun:
         work = _Step(self._bulk.revoking, self._command, self._actor, step)
         if not self._command.validate_only:
             return self._bulk.writer.submit(work)
-        future: Future[list[ItemResult]] = Future()
         with self._bulk.db.read() as conn:
-            future.set_result(work.decide(Batch(conn)).answer())
-        return future
+            return resolved(work.decide(Batch(conn)).answer())
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from services.ca.batch import Batch, Plan
 from services.ca.bootstrap import ca_certificate_row
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
-from services.ca.writer import Writer
+from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import audit, certificates, imports, issuers, position, status
 from services.db.engine import Connection, Database
@@ -99,7 +99,7 @@ class Hierarchy:
         work = _Import(self, command, offered, actor, self._clock)
         if command.validate_only:
             with self._db.read() as conn:
-                return _done(Imported(None, work.plan(Batch(conn)).added))
+                return resolved(Imported(None, work.plan(Batch(conn)).added))
         return self._writer.submit(work)
 
     def begin_update(self, name: str, state: IssuerState, actor: Actor) -> Future[IssuerRecord]:
@@ -445,9 +445,3 @@ def new_certificate(certificate: x509.Certificate) -> NewIssuerCertificate:
     return NewIssuerCertificate(
         certificate.public_bytes(Encoding.DER), certificate.not_valid_before_utc, certificate.not_valid_after_utc
     )
-
-
-def _done(result: Imported) -> Future[Imported]:
-    future: Future[Imported] = Future()
-    future.set_result(result)
-    return future

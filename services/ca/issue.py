@@ -30,7 +30,7 @@ from services.ca.payload import payload_sha256
 from services.ca.records import certificate_record, written_record
 from services.ca.retries import require_same, retry_key
 from services.ca.settings import AuthoritySettings
-from services.ca.writer import Writer
+from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import blocked_keys, certificates, idempotency
 from services.db.engine import Connection, Database
@@ -117,7 +117,7 @@ class Issuing:
     def begin(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Issue; the future resolves once the certificate is recorded. Raises DomainError, and so does the future."""
         if command.validate_only:
-            return _resolved(self._validate(command, actor))
+            return resolved(self._validate(command, actor))
         if self.is_quick(command.profile, command.issuer, command.size):
             return self._writer.submit_unmade(partial(self._signed, command, actor))
         return self._writer.submit(self._signed(command, actor))
@@ -340,9 +340,3 @@ def _new_certificate(
         actor=actor,
         crl_shard=point.shard,
     )
-
-
-def _resolved(result: IssueResult) -> Future[IssueResult]:
-    future: Future[IssueResult] = Future()
-    future.set_result(result)
-    return future

@@ -23,7 +23,7 @@ from services.ca.records import as_of
 from services.ca.retries import require_same, retry_key
 from services.ca.settings import AuthoritySettings
 from services.ca.target import BySerial, Target
-from services.ca.writer import Writer
+from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import certificates, status
 from services.db.chain import AuditEvent
@@ -85,10 +85,8 @@ class Revoking:
         return self._writer.submit(work)
 
     def _validate(self, work: _Revocation) -> Future[CertificateRecord]:
-        future: Future[CertificateRecord] = Future()
         with self._db.read() as conn:
-            future.set_result(work.decide(Batch(conn)).answer())
-        return future
+            return resolved(work.decide(Batch(conn)).answer())
 
     def find(self, conn: Connection, target: Target) -> CertificateRecord:
         """The certificate that is meant. Raises DomainError."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import grpc
 import structlog
 
 from goodstanding.ca.v1 import (
@@ -85,9 +86,7 @@ async def serve(
         deny_list = start_deny_list(stack, db)
         servicer = CertificateAuthorityServicer(authority, workers=workers, readers=readers, clock=clock)
         reading = AuditReading(db, authority.directory)
-        auditing = AuditServicer(reading, readers=readers, clock=clock)
-        exporting = ExportServicer(Exporting(db, authority.directory, clock), readers=readers)
-        importer = ImportServicer(authority.importing, readers=readers)
+        others = _other_services(db, authority, reading, readers, clock)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
         server = make_server(
@@ -99,11 +98,7 @@ async def serve(
             metrics=metrics,
             clock=clock,
             on_refusal=refusals.note,
-            also={
-                AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing),
-                EXPORT_SERVICE: partial(export_pb2_grpc.add_ExportServiceServicer_to_server, exporting),
-                IMPORT_SERVICE: partial(import_pb2_grpc.add_ImportServiceServicer_to_server, importer),
-            },
+            also=others,
         )
         _begin_history(db)
         _tell_unfinished_imports(db)
@@ -117,13 +112,27 @@ async def serve(
         )
         stack.callback(schedule.start().close)
         lists = CrlHealth(db, authority.directory, _crl_times(settings.ca).interval, clock)
-        names = ("", SERVICE, AUDIT_SERVICE, EXPORT_SERVICE, IMPORT_SERVICE)
+        names = ("", SERVICE, *others)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, names, lists.look)
         await health.update()
         _spare_the_collector()
         telling = keep_telling_head(reading.head, readers)
         _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep(), telling)
         await serve_until_signal(server, ready=partial(ready, server) if ready else None)
+
+
+def _other_services(
+    db: Database, authority: CertificateAuthority, reading: AuditReading, readers: Executor, clock: Clock
+) -> dict[str, Callable[[grpc.aio.Server], None]]:
+    """What is served beside the CA's own service, by name."""
+    auditing = AuditServicer(reading, readers=readers, clock=clock)
+    exporting = ExportServicer(Exporting(db, authority.directory, clock), readers=readers)
+    importing = ImportServicer(authority.importing, readers=readers)
+    return {
+        AUDIT_SERVICE: partial(audit_pb2_grpc.add_AuditServiceServicer_to_server, auditing),
+        EXPORT_SERVICE: partial(export_pb2_grpc.add_ExportServiceServicer_to_server, exporting),
+        IMPORT_SERVICE: partial(import_pb2_grpc.add_ImportServiceServicer_to_server, importing),
+    }
 
 
 def _in_background(stack: AsyncExitStack, *jobs: Coroutine[Any, Any, None]) -> None:

@@ -45,6 +45,13 @@ MAX_ATTEMPTS = 3
 LINGER_SECONDS = 0.004
 
 
+def resolved(result: T) -> Future[T]:
+    """The future of a call that has nothing to write."""
+    future: Future[T] = Future()
+    future.set_result(result)
+    return future
+
+
 class _Job(Generic[T]):
     """A work, or how to make it, with the future that its caller waits for."""
 

@@ -26,10 +26,10 @@ from services.db.models import certificate_names, certificate_status, certificat
 from services.db.pending import visible_ids
 from services.db.records import CertificateRecord, NewCertificate
 from services.db.rows import actor_row, read_actor, read_revocation
+from services.pki.reasons import Reason
 
 _NAME_LENGTH = 255
 _DELEGATE_PROFILE = "ocsp-responder"
-_HOLD = 6
 
 
 def insert_certificates(conn: Connection, rows: Sequence[NewCertificate]) -> list[int]:
@@ -140,7 +140,11 @@ def read_record(row: Row[Any], der: bytes | None) -> CertificateRecord:
 
 def with_hold_instructions(conn: Connection, records: list[CertificateRecord]) -> list[CertificateRecord]:
     """The same certificates; those on hold with what was imported along with that."""
-    held = [each.revision for each in records if each.revocation is not None and each.revocation.reason == _HOLD]
+    held = [
+        each.revision
+        for each in records
+        if each.revocation is not None and each.revocation.reason == Reason.CERTIFICATE_HOLD
+    ]
     found = {row.revision: row.instruction for row in conn.execute(_instructions, {"revisions": held})} if held else {}
     return [_instructed(each, found[each.revision]) if each.revision in found else each for each in records]
 

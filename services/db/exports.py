@@ -19,8 +19,7 @@ from services.db.models import (
     status_changes,
 )
 from services.db.records import FULL
-
-_HOLD = 6
+from services.pki.reasons import Reason
 
 
 class ExportPlace(NamedTuple):
@@ -88,7 +87,8 @@ def _exported(*behind: ColumnElement[bool]) -> Select[Any]:
         (certificate_status.c.issuer_id == certificates.c.issuer_id)
         & (certificate_status.c.serial == certificates.c.serial),
     )
-    held = (hold_instructions.c.revision == certificate_status.c.revision) & (certificate_status.c.reason == _HOLD)
+    on_hold = certificate_status.c.reason == int(Reason.CERTIFICATE_HOLD)
+    held = (hold_instructions.c.revision == certificate_status.c.revision) & on_hold
     query = select(*_described, *_status, hold_instructions.c.instruction)
     whole = query.select_from(with_status.outerjoin(hold_instructions, held))
     return whole.order_by(certificates.c.issued_at, certificates.c.id)

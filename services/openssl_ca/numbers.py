@@ -18,11 +18,3 @@ def parse_number(content: bytes) -> int:
     if not _HEX.fullmatch(digits) or len(digits) > _MAX_DIGITS:
         raise ValueError("not a number in hex, as in 1000")
     return int(digits, 16)
-
-
-def format_number(number: int) -> str:
-    """Write one, with the newline at its end: two digits an octet, in upper case. Raises ValueError below zero."""
-    if number < 0:
-        raise ValueError("a negative number")
-    digits = f"{number:X}"
-    return f"{digits.zfill(len(digits) + len(digits) % 2)}\n"

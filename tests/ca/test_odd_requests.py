@@ -27,13 +27,13 @@ from services.cli.options import Connection
 from services.rpc.client import open_channel
 from tests.command import Up
 
-EXAMPLES = 400
+EXAMPLES = 250
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
 
 
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The ca service of a running system, with odd and strict profiles beside the built-in ones."""
+    """The ca service of a running system, with the built-in profiles."""
     up = Up(tmp_path_factory.mktemp("odd") / "data")
     try:
         up.wait_ready()
@@ -58,7 +58,7 @@ def keys() -> list[Any]:
         rsa.generate_private_key(65537, 1024),
         ed25519.Ed25519PrivateKey.generate(),
         ed448.Ed448PrivateKey.generate(),
-        dsa.generate_private_key(2048),
+        dsa.generate_private_key(1024),
         mldsa.MLDSA44PrivateKey.generate(),
     ]
 

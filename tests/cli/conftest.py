@@ -36,7 +36,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def moved_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Another one, for tests that bring in issuers: where several are active, `issue` has to name one."""
     up = Up(tmp_path_factory.mktemp("moved-in") / "data")
@@ -47,7 +47,7 @@ def moved_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         up.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A `goodstanding up` that is ready; tests share it, and leave it running."""
     up = Up(tmp_path_factory.mktemp("running") / "data")

@@ -15,7 +15,7 @@ from tests.conformance.subjects import Subject
 from tests.conformance.wire import Responder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """The running services, shared: tests issue under names of their own, and leave everything running."""
     estate = Estate(tmp_path_factory.mktemp("estate")).start()
@@ -23,19 +23,19 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     estate.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def responder(estate: Estate) -> Responder:
     """The default gateway."""
     return estate.responder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def good(estate: Estate) -> Path:
     """A certificate of `issuing` that stays good (PEM)."""
     return estate.issue("good.example.com")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def revoked(estate: Estate) -> Path:
     """A certificate of `issuing` that was revoked as superseded (PEM)."""
     certificate = estate.issue("revoked.example.com")
@@ -43,7 +43,7 @@ def revoked(estate: Estate) -> Path:
     return certificate
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def questions(estate: Estate, good: Path, revoked: Path) -> Questions:
     """A request for each kind of answer."""
     return Questions(estate, good, revoked)
@@ -59,13 +59,13 @@ def _lint() -> Iterator[None]:
     assert _LINTER.findings() == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def subject(estate: Estate, good: Path) -> Subject:
     """The certificate `good`, with what it takes to ask about it and to verify the answer."""
     return Subject.of(estate, "issuing", good)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def certificates(estate: Estate) -> Iterator[Certificates]:
     """What issues and revokes without starting a process each time."""
     with Certificates.of(estate) as certificates:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import urllib.request
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tests.e2e.system import BIN, System, free_addresses
 from tests.waiting import wait_until
 
 Setting = str | int | float | bool | list[str]
+MOST_RUNNING = 5
+"""Gateways beside the default one. Each asks the status service something all the time, and has keys certified."""
 PROGRAM = (str(BIN / "goodstanding"), "serve", "gateway", "--config")
 
 
@@ -105,6 +108,9 @@ class Estate:
         self.folder = folder
         self.system = System(folder)
         self._gateways: dict[str, Gateway] = {}
+        """Those that run, the one that was asked for last at the end."""
+        self._ended: list[Gateway] = []
+        self._starts: Counter[str] = Counter()
 
     def start(self) -> Estate:
         """Start the services and the default gateway."""
@@ -132,18 +138,31 @@ class Estate:
     ) -> Gateway:
         """The gateway of that name: the same one for the same name, so settings must be the same too.
 
+        A module asks for its own: of many, those that were not asked for lately have ended.
+
         `more`: further lines of its configuration, after the table [gateway]. Not `ready`: it will never be, for want
         of what it needs. `program`: see `Gateway.start`.
         """
-        if name not in self._gateways:
-            folder = self._credential(name)
+        gateway = self._gateways.pop(name, None)
+        if gateway is None:
+            self._make_room()
             tables = more + signer_tables(self.system.data)
-            self._gateways[name] = Gateway(self.system, folder, settings, tables)
-            self._gateways[name].start(ready=ready, program=program)
-        return self._gateways[name]
+            gateway = Gateway(self.system, self._credential(name), settings, tables)
+            gateway.start(ready=ready, program=program)
+        self._gateways[name] = gateway
+        return gateway
+
+    def _make_room(self) -> None:
+        while len(self._gateways) >= MOST_RUNNING:
+            oldest = self._gateways.pop(next(iter(self._gateways)))
+            oldest.terminate()
+            self._ended.append(oldest)
 
     def _credential(self, name: str) -> Path:
         """A gateway's folder with its credential, made as `goodstanding credential new` does, without a process."""
+        self._starts[name] += 1
+        if self._starts[name] > 1:  # another one, for which delegates of its own are made
+            name = f"{name}-{self._starts[name]}"
         folder, now = self.folder / name, utc_now()
         folder.mkdir()
         credential = load_authority(DataFolder(self.system.data), mtls.TRUST_DOMAIN).client(name, "responder", now)
@@ -176,6 +195,6 @@ class Estate:
         """Stop everything: gateways all at once, because each takes a moment."""
         for gateway in self._gateways.values():
             gateway.terminate()
-        for gateway in self._gateways.values():
+        for gateway in (*self._gateways.values(), *self._ended):
             gateway.stop()
         assert self.system.stop() == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.estate import PROGRAM, Estate
+from tests import forked
 
 REFUSED = {
     "baseline-for-an-hour": ('preset = "baseline"\nvalidity = 3600', "validity is less than 8 hours"),
@@ -35,11 +35,11 @@ def _case(name: str) -> object:
 
 
 @pytest.mark.parametrize(("settings", "text"), [_case(name) for name in REFUSED])
-def test_refused(estate: Estate, tmp_path: Path, settings: str, text: str) -> None:
+def test_refused(tmp_path: Path, settings: str, text: str) -> None:
     """Exit status 1, and one line that names file, setting and reason."""
     config = tmp_path / "config.toml"
     config.write_text(f"[gateway]\n{settings}\n")
-    done = estate.system.run(*PROGRAM, str(config), check=False)
+    done = forked.run(["serve", "gateway", "--config", str(config)])
     assert done.returncode == 1
     assert text in done.stderr
     assert str(config) in done.stderr

@@ -21,7 +21,7 @@ OLD = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def target(questions: Questions) -> str:
     """The target of a GET about a good certificate."""
     return spell("/{ESC}", questions.of("good"))

@@ -26,7 +26,7 @@ PATIENCE = 30.0
 _POST = (f"Content-Type: {OCSP_REQUEST}",)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway(estate: Estate) -> Gateway:
     """A gateway whose process we can look at."""
     return estate.gateway("mounted", public_url="http://localhost/pki/ocsp")

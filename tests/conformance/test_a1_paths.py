@@ -19,19 +19,19 @@ PREFIXES = {"root": "", "ocsp": "/ocsp", "public URL": "/pki/ocsp"}
 MATRIX = [pytest.param(case, id=case.id, marks=pytest.mark.rule(*case.rules)) for case in CASES]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mounted(estate: Estate) -> Responder:
     """A gateway whose public URL has a path."""
     return estate.gateway("mounted", public_url=PUBLIC_URL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def awkward_request(questions: Questions) -> bytes:
     """About a good certificate; its base64 holds `//` and `++` and ends in `==`."""
     return questions.awkward()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def expected(mounted: Responder, awkward_request: bytes) -> bytes:
     """The answer to the awkward request, asked by POST."""
     answer = mounted.post(awkward_request).answer

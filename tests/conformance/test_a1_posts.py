@@ -16,7 +16,7 @@ LIMIT = 32 * 1024
 FRAMINGS: dict[str, Callable[[bytes], bytes]] = {"content-length": post, "chunked": partial(chunked, size=5000)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def asked(questions: Questions) -> bytes:
     """A request about a good certificate."""
     return questions.of("good")

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.system import System
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A running system, shared: tests use names of their own, and leave it running."""
     system = System(tmp_path_factory.mktemp("system")).start()

@@ -37,6 +37,7 @@ EXPECTED = (
     r"third\.pem: OK",
     r"0x[0-9A-F]+: revoked\n.*\n\s+Reason: superseded",
     r"0x[0-9A-F]+: revoked\n.*\n\s+Reason: keyCompromise",
+    r"\n5 certificates: 2 would be added, 2 unchanged, 1 would be revoked\. Nothing was recorded\.\n",
 )
 
 
@@ -50,8 +51,6 @@ def test_the_page_works_as_printed(own_system: System) -> None:
         found = re.compile(pattern).search(done.stdout, position)
         assert found, f"{pattern!r} is missing after:\n{done.stdout[:position]}\n----\n{done.stdout[position:]}"
         position = found.end()
-    report = (own_system.folder / "report.txt").read_text()
-    assert re.search(r"\b5\b", report), report
 
 
 @pytest.fixture

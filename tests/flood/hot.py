@@ -10,25 +10,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.processes import command_output
+from benchmarks.questions import url_part
+from benchmarks.references import write_list, wrk_output
 from tests.flood.asker import SUCCESSFUL, TRY_LATER, Counts
 from tests.flood.place import Place
-from tests.flood.questions import get_path, request
+from tests.flood.questions import request
 
-CONNECTIONS = 32
-_SCRIPT = """\
-local requests, at = {}, 0
-function init(args)
-  for path in io.lines("%s") do requests[#requests + 1] = wrk.format("GET", path) end
-end
-function request()
-  at = at %% #requests + 1
-  return requests[at]
-end
+_SUM = """\
 function done(summary)
   local errors = summary.errors
   local wrong = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  print(string.format("SUM %%d %%d %%d %%d", summary.requests, summary.bytes, summary.duration, wrong))
+  print(string.format("SUM %d %d %d %d", summary.requests, summary.bytes, summary.duration, wrong))
 end
 """
 
@@ -37,19 +29,15 @@ class Wrk:
     """Asks for the same certificates again and again, by GET."""
 
     def __init__(self, place: Place, serials: Sequence[int]) -> None:
-        names = place.names
-        paths = place.folder / "hot.txt"
-        paths.write_text("".join(get_path(request(names.cert_id(serial))) + "\n" for serial in serials))
-        self._script = place.folder / "hot.lua"
-        self._script.write_text(_SCRIPT % paths)
+        paths = ["/" + url_part(request(place.names.cert_id(serial))) for serial in serials]
+        self._script = write_list(place.folder, paths, _SUM)
         self._address = place.http
         self._whole: float | None = None
         """Octets of an answer with its head, when nobody else asks."""
 
     def __call__(self, seconds: float) -> Counts:
         """Ask for so many seconds, rounded to whole ones. The first time, nobody else may ask."""
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(self._script)]
-        answered, octets, microseconds = _read(command_output([*command, f"http://{self._address}"]))
+        answered, octets, microseconds = _read(wrk_output(self._address, self._script, seconds))
         size = octets / answered
         self._whole = self._whole or size
         successful = round(answered * min(1.0, size / self._whole))

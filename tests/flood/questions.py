@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from urllib.parse import quote
 
 SERIALS, SPELLINGS, CYCLING = KINDS = ("serials", "spellings", "cycling")
 """Random serial numbers; random encodings of one CertID; one real serial number after the other."""
@@ -92,11 +91,6 @@ def post(der: bytes) -> bytes:
 def get(path: bytes) -> bytes:
     """A GET of a path."""
     return b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path
-
-
-def get_path(der: bytes) -> str:
-    """The path of a request, as most clients spell it (RFC 6960, appendix A.1)."""
-    return "/" + quote(base64.b64encode(der), safe="")
 
 
 def questions(kind: str, issuer: IssuerNames, serials: Sequence[int], seed: int) -> Iterator[bytes]:

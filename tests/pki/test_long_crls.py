@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,9 @@ _URL = "http://crl.example.com/crl/issuing/3.crl"
 _REASONS = [reason for reason in Reason if reason is not Reason.REMOVE_FROM_CRL]
 
 
+@cache
 def make_issuer(kind: KeyKind) -> Issuer:
-    """An issuer with a key of that kind."""
+    """An issuer with a key of that kind: the same each time, because keys take time to make."""
     key = generate_key(kind)
     return Issuer(make_root(name="Lists", key=key, now=NOW), key)
 

@@ -48,7 +48,9 @@ _REASON: Final = re.compile(r"\[[A-Z_]+\]")
 
 _CAUSES = {number: name.removeprefix("STATUS_CAUSE_") for name, number in status_pb2.StatusCause.items()}
 _FITS = {number: name.removeprefix("ISSUER_FIT_") for name, number in status_pb2.IssuerFit.items()}
-_ACTIONS = {1: "revoke", 2: "hold", 3: "release"}
+_ACTIONS = {
+    number: name.removeprefix("STATUS_CHANGE_ACTION_").lower() for name, number in status_pb2.StatusChangeAction.items()
+}
 
 
 @dataclass

@@ -11,7 +11,7 @@ from tests.e2e.system import System
 from tests.gateway.workers.fleet import Fleet, question, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The services; tests use names of their own."""
     system = System(tmp_path_factory.mktemp("workers")).start()
@@ -19,13 +19,13 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     assert system.stop() == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def certificate(system: System) -> Path:
     """A certificate that stays good."""
     return system.issue("good.example.com")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def request_der(system: System, certificate: Path) -> bytes:
     """A question about it."""
     return question(system, certificate)
