@@ -239,12 +239,9 @@ def abandon(
     ca: Ca, name: str = NAME, *, actor: Actor = IMPORTER, validate_only: bool = False
 ) -> import_pb2.AbandonImportResponse:
     """Call the servicer to give an import up."""
-    caller = Caller(
-        actor.identity, actor.name, actor.role, actor.fingerprint, START + timedelta(days=90), actor.peer, "id"
-    )
 
     async def run() -> import_pb2.AbandonImportResponse:
-        set_caller(caller)
+        call_as(actor)
         with ThreadPoolExecutor(1) as pool:
             servicer = ImportServicer(ca.authority.importing, readers=pool)
             context: Any = None
