@@ -67,8 +67,10 @@ def add_issuer(conn: Connection, issuer: NewIssuer, revision: int, actor: Actor 
 
 
 def _compromised_by(conn: Connection, public_key_der: bytes) -> int | None:
-    """The revision by which a key counts as compromised."""
-    earliest = select(func.min(issuers.c.compromised_by)).where(issuers.c.public_key_der == public_key_der)
+    """The revision by which a key counts as compromised. What an import said that was given up says nothing."""
+    earliest = select(func.min(issuers.c.compromised_by)).where(
+        issuers.c.public_key_der == public_key_der, issuers.c.state != IssuerState.ABANDONED.value
+    )
     found: int | None = conn.execute(earliest).scalar_one()
     return found
 

@@ -277,6 +277,20 @@ def test_an_import_that_is_given_up(old: Ca) -> None:
         assert known.value.reason == "ISSUER_NOT_PENDING"
 
 
+def test_what_was_given_up_compromises_nobody(old: Ca) -> None:
+    """A row that had the CA itself as compromised says nothing any more: perhaps it was why the import was given up."""
+    ends = {"seconds": int(ROOT.not_valid_after_utc.timestamp())}
+    serial = format(ROOT.serial_number, "040x")
+    bare = entry(serial, not_after_time=ends)
+    for own in (bare, with_certificate(ROOT.public_bytes(Encoding.DER), revoked(BEFORE, COMPROMISE))):
+        with pytest.raises(FailedPrecondition):
+            send(old, whole([own])[:-1])
+    abandon(old)
+    send(old, whole([entry(0x1000)], issuer="again"))
+    assert old.authority.directory.named("again").compromise is None
+    assert statuses(old, 0x1000, name="again") == ["good"]
+
+
 def test_no_import_is_given_up_while_it_runs(old: Ca) -> None:
     """Whoever wants it gone ends it first."""
     reasons: list[str] = []
