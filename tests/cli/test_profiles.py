@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from services.cli.main import cli
 from services.config import ConfigError, load_settings
+from tests.pages import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
 MINIMAL = '[database]\nurl = "sqlite:///goodstanding.db"\n[tls]\nroot = "tls/ca.pem"\n'
@@ -27,7 +27,7 @@ def run(*arguments: str) -> Result:
 def example(tmp_path: Path) -> Path:
     """The example of docs/profiles.md as a file of its own."""
     file = tmp_path / "profiles.toml"
-    file.write_text("".join(re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)))
+    file.write_text("".join(blocks(PAGE.read_text("utf-8"), "toml")))
     return file
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from gateway.answer import Why
 from tests.e2e.system import System
+from tests.pages import script_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
 
 
 def test_the_page(system: System) -> None:
     """The commands work by copy and paste, and find what the page says that they find."""
-    blocks = "\n".join(re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
-    for printed, actual in (("127.0.0.1:2560", system.http), ("127.0.0.1:2561", system.ops)):
-        blocks = blocks.replace(printed, actual)
-    done = system.run("bash", "-euo", "pipefail", "-c", blocks + "\necho the end", timeout=120)
+    done = system.run("bash", "-euo", "pipefail", "-c", script_of(PAGE, system) + "\necho the end", timeout=120)
     assert done.stdout.endswith("the end\n")
     said = done.stdout + done.stderr
     for expected in (

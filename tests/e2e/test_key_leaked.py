@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.system import System
-from tests.e2e.test_walkthrough import assert_in_order, script_of
+from tests.pages import assert_in_order, script_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "walkthroughs" / "key-leaked.md"
 HEX = "[0-9a-f]{32}"

@@ -22,9 +22,9 @@ from cryptography.x509 import ocsp
 from services.pki.hierarchy import make_root
 from services.pki.keys import generate_key
 from tests.e2e.system import System
-from tests.e2e.test_walkthroughs import script
 from tests.openssl_ca.generated import NOW, ROWS, rows
 from tests.openssl_ca.judge import Said, ask_index, batches, make_request, read_answer
+from tests.pages import script_of
 from tests.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "leaving.md"
@@ -43,7 +43,7 @@ EXPECTED = (
 
 def test_the_page_works_as_printed(own_system: System) -> None:
     """Every command succeeds, from the first certificate to the answer of OpenSSL's responder."""
-    commands = script(PAGE.read_text(), own_system)
+    commands = script_of(PAGE.read_text(), own_system)
     done = own_system.run("bash", "-euo", "pipefail", "-c", f"exec 2>&1\n{commands}\necho the end", timeout=120)
     assert done.stdout.endswith("the end\n")
     position = 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tests.e2e.system import System
+from tests.pages import assert_in_order, script_of
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -17,27 +17,6 @@ def walk_through(system: System) -> str:
     for printed in ("127.0.0.1:2560", "127.0.0.1:50051", "127.0.0.1:50052"):
         assert printed in part
     return script_of(part, system)
-
-
-def script_of(text: str, system: System) -> str:
-    """The shell blocks of a document, with the addresses of `system`."""
-    script = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    for printed, actual in (
-        ("127.0.0.1:2560", system.http),
-        ("127.0.0.1:50051", system.ca),
-        ("127.0.0.1:50052", system.status),
-    ):
-        script = script.replace(printed, actual)
-    return script
-
-
-def assert_in_order(text: str, patterns: list[str]) -> None:
-    """Each pattern is found behind the one before it."""
-    position = 0
-    for pattern in patterns:
-        found = re.compile(pattern).search(text, position)
-        assert found, f"{pattern!r} is missing after:\n{text[:position]}\n----\n{text[position:]}"
-        position = found.end()
 
 
 def test_the_walk_through_works_as_printed(system: System) -> None:

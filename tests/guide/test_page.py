@@ -12,10 +12,10 @@ from pathlib import Path
 from tests.e2e.system import BIN, System, environment
 from tests.guide.classic import PASS_PHRASES, ClassicCA
 from tests.guide.terminal import Answers, terminal
+from tests.pages import assert_in_order, blocks, script_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "from-openssl.md"
 START = "<!-- the services run from here on -->"
-BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ANSWERS: Answers = {
     r"Passphrase of the key intermediate: ": PASS_PHRASES["intermediate"],
     r"Enter pass phrase for \S*intermediate.key.pem:": PASS_PHRASES["intermediate"],
@@ -30,8 +30,7 @@ ASKS = re.compile(
 
 def commands(text: str, classic: ClassicCA, system: System) -> str:
     """The blocks of a part of the page, with the folder and the addresses of the test."""
-    script = "".join(BLOCK.findall(text)).replace("/root/ca", str(classic.folder))
-    return script.replace("127.0.0.1:2560", system.http)
+    return script_of(text, system).replace("/root/ca", str(classic.folder))
 
 
 def run(page: str, classic: ClassicCA, system: System) -> str:
@@ -66,15 +65,6 @@ def services(system: System) -> Iterator[None]:
             shown.process.wait(30)
 
 
-def in_order(said: str, patterns: list[str]) -> None:
-    """Each pattern is found behind the one before it."""
-    position = 0
-    for pattern in patterns:
-        found = re.compile(pattern).search(said, position)
-        assert found, f"{pattern!r} is missing after:\n{said[:position]}\n----\n{said[position:]}"
-        position = found.end()
-
-
 def openssl_time(column: str) -> str:
     """A time of index.txt, as openssl prints those of answers."""
     return f"{datetime.strptime(column, '%y%m%d%H%M%SZ').replace(tzinfo=UTC):%b %e %H:%M:%S %Y} GMT"
@@ -88,7 +78,7 @@ def test_the_page_works_as_printed(classic: ClassicCA) -> None:
     revoked_before = classic.rows()[1][2].partition(",")[0]
     said = run(PAGE.read_text(), classic, system)
     revoked_after = classic.rows()[3][2]
-    in_order(
+    assert_in_order(
         said,
         [
             r"\s1003\s+unknown\s+/C=GB",
@@ -132,6 +122,6 @@ def test_the_page_works_as_printed(classic: ClassicCA) -> None:
 
 def test_what_asks_is_last_in_its_block() -> None:
     """Whatever is pasted behind a command that asks for a pass phrase would be taken for the pass phrase."""
-    for block in BLOCK.findall(PAGE.read_text()):
+    for block in blocks(PAGE.read_text()):
         *lines, _ = block.replace("\\\n", "").splitlines()
         assert not [line for line in lines if ASKS.search(line)]

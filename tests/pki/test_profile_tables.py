@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import replace
 from datetime import date
@@ -15,13 +14,14 @@ from services.pki.profile_tables import read_profiles
 from services.pki.profile_text import toml_of
 from services.pki.profiles import BUILTIN
 from services.pki.validity import BASELINE_CAPS
+from tests.pages import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
 
 
 def example() -> dict[str, Any]:
     """The tables on the page."""
-    text = "".join(re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL))
+    text = "".join(blocks(PAGE.read_text("utf-8"), "toml"))
     tables: dict[str, Any] = tomllib.loads(text)["profiles"]
     return tables
 

@@ -24,6 +24,7 @@ from tests.conformance.rules import PROJECT
 from tests.conformance.wire import Reply, Responder, nonce
 from tests.conformance.wire import request as ocsp_request
 from tests.e2e.system import free_addresses
+from tests.pages import blocks
 from tests.waiting import wait_until
 
 PAGE = PROJECT / "docs/caching.md"
@@ -37,11 +38,11 @@ pytestmark = pytest.mark.rule("R83")
 
 def configuration(language: str, *replacements: tuple[str, str]) -> str:
     """The one configuration in that language on the page, with what is different in a test."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (text,) = blocks(PAGE.read_text(), language)
     for printed, actual in replacements:
         assert text.count(printed) == 1, printed
         text = text.replace(printed, actual)
-    return str(text)
+    return text
 
 
 @contextmanager
