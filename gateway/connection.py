@@ -23,7 +23,7 @@ from gateway.clock import Clock
 from gateway.headers import Wire
 from gateway.heads import Heads
 from gateway.limits import NEVER, DoorCounters, Limits, Sweep
-from gateway.outbox import Outbox
+from gateway.outbox import Outbox, Unread
 
 _logger = structlog.get_logger(__name__)
 
@@ -33,9 +33,6 @@ _SLICE: Final = 4096
 _FRAMING: Final = 8
 # What is read and thrown away from a client that is being cut off, so that it gets to see why.
 _MAX_DISCARDED: Final = 4 * 1024 * 1024
-
-# Seconds between two looks at what the kernel has not taken.
-_GLANCE: Final = 0.02
 
 BAD_REQUEST: Final = b"400 Bad Request"
 METHOD_NOT_ALLOWED: Final = b"405 Method Not Allowed"
@@ -65,6 +62,7 @@ class Hall:
         self.wire = Wire()
         self.heads = Heads()
         self.outbox = Outbox()
+        self.unread = Unread()
         self.slice = min(_SLICE, limits.max_head)
 
 
@@ -136,7 +134,6 @@ class Connection(HttpToolsProtocol):
         self._parsing = False
         self._discarded = 0
         self._corked: list[Outgoing | bytes] = []  # what is written at the end of this turn of the event loop
-        self._unsent: list[Answer] = []  # written, and not all of it taken by the kernel yet
         self._ended = False  # no further request is taken
         self._closing = False  # nothing more is written
         self._draining = False  # the server stops
@@ -182,8 +179,9 @@ class Connection(HttpToolsProtocol):
         """Forget everything. Look-ups under way run out on their own: others may be waiting for the same ones."""
         self._ended = self._closing = True
         self._held = b""
-        self._corked, self._unsent = [], []
+        self._corked = []
         self.door.sweep.discard(self)
+        self.door.unread.discard(self)
         for exchange in self._exchanges:
             exchange.disconnect()
         self._exchanges.clear()
@@ -437,21 +435,16 @@ class Connection(HttpToolsProtocol):
             self._keep_fresh([(answer, True, None)])
 
     def _keep_fresh(self, written: list[Outgoing | bytes]) -> None:
-        """Cut the client off before what it does not read, and waits here, leaves without evidence (G3)."""
+        """What the client does not read waits here: not for longer than there is evidence for it (G3)."""
         answers = (what[0] for what in written if isinstance(what, tuple))
         # Others were not written: tryLater stands in their place.
-        self._unsent = [*self._unsent, *(answer for answer in answers if answer.fresh())]
-        if self._unsent:
-            self.loop.call_later(_GLANCE, self._glance, self._unsent)
+        if unread := [answer for answer in answers if answer.fresh()]:
+            self.door.unread.add(self, unread, self.loop)
 
-    def _glance(self, unsent: list[Answer]) -> None:
-        if unsent is not self._unsent:  # it has read on
-            return
-        if all(answer.fresh() for answer in unsent):
-            self.loop.call_later(_GLANCE, self._glance, unsent)
-        else:
-            self.door.counters.stalled_writes += 1
-            self.transport.abort()
+    def cut_off(self) -> None:
+        """Send nothing more, not even what was written."""
+        self.door.counters.stalled_writes += 1
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """The client is not reading: write no more, and not forever."""
@@ -461,7 +454,7 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has read on."""
         super().resume_writing()
-        self._unsent = []
+        self.door.unread.discard(self)
         if not self._closing:
             self.write_deadline = NEVER
             self._advance()

@@ -26,6 +26,9 @@ MAX_SIZE = 8 * 1024 * 1024
 OVERHEAD = 2048
 """Octets that an issuer counts for, beside its certificates."""
 
+MAX_HIDDEN = 200
+"""Issuers whose import was not completed, or given up."""
+
 
 def check_room(
     every: Iterable[IssuerRecord],
@@ -53,6 +56,16 @@ def check_room(
     taken += sum(longest.get(der, len(der)) for chain in above.values() for der in chain)
     if taken > (MAX_SIZE if actor.role == "admin" else MAX_SIZE // 2):
         text = f"there are {len(above)} issuers with this one, and they would take more room than there is for them"
+        raise ResourceExhausted("TOO_MANY_ISSUERS", text)
+
+
+def check_unfinished(hidden: int, actor: Actor) -> None:
+    """Whether another import may begin: those that were not completed or given up stay hidden, and every listing minds.
+
+    Half of them are for the role admin. Raises ResourceExhausted (TOO_MANY_ISSUERS).
+    """
+    if hidden >= (MAX_HIDDEN if actor.role == "admin" else MAX_HIDDEN // 2):
+        text = f"{hidden} imports were not completed or given up: complete one, or have an admin bring this issuer in"
         raise ResourceExhausted("TOO_MANY_ISSUERS", text)
 
 

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.abandoning import Abandon, Abandoned
-from services.ca.admission import check_room, require_right_to_key
+from services.ca.admission import check_room, check_unfinished, require_right_to_key
 from services.ca.at_a_time import AtATime
 from services.ca.audit import IMPORT
 from services.ca.batch import Batch, Plan
@@ -45,6 +45,7 @@ from services.clock import Clock, to_epoch
 from services.db import crls, issuers, position, status
 from services.db.chain import AuditEvent, details
 from services.db.engine import Connection, Database
+from services.db.pending import hidden_ids
 from services.db.records import (
     Actor,
     ChangeAction,
@@ -310,6 +311,8 @@ class _Begin:
         check_position(known, signer, fresh)
         check_standing(batch.conn, fresh, signer, None)
         check_room([*every, *pending], known, signer, fresh, self.actor)
+        if known is None:
+            check_unfinished(len(hidden_ids(batch.conn)), self.actor)
         return _Pending(self.importing, None if known else self._new(signer), known, fresh, self.actor)
 
     def _new(self, signer: IssuerRecord | None) -> NewIssuer:

@@ -273,6 +273,9 @@ def _compromise(row: Row[Any]) -> CompromiseRecord | None:
     return CompromiseRecord(revocation, from_epoch(row.changed_at), row.compromised_by)
 
 
+# What was given up is nothing to anybody any more, and may be much.
+_is_told = issuers.c.state != IssuerState.ABANDONED.value
+
 _issuers = (
     select(
         issuers,
@@ -282,12 +285,16 @@ _issuers = (
         status_changes.c.changed_at,
     )
     .outerjoin(status_changes, status_changes.c.revision == issuers.c.compromised_by)
+    .where(_is_told)
     .order_by(issuers.c.id)
 )
 
 _VERSION = "SELECT history, (SELECT count(*) FROM issuers), (SELECT max(revision) FROM issuers) FROM position"
 
 # Those that are revoked come last, so that chains go through another one where there is one.
-_certificates = select(issuer_certificates).order_by(
-    issuer_certificates.c.revoked_by.is_not(None), issuer_certificates.c.preference
+_certificates = (
+    select(issuer_certificates)
+    .join(issuers, issuers.c.id == issuer_certificates.c.issuer_id)
+    .where(_is_told)
+    .order_by(issuer_certificates.c.revoked_by.is_not(None), issuer_certificates.c.preference)
 )

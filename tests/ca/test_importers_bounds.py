@@ -19,6 +19,7 @@ from services.ca.import_servicer import _certificate
 from services.ca.issue import IssueCommand
 from services.ca.revoke import RevokeCommand
 from services.ca.target import BySerial
+from services.db import issuers
 from services.db.records import IssuerState
 from services.errors import DomainError, InvalidArgument, PermissionDenied, ResourceExhausted
 from services.pki import der as parts
@@ -270,3 +271,23 @@ def certificate_for(key: ec.EllipticCurvePrivateKey, serial: int) -> bytes:
     builder = x509.CertificateBuilder(ROOT.subject, name, key.public_key(), serial, LONG_AGO, START + timedelta(days=9))
     assert isinstance(KEY, ec.EllipticCurvePrivateKey)
     return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_imports_that_are_given_up(old: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beginning and giving up, again and again, ends: what is given up stays, and every listing has to pass it by."""
+    monkeypatch.setattr(admission, "MAX_HIDDEN", 6)
+
+    def begin(name: str, actor: Any = IMPORTER) -> None:
+        root = make_root(name=name, key=generate_key("p256"), now=LONG_AGO)
+        given = imports.ImportHeader(issuer=name, certificates_der=(root.public_bytes(Encoding.DER),))
+        old.authority.importing.begin(given, actor).result(10)
+        old.authority.importing.abandon(name, actor, validate_only=False).result(10)
+
+    for _ in range(3):
+        begin("again")
+    with pytest.raises(ResourceExhausted) as refused:
+        begin("again")
+    assert refused.value.reason == "TOO_MANY_ISSUERS"
+    begin("again", ADMIN)
+    with old.db.read() as conn:
+        assert {each.name for each in issuers._all_issuers(conn)} == {"root", "issuing"}
