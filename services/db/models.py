@@ -72,6 +72,7 @@ issuers = Table(
     # The revision in status_changes by which its key counts as compromised; there is no way back.
     Column("compromised_by", BigInteger, nullable=True),
     UniqueConstraint("name"),
+    # On PostgreSQL of their SHA-256: an index row cannot hold the key of ML-DSA-87 and a subject.
     UniqueConstraint("subject_der", "public_key_der"),
 )
 

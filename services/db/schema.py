@@ -12,7 +12,7 @@ from services.db.engine import Database, parse_url
 from services.db.failures import when_opening
 from services.errors import FailedPrecondition
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """All migrations, oldest first: kept here so that a service starts without loading Alembic."""
 
 # Any number will do, as long as it stays the same: upgrades of one database wait for each other.

@@ -26,9 +26,16 @@ from services.errors import FailedPrecondition
 
 
 def test_migrated_schema_equals_the_models(database: Database) -> None:
-    """Nothing is in the models that a migration does not make, and the other way round."""
+    """Nothing is in the models that a migration does not make, and the other way round.
+
+    But for one index, which is over hashes on PostgreSQL; `test_issuers.py` shows what it does.
+    """
+
+    def included(_: object, name: str | None, *__: object) -> bool:
+        return database.dialect != "postgresql" or name != "uq_issuers_subject_der_public_key_der"
+
     with database.read() as conn:
-        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        context = MigrationContext.configure(conn, opts={"compare_type": True, "include_object": included})
         assert compare_metadata(context, metadata) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -67,6 +68,18 @@ def test_issuer_exists_once(database: Database, new_issuer: Issuers, change: dic
     with pytest.raises(AlreadyExists) as caught, database.write() as conn:
         issuers.add_issuer(conn, replace(new_issuer("issuing"), **change), position.advance(conn, 1))
     assert caught.value.reason == "ISSUER_EXISTS"
+
+
+def test_an_issuer_may_have_a_long_key_and_a_long_name(database: Database, new_issuer: Issuers) -> None:
+    """A key of ML-DSA-87 and a subject of a kilobyte, both of which are random to an index; still it exists once."""
+    one = replace(new_issuer("one"), subject_der=os.urandom(1024), public_key_der=os.urandom(2614))
+    with database.write() as conn:
+        issuers.add_issuer(conn, one, position.advance(conn, 1))
+    other_key = replace(one, name="two", public_key_der=os.urandom(2614))
+    with database.write() as conn:
+        issuers.add_issuer(conn, other_key, position.advance(conn, 1))
+    with pytest.raises(AlreadyExists), database.write() as conn:
+        issuers.add_issuer(conn, replace(one, name="three"), position.advance(conn, 1))
 
 
 def test_state_of_an_issuer_changes_with_its_revision(database: Database, new_issuer: Issuers) -> None:
