@@ -128,7 +128,10 @@ class Plan(Generic[T]):
 
 
 class Work(Protocol[T]):
-    """One caller's part of a transaction."""
+    """One caller's part of a transaction.
+
+    One that is `provisional` (an attribute that most do not have) need not be durable before a later one is.
+    """
 
     @property
     def key(self) -> IdempotencyKey | None:

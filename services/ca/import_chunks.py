@@ -88,6 +88,8 @@ class Chunk:
     source: str
     issuer_ends: frozenset[int] = frozenset()
     """When the issuer's certificates end: a status whose own end is not known has one of these in its place."""
+    provisional: bool = False
+    """Whether nobody hears of it before the import has ended (`Work`)."""
 
     @property
     def key(self) -> IdempotencyKey | None:

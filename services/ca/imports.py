@@ -213,10 +213,12 @@ class ImportRun:
             now=now,
             source=self._header.source,
             issuer_ends=self._ends,
+            # Of a pending issuer nobody knows; the end, which is durable, makes all before it durable.
+            provisional=self._record is not None and self._record.state is IssuerState.PENDING,
         )
 
     def record(self, chunk: Chunk) -> Future[ChunkResult]:
-        """Queue a chunk; the future resolves once it is durable. With `validate_only`, say what it would come to.
+        """Queue a chunk; the future resolves once it is recorded. With `validate_only`, say what it would come to.
 
         Raises ResourceExhausted (QUEUE_FULL): try again.
         """

@@ -2,7 +2,8 @@
 
 What it guarantees:
 
-* A work's future resolves only after the transaction that holds its writes is durable (G1).
+* A work's future resolves only after the transaction that holds its writes is durable (G1); of works that are all
+  provisional, once it has been committed.
 * A work that fails has written nothing, and its neighbours in the batch do not notice.
 * Works are decided one after the other, each seeing what the ones before it in the batch want written, so that two of
   them never act on the same state.
@@ -219,7 +220,7 @@ class Writer:
         """Decide all, write all, commit, and only then tell the callers."""
         refused: list[tuple[_Job[Any], Exception]] = []
         accepted: list[tuple[_Job[Any], Plan[Any]]] = []
-        with self._db.write() as conn:
+        with self._db.write(provisional=all(getattr(job.work, "provisional", False) for job in jobs)) as conn:
             reserve = len(jobs) if any(job.work.serialise for job in jobs) else 0
             batch = Batch(
                 conn,

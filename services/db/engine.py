@@ -84,8 +84,11 @@ class Database:
             raise in_use(error) from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, provisional: bool = False) -> Iterator[Connection]:
         """One transaction, committed at the end of the block, rolled back by an exception.
+
+        A `provisional` one does not wait for the disk: should the machine lose its power before another transaction
+        was committed, it may never have been. For what nobody is told of until that other one.
 
         Raises Conflict (an Unavailable) when another writer was in the way, so that the block may be run again;
         Unavailable otherwise. After an Unavailable from the commit itself nobody knows whether it happened.
@@ -93,8 +96,10 @@ class Database:
         if self._writers is None:
             raise RuntimeError("the database was opened read only")
         try:
-            with self._writers.begin() as conn:
-                yield conn
+            with self._writers.connect() as conn:
+                unhurried = _dialect(self._writers.url).provisional if provisional else Connection.begin
+                with unhurried(conn):
+                    yield conn
         except SQLAlchemyError as error:
             raise in_use(error) from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -65,6 +65,14 @@ def copy_in(conn: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> 
                 copy.write_row(row)
     except psycopg.Error as error:
         raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=conn.dialect) from error
+
+
+@contextmanager
+def provisional(conn: Connection) -> Iterator[None]:
+    """A transaction that the next one which is not provisional makes durable: the log is written in its order."""
+    with conn.begin():
+        conn.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        yield
 
 
 def _make_engine(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,6 +73,22 @@ def make_readers(url: URL) -> Engine:
 def make_writers(url: URL) -> Engine:
     """Connections that hold the write lock from the first moment of a transaction, so that none fails half-way."""
     return _make_engine(url, begin="BEGIN IMMEDIATE", query_only=False, pool_size=1)
+
+
+@contextmanager
+def provisional(conn: Connection) -> Iterator[None]:
+    """A transaction that the next one which is not provisional makes durable: the log is synced as a whole then."""
+    raw = conn.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    raw.execute("PRAGMA synchronous = NORMAL")
+    try:
+        with conn.begin():
+            yield
+    finally:
+        try:
+            raw.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:  # it is of no use any more, and nobody shall go on with it like that
+            conn.invalidate()
 
 
 def without_transaction(readers: Engine) -> Engine:

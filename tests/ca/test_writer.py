@@ -33,6 +33,7 @@ class FakeWork:
     decision: Callable[[Batch], object]
     key: IdempotencyKey | None = None
     serialise: bool = False
+    provisional: bool = False
 
     def decide(self, batch: Batch) -> Plan[object]:
         """Run it."""
@@ -59,12 +60,14 @@ class FlakyDatabase:
         self.db = db
         self.errors: list[Exception] = []
         self.transactions = 0
+        self.provisional: list[bool] = []
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, provisional: bool = False) -> Iterator[Connection]:
         """One transaction."""
         self.transactions += 1
-        with self.db.write() as conn:
+        self.provisional.append(provisional)
+        with self.db.write(provisional=provisional) as conn:
             yield conn
             if self.errors:
                 raise self.errors.pop(0)
@@ -172,6 +175,22 @@ def test_a_row_that_cannot_be_written_harms_nobody(ca: Ca) -> None:
     gate.release.set()
     assert isinstance(futures[0].exception(10), Unavailable)
     assert futures[1].result(10).certificate.serial == fresh
+
+
+def test_company_makes_what_is_provisional_durable(database: Database) -> None:
+    """Only a transaction in which nobody waits for the disk does not (G1)."""
+    watched = FlakyDatabase(database)
+    gate = Gate()
+    with Writer(watched) as writer:  # type: ignore[arg-type]
+        writer.submit(FakeWork(lambda _: None, provisional=True)).result(10)
+        held = writer.submit(gate)
+        assert gate.begun.wait(10)
+        mixed = [writer.submit(FakeWork(lambda _: None, provisional=each)) for each in (True, False)]
+        gate.release.set()
+        for future in (held, *mixed):
+            future.result(10)
+        writer.submit(FakeWork(lambda _: None, provisional=True)).result(10)
+    assert watched.provisional == [True, False, False, True]
 
 
 def test_all_of_a_batch_fail_together(database: Database) -> None:

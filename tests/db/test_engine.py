@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,9 +15,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from services.db import credentials, issuers, position, schema, sqlite, status
+from services.db import credentials, position, schema, sqlite, status
 from services.db.engine import Conflict, Connection, Database
-from services.db.records import NewCertificate, NewIssuer
+from services.db.records import NewCertificate
 from services.errors import DomainError, FailedPrecondition, Unavailable
 
 if TYPE_CHECKING:
@@ -299,12 +298,39 @@ def test_a_database_without_an_encoding_gives_text_all_the_same(postgres_server:
         postgres_server.drop(name)
 
 
-def test_what_is_too_long_for_an_index(database: Database, new_issuer: Callable[..., NewIssuer]) -> None:
+def test_what_is_too_long_for_an_index(database: Database) -> None:
     """It is no outage, which would be told to everybody whose changes are in the same transaction."""
-    odd = replace(new_issuer("odd"), subject_der=random.Random(1).randbytes(20_000))
-    if database.dialect == "sqlite":
+    long = random.Random(1).randbytes(20_000)
+    mark = "?" if database.dialect == "sqlite" else "%s"
+    with database.write() as conn:
+        conn.exec_driver_sql(f"CREATE TABLE long (x {'blob' if mark == '?' else 'bytea'} UNIQUE)")
+    if database.dialect == "sqlite":  # it has room for anything
         with database.write() as conn:
-            issuers.add_issuer(conn, odd, position.advance(conn, 1))
+            conn.exec_driver_sql(f"INSERT INTO long VALUES ({mark})", (long,))
         return
     with pytest.raises(OperationalError), database.write() as conn:
-        issuers.add_issuer(conn, odd, position.advance(conn, 1))
+        conn.exec_driver_sql(f"INSERT INTO long VALUES ({mark})", (long,))
+
+
+def _syncs(conn: Connection) -> str:
+    """How a commit of this connection gets to the disk: 2 and on mean that it waits for it."""
+    asked = "PRAGMA synchronous" if conn.dialect.name == "sqlite" else "SHOW synchronous_commit"
+    return str(conn.exec_driver_sql(asked).scalar_one())
+
+
+def test_only_what_is_provisional_does_not_wait_for_the_disk(database: Database) -> None:
+    """Whether it is committed or not, the connection waits again afterwards (G1)."""
+    durable, hurried = {"sqlite": ("2", "1"), "postgresql": ("on", "off")}[database.dialect]
+    with database.write() as conn:
+        assert _syncs(conn) == durable
+    with database.write(provisional=True) as conn:
+        assert _syncs(conn) == hurried
+        position.advance(conn, 1)
+    with database.write() as conn:
+        assert _syncs(conn) == durable
+        assert position.advance(conn, 1) == 2
+    with pytest.raises(ZeroDivisionError), database.write(provisional=True) as conn:
+        _ = position.advance(conn, 1) // 0
+    with database.write() as conn:
+        assert _syncs(conn) == durable
+        assert position.advance(conn, 1) == 3
