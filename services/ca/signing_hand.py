@@ -30,23 +30,24 @@ Finish = Callable[[Actor, Made, IssuerRecord], Work[Any]]
 
 _DEPTH = 2
 """Batches that a process has at a time."""
+_LINGER_EACH = 0.0002
+"""Seconds to linger for each of a crowd."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """When processes are asked, and for how long. Times are in seconds."""
 
-    crowd: int = 4
+    crowd: int = 6
     """So many certificates under way are a crowd."""
     start_after: int = 200
     """So many have to be asked for by a crowd, ..."""
     start_seconds: float = 0.5
     """... over so long a time, before processes are started: each costs a second of processor time."""
     batch: int = 16
-    enough: int = 8
-    """So many are a batch without waiting for more."""
-    linger: float = 0.002
-    """How long a process with nothing to do is left so, for others to come."""
+    """At the most; a third of the crowd is enough for one."""
+    linger: float = 0.004
+    """How long a process with nothing to do is left so at the most, for others to come."""
     answer_within: float = 2.0
     start_within: float = 60.0
     idle: float = 600.0
@@ -227,16 +228,17 @@ class Hand:
 
     def _next(self) -> list[Task]:
         """What is to be sent now."""
-        now, limits = time.monotonic(), self._limits
+        now, limits, crowd = time.monotonic(), self._limits, self._writer.crowd
+        enough = max(1, min(limits.batch, crowd // 3))
         with self._lock:
             self._wanted = 0
             queued = len(self._queue)
             if len(self._flying) == _DEPTH:
                 return []
             if queued and not self._flying and self._linger_until == float("inf"):
-                self._linger_until = now + limits.linger
-            if queued < limits.enough and (not queued or now < self._linger_until):
-                self._wanted = limits.enough if queued or self._flying else 1
+                self._linger_until = now + min(limits.linger, crowd * _LINGER_EACH)
+            if queued < enough and (not queued or now < self._linger_until):
+                self._wanted = enough if queued or self._flying else 1
                 return []
             self._linger_until = float("inf")
             return [self._queue.popleft() for _ in range(min(queued, limits.batch))]

@@ -45,7 +45,7 @@ MAX_BATCH = 64
 MAX_QUEUE = 4096
 MAX_ATTEMPTS = 3
 LINGER_SECONDS = 0.004
-LONGEST_SECONDS = 0.04
+LONGEST_SECONDS = 0.02
 """For those who are certain to come: a signing process has them."""
 
 
@@ -148,6 +148,11 @@ class Writer:
         """How many works are queued, or are being written. Read without a lock: good for a guess."""
         return len(self._queue) + self._writing
 
+    @property
+    def crowd(self) -> int:
+        """How many there seem to be, after the last transaction: those who were in it, and those on their way."""
+        return self._crowd
+
     def close(self, timeout: float | None = None) -> None:
         """Refuse new works, finish those queued, and stop the thread. May be called again."""
         with self._wake:
@@ -195,7 +200,9 @@ class Writer:
         """
         room = self._max_batch - taken
         with self._wake:
-            wanted = min(self._crowd * 3 // 4, self._max_batch) - taken
+            # While this half is written, a signing process has the other.
+            share = self._crowd // 2 if self.elsewhere() else self._crowd * 3 // 4
+            wanted = min(share, self._max_batch) - taken
             while taken and len(self._queue) < wanted and not self._closing:
                 patience = LONGEST_SECONDS if self.elsewhere() else LINGER_SECONDS
                 remaining = begun + patience - time.monotonic()
