@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -91,6 +91,9 @@ class CaSettings(_Section):
     """The passphrase of every issuer's key that has none of its own in passphrase_files."""
     passphrase_files: dict[str, Path] = {}
     """Issuer name -> file. One that is not named here has its own in secrets/NAME.passphrase, if that is there."""
+    signing_processes: int = Field(1, ge=0, le=16)
+    """How many processes check and sign beside this one while many ask at once; 0: none. They are started when they are
+    needed (docs/decisions/signing-process.md)."""
     metrics_listen: Listen | None = None
     """Where to serve /metrics over plain HTTP. Not served unless given."""
 
@@ -170,10 +173,22 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def passphrase_file(settings: Settings, issuer: str) -> Path | None:
+class KeyPlaces(Protocol):
+    """Says where keys and their passphrases are."""
+
+    @property
+    def base(self) -> Path:
+        """The folder of the configuration."""
+
+    @property
+    def ca(self) -> CaSettings:
+        """[ca]."""
+
+
+def passphrase_file(places: KeyPlaces, issuer: str) -> Path | None:
     """The file with the passphrase of an issuer's key: the one configured for it, its own, or the one for all."""
-    own = settings.base / "secrets" / f"{issuer}.passphrase"
-    return settings.ca.passphrase_files.get(issuer) or (own if own.is_file() else settings.ca.passphrase_file)
+    own = places.base / "secrets" / f"{issuer}.passphrase"
+    return places.ca.passphrase_files.get(issuer) or (own if own.is_file() else places.ca.passphrase_file)
 
 
 def load_settings(path: Path) -> Settings:

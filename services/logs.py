@@ -33,14 +33,14 @@ _HANDSHAKE_TEXTS = {
 }
 
 
-def configure_logging(service: str) -> None:
+def configure_logging(service: str, *, grpc: bool = True) -> None:
     """Set up structlog and the standard library's logging: JSON, or coloured lines where stderr is a terminal.
 
     Imports neither grpc nor anything that does. Call it first thing in a process, once; modules use
-    `structlog.get_logger(__name__)`.
+    `structlog.get_logger(__name__)`. Without `grpc`, in a process that never imports it, stderr is left as it is.
     """
     as_json = not sys.stderr.isatty()
-    _configure(service, _take_over_stderr(), as_json)
+    _configure(service, _take_over_stderr() if grpc else sys.stderr, as_json)
 
 
 def _configure(service: str, output: TextIO, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from services.config import ConfigError
+from services.config import ConfigError, KeyPlaces, passphrase_file
 
 
 class PassphraseError(ConfigError):
@@ -47,6 +47,11 @@ def read_passphrase(
             f"no passphrase for the key {name}: set passphrase_file in [ca], {variable}, or a systemd credential {name}"
         )
     return _checked(asked.encode(), "the prompt")
+
+
+def issuer_passphrase(places: KeyPlaces, issuer: str, *, ask: bool = True) -> bytes:
+    """The passphrase of an issuer's key, as `read_passphrase` finds it. Raises PassphraseError."""
+    return read_passphrase(issuer, file=passphrase_file(places, issuer), ask=ask)
 
 
 def _systemd_credential(name: str, environ: Mapping[str, str]) -> Path | None:

@@ -39,6 +39,17 @@ def test_lists_are_renewed_before_they_end(file: Path) -> None:
         load_settings(file)
 
 
+@pytest.mark.parametrize("count", [-1, 17])
+def test_signing_processes_are_bounded(file: Path, count: int) -> None:
+    """One by default, none if that is wanted, and no hundreds by a slip."""
+    assert load_settings(file).ca.signing_processes == 1
+    file.write_text(MINIMAL + "[ca]\nsigning_processes = 0\n")
+    assert load_settings(file).ca.signing_processes == 0
+    file.write_text(MINIMAL + f"[ca]\nsigning_processes = {count}\n")
+    with pytest.raises(ConfigError, match=r"\[ca\] signing_processes"):
+        load_settings(file)
+
+
 def test_a_whole_file(file: Path) -> None:
     """Every table is read; that of the gateway is the gateway's."""
     file.write_text(

@@ -19,6 +19,7 @@ from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore
 from services.ca.revoke import RevokeCommand, Revoking
 from services.ca.settings import AuthoritySettings
+from services.ca.signing_pool import SigningPool
 from services.ca.target import BySerial
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
@@ -61,6 +62,10 @@ class CertificateAuthority:
     def issues_quickly(self, profile: str, issuer: str, size: int) -> bool:
         """Whether `begin_issue` takes no time with a request of that size, so that an event loop may call it."""
         return self._issuing.is_quick(profile, issuer, size)
+
+    def sign_with(self, pool: SigningPool) -> None:
+        """Have signing processes make certificates when there is a crowd."""
+        self._issuing.pool = pool
 
     def begin_issue(self, command: IssueCommand, actor: Actor) -> Future[IssueResult]:
         """Check, sign, and queue for recording."""

@@ -56,7 +56,16 @@ class CrlPoints:
         with self._lock:
             if issuer.id not in self._shards:
                 prefix = crl_shard_prefix(self._public_url, issuer.name)
-                with self._db.write() as conn:
-                    advance(conn, 1)
-                    self._shards[issuer.id] = crls.add_shards(conn, issuer.id, prefix, self._count)
+                self._shards[issuer.id] = self._known(issuer.id, prefix) or self._added(issuer.id, prefix)
             return self._shards[issuer.id]
+
+    def _known(self, issuer_id: int, prefix: str) -> list[CrlScope]:
+        """The shards, if all of them are there: to see that, nothing need be written."""
+        with self._db.read() as conn:
+            found = crls.shards_of(conn, issuer_id, prefix)[: self._count]
+        return found if len(found) == self._count else []
+
+    def _added(self, issuer_id: int, prefix: str) -> list[CrlScope]:
+        with self._db.write() as conn:
+            advance(conn, 1)
+            return crls.add_shards(conn, issuer_id, prefix, self._count)

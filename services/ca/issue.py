@@ -17,60 +17,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from typing import NoReturn
 
 from services.ca.batch import Batch, Memory, PendingCertificate, Plan, Work
 from services.ca.crl_points import CrlPoint, CrlPoints
 from services.ca.delegates import require_room
-from services.ca.issuers import IssuerDirectory, SigningIssuer, chain_below_root, require_issuing
-from services.ca.payload import payload_sha256
+from services.ca.issuers import IssuerDirectory, chain_below_root, require_issuing
 from services.ca.records import certificate_record, written_record
 from services.ca.retries import require_same, retry_key
 from services.ca.settings import AuthoritySettings
+from services.ca.signing import IssueCommand, Signing, payload_of
+from services.ca.signing_messages import Made
+from services.ca.signing_pool import SigningPool
 from services.ca.writer import Writer, resolved
-from services.clock import Clock
+from services.clock import Clock, from_epoch
 from services.db import blocked_keys, certificates, idempotency
 from services.db.engine import Connection, Database
-from services.db.records import Actor, CertificateRecord, IdempotencyKey, IdempotencyRecord, NewCertificate
-from services.errors import DomainError, InvalidArgument, PermissionDenied
-from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, prepare, refuse, sign
-from services.pki.csr import CertificateRequest, RequestRefused, read_csr
+from services.db.records import (
+    Actor,
+    CertificateRecord,
+    IdempotencyKey,
+    IdempotencyRecord,
+    IssuerRecord,
+    NewCertificate,
+)
+from services.errors import DomainError, InvalidArgument
+from services.pki.certificates import Draft
 from services.pki.findings import Findings
-from services.pki.lint import Linter
-from services.pki.names import SubjectAlternativeNames
-from services.pki.profiles import DEFAULT_PROFILE, OCSP_RESPONDER, Profile, get_profile
+from services.pki.profiles import DEFAULT_PROFILE, OCSP_RESPONDER, Profile
 from services.pki.serials import new_serial
+
+__all__ = ["MAX_QUICK", "METHOD", "IssueCommand", "IssueResult", "Issuing", "key_blocked"]
 
 METHOD = "IssueCertificate"
 
 MAX_QUICK = 1024
 """Octets: of P-256, Ed25519 and RSA up to 3072 bits, with few names. The longest keys take ten times as long to check,
 and everybody who writes would wait for each of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueCommand:
-    """What is asked for. Exactly one of `csr_der` and `csr_pem`; at most one of `not_after` and `validity`."""
-
-    csr_der: bytes | None = None
-    csr_pem: str | bytes | None = None
-    issuer: str = ""
-    """Empty: the only active issuer."""
-    profile: str = ""
-    """Empty: `server`."""
-    names: SubjectAlternativeNames | None = None
-    """Given: these names, and none from the request."""
-    not_after: datetime | None = None
-    validity: timedelta | None = None
-    validate_only: bool = False
-
-    @property
-    def size(self) -> int:
-        """Octets, or characters, of the certificate request."""
-        return len(self.csr_der or self.csr_pem or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +67,10 @@ class IssueResult:
 
 
 class Issuing:
-    """The use case. What is quick is checked and signed in the writer's thread, the rest in the thread that calls."""
+    """The use case. What is quick is checked and signed in the writer's thread, the rest in the thread that calls.
+
+    With a `pool`, a signing process does what is quick when there is a crowd.
+    """
 
     def __init__(
         self,
@@ -98,11 +86,11 @@ class Issuing:
         self._db = db
         self._writer = writer
         self._issuers = issuers
+        self.pool: SigningPool | None = None
+        self._signing = Signing(issuers, self.crl_points, profiles, settings, clock, serials)
         self._profiles = profiles
-        self._linter = Linter(profiles.values())
         self._settings = settings
         self._clock = clock
-        self._serials = serials
 
     def is_quick(self, profile: str, issuer: str, size: int) -> bool:
         """Whether `begin` takes no time: no linter, a key that signs quickly, and a request of so many octets.
@@ -119,76 +107,49 @@ class Issuing:
         if command.validate_only:
             return resolved(self._validate(command, actor))
         if self.is_quick(command.profile, command.issuer, command.size):
-            return self._writer.submit_unmade(partial(self._signed, command, actor))
+            make = partial(self._signed, command, actor)
+            future = self.pool.submit(command, actor, make, self._recording) if self.pool else None
+            return future or self._writer.submit_unmade(make)
         return self._writer.submit(self._signed(command, actor))
 
     def _signed(self, command: IssueCommand, actor: Actor) -> Work[IssueResult]:
         """Steps 1 to 4. Raises DomainError."""
-        profile, request = self._read(command, actor)
+        profile, request = self._signing.read(command, actor.role)
         key = retry_key(actor, METHOD)
-        payload = _payload(command, profile, request) if key else b""
-        now = self._clock()
+        payload = payload_of(command, profile, request) if key else b""
         try:
-            issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
-            serial = self._serials()
-            point = self._point(profile, issuer, serial)
-            draft = self._draft(command, profile, request, issuer, now, serial, point)  # step 3
+            place = self._signing.place(command, profile)
+            draft = self._signing.draft(command, profile, request, place)
         except DomainError:
             if key and (earlier := self._earlier(key, payload)):
                 return _Known(earlier)
             raise
-        der = sign(draft, issuer.signer)  # step 4
-        new = _new_certificate(draft, der, issuer.record.id, actor, now, point)
+        der = place.sign(draft)
+        issuer = place.issuer.record
+        new = _new_certificate(draft, der, issuer.id, actor, place.now, place.point)
         return _Recording(self, new, issuer, key, payload, request.field)
 
-    def _read(self, command: IssueCommand, actor: Actor) -> tuple[Profile, CertificateRequest]:
-        profile = get_profile(command.profile, self._profiles)  # step 1
-        _require_role(profile, actor)
-        try:
-            return profile, read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
-        except RequestRefused as refused:
-            self._refuse(command, profile, refused)
-
-    def _point(self, profile: Profile, issuer: SigningIssuer, serial: bytes) -> CrlPoint:
-        if not profile.crl_distribution_point:
-            return CrlPoint()
-        return self.crl_points.of(issuer.record, serial, is_ca=profile.authority is not None)
-
-    def _draft(
-        self,
-        command: IssueCommand,
-        profile: Profile,
-        request: CertificateRequest,
-        issuer: SigningIssuer,
-        now: datetime,
-        serial: bytes,
-        point: CrlPoint,
-    ) -> Draft:
-        draft = prepare(
-            profile=profile,
-            issuer=issuer.signer,
-            request=request,
-            serial=serial,
-            now=now,
-            urls=AuthorityUrls(issuer.urls.ocsp, issuer.urls.ca_issuers, point.url),
-            trust_domain=self._settings.trust_domain,
-            sans=command.names,
-            not_after=command.not_after,
-            validity=command.validity,
+    def _recording(self, actor: Actor, made: Made, issuer: IssuerRecord) -> Work[IssueResult]:
+        """What a signing process made in steps 1 to 4."""
+        id_, serial, der, subject, common_name, names, profile, key_sha256, begin, end, now, shard, payload, field = (
+            made
         )
-        check(draft, issuer.signer)
-        self._linter.check(draft, issuer.signer, request.field)
-        return draft
-
-    def _refuse(self, command: IssueCommand, profile: Profile, refused: RequestRefused) -> NoReturn:
-        """Tell what else is wrong beside the request."""
-        now = self._clock()
-        try:
-            issuer = self._issuers.for_issuing(command.issuer, now, profile.name).signer
-        except DomainError:
-            raise refused from None
-        domain = self._settings.trust_domain
-        refuse(refused, Wishes(profile, issuer, now, domain, command.names, command.not_after, command.validity))
+        new = NewCertificate(
+            issuer_id=id_,
+            serial=serial,
+            der=der,
+            subject=subject,
+            common_name=common_name,
+            subject_alternative_names=names,
+            profile=profile,
+            public_key_sha256=key_sha256,
+            not_before=from_epoch(begin),
+            not_after=from_epoch(end),
+            issued_at=from_epoch(now),
+            actor=actor,
+            crl_shard=shard,
+        )
+        return _Recording(self, new, issuer, retry_key(actor, METHOD), payload, field)
 
     def _earlier(self, key: IdempotencyKey, payload: bytes) -> IssueResult | None:
         with self._db.read() as conn:
@@ -197,24 +158,22 @@ class Issuing:
 
     def _validate(self, command: IssueCommand, actor: Actor) -> IssueResult:
         """The result without DER and serial number: nothing is signed."""
-        profile, request = self._read(command, actor)
-        now = self._clock()
-        issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
-        serial = self._serials()
-        point = self._point(profile, issuer, serial)
+        profile, request = self._signing.read(command, actor.role)
+        place = self._signing.place(command, profile)
+        issuer = place.issuer.record
         findings = Findings()
         draft = None
         with findings:
-            draft = self._draft(command, profile, request, issuer, now, serial, point)
+            draft = self._signing.draft(command, profile, request, place)
         with self._db.read() as conn, findings:
             if blocked_keys.find_blocked(conn, [sha256(request.public_key_der).digest()]):
                 raise key_blocked(request.field)
         if draft is None or findings:
             raise findings.error()
-        new = _new_certificate(draft, None, issuer.record.id, actor, now, CrlPoint())
+        new = _new_certificate(draft, None, issuer.id, actor, place.now, CrlPoint())
         with self._db.read() as conn:
             self.require_room(conn, new)
-        return IssueResult(certificate_record(new, issuer.record.name), chain_below_root(issuer.record))
+        return IssueResult(certificate_record(new, issuer.name), chain_below_root(issuer))
 
     def replay(self, conn: Connection, earlier: IdempotencyRecord, payload: bytes) -> IssueResult:
         """The result of an earlier call. Raises AlreadyExists (REQUEST_ID_REUSED)."""
@@ -256,7 +215,8 @@ class _Recording:
 
     issuing: Issuing
     new: NewCertificate
-    issuer: SigningIssuer
+    issuer: IssuerRecord
+    """As it was when it signed."""
     key: IdempotencyKey | None
     payload: bytes
     field: str
@@ -289,37 +249,13 @@ class _Recording:
         return Plan(lambda: self._result(pending), certificate=pending, memory=memory)
 
     def _result(self, pending: PendingCertificate) -> IssueResult:
-        return IssueResult(written_record(pending, self.issuer.record.name), chain_below_root(self.issuer.record))
+        return IssueResult(written_record(pending, self.issuer.name), chain_below_root(self.issuer))
 
 
 def key_blocked(field: str) -> InvalidArgument:
     """R103."""
     text = "this key is blocked, because somebody else may have it: make a new one"
     return InvalidArgument("KEY_BLOCKED", text, field=field)
-
-
-def _require_role(profile: Profile, actor: Actor) -> None:
-    if actor.role not in profile.roles:
-        allowed = ", ".join(sorted(profile.roles))
-        raise PermissionDenied(
-            "PROFILE_NOT_ALLOWED",
-            f"profile {profile.name} is for the roles {allowed}; you are {actor.role}",
-            field="profile",
-            metadata={"profile": profile.name, "role": actor.role},
-        )
-
-
-def _payload(command: IssueCommand, profile: Profile, request: CertificateRequest) -> bytes:
-    return payload_sha256(
-        {
-            "csr": request.der,
-            "issuer": command.issuer,
-            "profile": profile.name,
-            "names": None if command.names is None else command.names.labelled(),
-            "not_after": command.not_after,
-            "validity": command.validity,
-        }
-    )
 
 
 def _new_certificate(

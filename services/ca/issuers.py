@@ -50,6 +50,8 @@ class IssuerDirectory:
         self._records: tuple[IssuerRecord, ...] = ()
         self._read_at = float("-inf")
         self._signing: dict[int, SigningIssuer] = {}
+        self.forgotten = 0
+        """How often `forget` was called."""
 
     def all(self) -> tuple[IssuerRecord, ...]:
         """All issuers, at most a second old."""
@@ -88,6 +90,7 @@ class IssuerDirectory:
         """An issuer has changed: whoever asks from now on sees it."""
         with self._lock:
             self._read_at = float("-inf")
+            self.forgotten += 1
 
     def named_or_active(self, name: str, now: datetime) -> IssuerRecord:
         """The issuer of that name, or the only active one if `name` is empty.

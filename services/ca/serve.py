@@ -7,7 +7,6 @@ accepted. At the end calls are refused first, then what is queued is written, th
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -41,14 +40,18 @@ from services.ca.keystore import HeldKeys, load_keys
 from services.ca.refusals import RefusalLog
 from services.ca.servicer import CertificateAuthorityServicer
 from services.ca.settings import AuthoritySettings
+from services.ca.signing_figures import SigningFigures
+from services.ca.signing_messages import Setup
+from services.ca.signing_pool import SigningPool
 from services.ca.upkeep import HealthReport, keep_pruning, keep_telling_head
 from services.ca.writer import Writer
 from services.clock import Clock, utc_now
-from services.config import CaSettings, ConfigError, Settings, passphrase_file
+from services.config import CaSettings, ConfigError, Settings
 from services.db import issuers, position, schema
 from services.db.engine import Database
-from services.passphrases import read_passphrase
+from services.passphrases import issuer_passphrase
 from services.pki.lint import LinterMissing
+from services.processes import spare_the_collector
 from services.rpc.assembly import make_metrics, make_server, start_deny_list
 from services.rpc.lifecycle import serve_until_signal
 from services.rpc.server import RpcServer
@@ -81,6 +84,9 @@ async def serve(
         refusals = RefusalLog(writer, clock)
         stack.callback(refusals.close)
         authority = _authority(db, writer, keys, settings, clock)
+        pool = SigningPool(_setup(settings), writer, authority.directory, clock, settings.ca.signing_processes)
+        stack.callback(pool.close)
+        authority.sign_with(pool)
         workers = _executor(stack, SIGNING_THREADS, "ca-sign")
         readers = _executor(stack, READING_THREADS, "ca-read")
         deny_list = start_deny_list(stack, db)
@@ -89,6 +95,7 @@ async def serve(
         others = _other_services(db, authority, reading, readers, clock)
         add = partial(ca_pb2_grpc.add_CertificateAuthorityServiceServicer_to_server, servicer)
         metrics = make_metrics(stack, settings.ca.metrics_listen)
+        metrics.registry.register(SigningFigures(pool))
         server = make_server(
             settings,
             "ca",
@@ -115,7 +122,7 @@ async def serve(
         names = ("", SERVICE, *others)
         health = HealthReport(authority.directory, clock, readers, server.set_serving, names, lists.look)
         await health.update()
-        _spare_the_collector()
+        spare_the_collector()
         telling = keep_telling_head(reading.head, readers)
         _in_background(stack, health.keep(), keep_pruning(db, clock, readers), refusals.keep(), telling)
         await serve_until_signal(server, ready=partial(ready, server) if ready else None)
@@ -147,22 +154,21 @@ def _in_background(stack: AsyncExitStack, *jobs: Coroutine[Any, Any, None]) -> N
     stack.push_async_callback(stop)
 
 
-def _spare_the_collector() -> None:
-    """Have cyclic garbage looked for less often, and not among what stays for good: calls leave hardly any."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
-
-
 def _load_keys(db: Database, settings: Settings) -> HeldKeys:
     with db.read() as conn:
         records = issuers.list_issuers(conn)
-    passphrase = partial(_passphrase, settings)
+    passphrase = partial(issuer_passphrase, settings)
     return load_keys(records, settings.base, passphrase, later=partial(passphrase, ask=False))
 
 
-def _passphrase(settings: Settings, issuer: str, *, ask: bool = True) -> bytes:
-    return read_passphrase(issuer, file=passphrase_file(settings, issuer), ask=ask)
+def _setup(settings: Settings) -> Setup:
+    return Setup(
+        database_url=settings.database.url,
+        base=settings.base,
+        ca=settings.ca,
+        settings=_authority_settings(settings),
+        profiles={name: profile for name, profile in settings.profiles.items() if profile.lint is None},
+    )
 
 
 def _begin_history(db: Database) -> None:

@@ -1,8 +1,8 @@
 """The gRPC face of the certificate authority: parse, call, convert. What anything means is in the use cases.
 
 Parsing requests, checking and signing take processor time, and reads wait for the database: both happen in threads, so
-that the event loop stays free; what is quick to sign goes straight to the thread that writes. No thread waits for a
-commit.
+that the event loop stays free; what is quick to sign goes straight to the thread that writes, or to a signing process.
+No thread waits for a commit.
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ What it guarantees:
 * The queue is bounded, and `close` finishes what it holds.
 
 A transaction costs much the same for one certificate as for fifty. Whatever has queued while one was committing shares
-the next; and where the last one was shared, the next waits a moment for the others who are on their way just now. So a
-lone caller never waits for company, and a crowd pays for the disk once.
+the next; and where the last one was shared, the next waits a moment for the others who are on their way just now, and a
+little longer for what a signing process has (`services.ca.signing_pool`). So a lone caller never waits for company, and
+a crowd pays for the disk once.
 
-What is quick to check and sign is checked and signed here, too, right before its transaction: every thread more that
-takes part in a call takes the interpreter from the others several times, and waits to get it back.
+What is quick to check and sign is checked and signed here, too, right before its transaction, unless a signing process
+does it: every thread more that takes part in a call takes the interpreter from the others several times, and waits to
+get it back.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ MAX_BATCH = 64
 MAX_QUEUE = 4096
 MAX_ATTEMPTS = 3
 LINGER_SECONDS = 0.004
+LONGEST_SECONDS = 0.02
+"""For those who are certain to come: a signing process has them."""
 
 
 def resolved(result: T) -> Future[T]:
@@ -53,7 +57,7 @@ def resolved(result: T) -> Future[T]:
     return future
 
 
-class _Job(Generic[T]):
+class Job(Generic[T]):
     """A work, or how to make it, with the future that its caller waits for."""
 
     __slots__ = ("future", "make", "work")
@@ -63,6 +67,10 @@ class _Job(Generic[T]):
     def __init__(self, make: Callable[[], Work[T]]) -> None:
         self.make = make
         self.future: Future[T] = Future()
+
+    def supply(self, work: Work[T]) -> None:
+        """Somebody else has made the work."""
+        self.make = lambda: work
 
     def prepare(self) -> bool:
         """Make the work. False where there is none: it was given up, or refused and told so."""
@@ -83,11 +91,14 @@ class Writer:
         self._db = db
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._queue: deque[_Job[Any]] = deque()
+        self._queue: deque[Job[Any]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._crowd = 1
         self._awaited = 0
+        self._writing = 0
+        self.elsewhere: Callable[[], int] = lambda: 0
+        """How many are on their way here from a signing process."""
         self._head = KnownHead()
         self._issuers = KnownIssuers()
         self._thread = threading.Thread(target=self._run, name="ca-writer", daemon=True)
@@ -107,16 +118,41 @@ class Writer:
 
         `make` may raise, and the future then has that error. The rest is as `submit` has it.
         """
-        job = _Job(make)
+        job = Job(make)
         with self._wake:
-            if self._closing:
-                raise Unavailable("SHUTTING_DOWN", "the certificate authority is shutting down; try again")
-            if len(self._queue) >= self._max_queue:
-                raise ResourceExhausted("QUEUE_FULL", "too many requests are waiting to be written; try again later")
+            self.require_room()
             self._queue.append(job)
             if len(self._queue) == self._awaited:
                 self._wake.notify()
         return job.future
+
+    def require_room(self, waiting: int = 0) -> None:
+        """Raises as `submit` does where there is no room for one more, beside so many that are going to be queued."""
+        if self._closing:
+            raise _shutting_down()
+        if len(self._queue) + waiting >= self._max_queue:
+            raise ResourceExhausted("QUEUE_FULL", "too many requests are waiting to be written; try again later")
+
+    def enqueue(self, jobs: Sequence[Job[Any]]) -> None:
+        """Queue jobs whose callers have their futures already; never raises."""
+        with self._wake:
+            if not self._closing:
+                before = len(self._queue)
+                self._queue.extend(jobs)
+                if before < self._awaited <= len(self._queue):
+                    self._wake.notify()
+                return
+        _fail([job for job in jobs if job.future.set_running_or_notify_cancel()], _shutting_down())
+
+    @property
+    def load(self) -> int:
+        """How many works are queued, or are being written. Read without a lock: good for a guess."""
+        return len(self._queue) + self._writing
+
+    @property
+    def crowd(self) -> int:
+        """How many there seem to be, after the last transaction: those who were in it, and those on their way."""
+        return self._crowd
 
     def close(self, timeout: float | None = None) -> None:
         """Refuse new works, finish those queued, and stop the thread. May be called again."""
@@ -136,6 +172,7 @@ class Writer:
             jobs = self._next_batch()
             if jobs:
                 self._write(jobs)
+            self._writing = 0
 
     def _wait_for_work(self) -> bool:
         """Whether there is some; not any more once closed and done."""
@@ -144,31 +181,35 @@ class Writer:
                 self._sleep(1)
             return bool(self._queue)
 
-    def _next_batch(self) -> list[_Job[Any]]:
+    def _next_batch(self) -> list[Job[Any]]:
         """Prepare what is queued, and what joins it meanwhile."""
-        batch: list[_Job[Any]] = []
-        deadline = time.monotonic() + LINGER_SECONDS
+        batch: list[Job[Any]] = []
+        begun = time.monotonic()
         taken = 0
-        while jobs := self._take(taken, deadline):
+        while jobs := self._take(taken, begun):
             taken += len(jobs)
+            self._writing = taken
             batch += [job for job in jobs if job.prepare()]
         # Those who wait for their turn are of the crowd as well.
-        self._crowd = taken + len(self._queue)
+        self._crowd = taken + len(self._queue) + self.elsewhere()
         return batch
 
-    def _take(self, taken: int, deadline: float) -> list[_Job[Any]]:
+    def _take(self, taken: int, begun: float) -> list[Job[Any]]:
         """What is queued and fits into the batch, beside those that are in it already.
 
         Most of those who were here a moment ago, and will be back, are given time to join who is here already.
         """
         room = self._max_batch - taken
         with self._wake:
-            wanted = min(self._crowd * 3 // 4, self._max_batch) - taken
+            # While this half is written, a signing process has the other.
+            share = self._crowd // 2 if self.elsewhere() else self._crowd * 3 // 4
+            wanted = min(share, self._max_batch) - taken
             while taken and len(self._queue) < wanted and not self._closing:
-                remaining = deadline - time.monotonic()
+                patience = LONGEST_SECONDS if self.elsewhere() else LINGER_SECONDS
+                remaining = begun + patience - time.monotonic()
                 if remaining <= 0:
                     break
-                self._sleep(wanted, remaining)
+                self._sleep(wanted, min(remaining, LINGER_SECONDS))
             return [self._queue.popleft() for _ in range(min(len(self._queue), room))]
 
     def _sleep(self, count: int, seconds: float | None = None) -> None:
@@ -177,7 +218,7 @@ class Writer:
         self._wake.wait(seconds)
         self._awaited = 0
 
-    def _write(self, jobs: Sequence[_Job[Any]]) -> None:
+    def _write(self, jobs: Sequence[Job[Any]]) -> None:
         try:
             self._attempt(jobs)
         except Conflict:
@@ -192,7 +233,7 @@ class Writer:
             _logger.exception("a batch failed; its works are written one by one", size=len(jobs))
             self._write_each(jobs)
 
-    def _write_each(self, jobs: Sequence[_Job[Any]]) -> None:
+    def _write_each(self, jobs: Sequence[Job[Any]]) -> None:
         """Alone, each work succeeds or fails for itself. When the database has gone away, all that are left fail."""
         for place, job in enumerate(jobs):
             error = self._write_alone(job)
@@ -202,7 +243,7 @@ class Writer:
             if error is not None:
                 _fail([job], error)
 
-    def _write_alone(self, job: _Job[Any]) -> BaseException | None:
+    def _write_alone(self, job: Job[Any]) -> BaseException | None:
         """Why it could not be written; None if it was, or was refused and told so."""
         conflict: Conflict | None = None
         for _ in range(MAX_ATTEMPTS):
@@ -216,10 +257,10 @@ class Writer:
                 return None
         return conflict
 
-    def _attempt(self, jobs: Sequence[_Job[Any]]) -> None:
+    def _attempt(self, jobs: Sequence[Job[Any]]) -> None:
         """Decide all, write all, commit, and only then tell the callers."""
-        refused: list[tuple[_Job[Any], Exception]] = []
-        accepted: list[tuple[_Job[Any], Plan[Any]]] = []
+        refused: list[tuple[Job[Any], Exception]] = []
+        accepted: list[tuple[Job[Any], Plan[Any]]] = []
         with self._db.write(provisional=all(getattr(job.work, "provisional", False) for job in jobs)) as conn:
             reserve = len(jobs) if any(job.work.serialise for job in jobs) else 0
             batch = Batch(
@@ -247,17 +288,21 @@ class Writer:
             _answer(job, plan)
 
 
-def _keys(jobs: Sequence[_Job[Any]]) -> list[IdempotencyKey]:
+def _shutting_down() -> Unavailable:
+    return Unavailable("SHUTTING_DOWN", "the certificate authority is shutting down; try again")
+
+
+def _keys(jobs: Sequence[Job[Any]]) -> list[IdempotencyKey]:
     return [job.work.key for job in jobs if job.work.key]
 
 
-def _public_keys(jobs: Sequence[_Job[Any]]) -> list[bytes]:
+def _public_keys(jobs: Sequence[Job[Any]]) -> list[bytes]:
     """Of the works that certify a key (`services.ca.issue`)."""
     found = (getattr(job.work, "public_key_sha256", None) for job in jobs)
     return [public_key for public_key in found if public_key]
 
 
-def _answer(job: _Job[Any], plan: Plan[Any]) -> None:
+def _answer(job: Job[Any], plan: Plan[Any]) -> None:
     try:
         answer = plan.answer()
     except BaseException as error:  # noqa: BLE001 - the caller, who waits for the future, gets it
@@ -266,7 +311,7 @@ def _answer(job: _Job[Any], plan: Plan[Any]) -> None:
         job.future.set_result(answer)
 
 
-def _fail(jobs: Sequence[_Job[Any]], error: BaseException) -> None:
+def _fail(jobs: Sequence[Job[Any]], error: BaseException) -> None:
     # What is no Exception would end whatever takes it from the future.
     told = error if isinstance(error, Exception) else RuntimeError(f"a work failed with {type(error).__name__}")
     for job in jobs:

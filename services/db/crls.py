@@ -40,6 +40,11 @@ def add_full_scope(conn: Connection, issuer_id: int) -> None:
         conn.execute(insert(crl_scopes), {"issuer_id": issuer_id, "scope": FULL, "url": None, "last_number": 0})
 
 
+def shards_of(conn: Connection, issuer_id: int, prefix: str) -> list[CrlScope]:
+    """The shards of an issuer whose addresses begin with `prefix`, in the order of their numbers."""
+    return [each for each in scopes_of(conn, issuer_id) if each.url is not None and each.url.startswith(prefix)]
+
+
 def add_shards(conn: Connection, issuer_id: int, prefix: str, count: int) -> list[CrlScope]:
     """The first `count` shards whose addresses begin with `prefix`; those that are missing are added.
 

@@ -173,7 +173,7 @@ def test_a_serial_number_of_two_issuers_is_ambiguous(ca: Ca, issuer: Actor) -> N
     """Then the issuer has to be named."""
     root_serial = ca.hierarchy.root.serial_number
     serial = root_serial.to_bytes((root_serial.bit_length() + 7) // 8, "big")
-    ca.authority._issuing._serials = lambda: serial
+    ca.authority._issuing._signing._serials = lambda: serial
     ca.issue(issuer)
     with pytest.raises(FailedPrecondition) as refused:
         ca.authority.get(BySerial(serial))

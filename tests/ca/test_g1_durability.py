@@ -18,17 +18,21 @@ from services.ca.writer import Writer
 from services.db import status
 from services.db.engine import Database
 from services.pki.keys import plain_key
+from tests.ca.crowd import make_setup
 from tests.ca.world import Ca, Hierarchy, chain_flaws, make_actor, make_ca, make_csr, with_id
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_until_killed(url: str, folder: Path, hierarchy: Hierarchy, csr: bytes, acknowledged: int) -> list[str]:
+def run_until_killed(
+    url: str, folder: Path, hierarchy: Hierarchy, csr: bytes, acknowledged: int, *more: Path
+) -> list[str]:
     """Start the process, kill it after so many successes, and return all it had said by then."""
     (folder / "key.pem").write_bytes(plain_key(hierarchy.issuing_key))
     (folder / "request.der").write_bytes(csr)
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.ca.issue_forever", url, folder / "key.pem", folder / "request.der"],
+        [sys.executable, "-m", "tests.ca.issue_forever", url, folder / "key.pem", folder / "request.der", *more],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -48,16 +52,28 @@ def run_until_killed(url: str, folder: Path, hierarchy: Hierarchy, csr: bytes, a
     return [line for line in lines if line.endswith("\n")]
 
 
-@pytest.mark.parametrize("acknowledged", [1, 60, 301])
+@pytest.mark.parametrize(
+    ("acknowledged", "signing"),
+    [
+        pytest.param(1, False, id="1"),
+        pytest.param(60, False, id="60"),
+        pytest.param(301, False, id="301"),
+        pytest.param(301, True, id="301-signing-process"),
+    ],
+)
 def test_kill_9_loses_nothing_that_was_acknowledged(
-    database_url: str, tmp_path: Path, hierarchy: Hierarchy, acknowledged: int
+    database_url: str, tmp_path: Path, hierarchy: Hierarchy, acknowledged: int, signing: bool
 ) -> None:
     """Everything printed is there and valid, nothing is there twice or half, and a retry says which it is."""
     csr = make_csr()
     db = Database.open(database_url)
     with Writer(db) as writer:
         ca = make_ca(db, writer, hierarchy)
-        lines = run_until_killed(database_url, tmp_path, hierarchy, csr, acknowledged)
+        make_setup(ca, database_url, tmp_path)
+        more = [tmp_path] if signing else []
+        lines = run_until_killed(database_url, tmp_path, hierarchy, csr, acknowledged, *more)
+        for pid in [words[1] for words in map(str.split, lines) if words[0] == "signing"]:
+            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), within=10)  # type: ignore[misc]
         done = {words[1]: bytes.fromhex(words[2]) for words in map(str.split, lines) if words[0] == "done"}
         tried = {words[1] for words in map(str.split, lines) if words[0] == "try"}
         assert len(done) >= acknowledged

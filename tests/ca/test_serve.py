@@ -19,8 +19,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from goodstanding.types.v1 import types_pb2
+from services.ca import serve as serving
 from services.ca.bootstrap import register_hierarchy
 from services.ca.serve import SERVICE, serve
+from services.ca.signing_pool import SigningPool
 from services.clock import utc_now
 from services.config import load_settings
 from services.db import position
@@ -29,7 +31,9 @@ from services.errors import FailedPrecondition
 from services.pki import mtls
 from services.pki.keys import encrypt_key, generate_key, plain_key
 from services.rpc.server import RpcServer
+from tests.ca.crowd import AT_ONCE, signing_pids
 from tests.ca.world import audit_entries, chain_flaws, make_csr, make_hierarchy
+from tests.waiting import until
 
 CONFIG = """
 [database]
@@ -172,6 +176,35 @@ async def test_bulk_issuing_over_the_wire(installation: Installation) -> None:
     refused = next(each for each in told if each.result != "OK")
     assert refused.actor.identity == "spiffe://goodstanding/admin/test"
     assert json.loads(refused.details)["csr_sha256"] == hashlib.sha256(b"garbage").hexdigest()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_signing_process_of_the_service(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the file, keys and profiles among them, are the signing process's; it ends with the service."""
+    pools: list[SigningPool] = []
+
+    def make_pool(setup: Any, writer: Any, directory: Any, clock: Any, processes: int) -> SigningPool:
+        pools.append(SigningPool(setup, writer, directory, clock, processes, AT_ONCE))
+        return pools[0]
+
+    monkeypatch.setattr(serving, "SigningPool", make_pool)
+    config = installation.folder / "config.toml"
+    config.write_text(config.read_text() + '[profiles.mine]\nbased_on = "server"\nvalidity = { default = "5d" }\n')
+
+    async def use(channel: grpc.aio.Channel) -> None:
+        stub = ca_pb2_grpc.CertificateAuthorityServiceStub(channel)
+        request = ca_pb2.IssueCertificateRequest(csr_der=make_csr(), profile="mine")
+        await stub.IssueCertificate(request)
+        await stub.IssueCertificate(request)
+        await until(lambda: pools[0].running == 1, within=60)
+        many = await asyncio.gather(*(stub.IssueCertificate(request) for _ in range(30)))
+        assert len({each.certificate.serial_number for each in many}) == 30
+        assert {each.certificate.profile for each in many} == {"mine"}
+        assert (pools[0].tally.signed, pools[0].tally.returned) == (30, 0)
+
+    await installation.run(use)
+    assert signing_pids() == []
 
 
 @pytest.mark.asyncio

@@ -15,7 +15,7 @@ from cryptography import x509
 
 from services.ca.batch import Batch, Plan, Work
 from services.ca.issue import MAX_QUICK, IssueCommand
-from services.ca.writer import Writer
+from services.ca.writer import Job, Writer
 from services.db.engine import Connection, Database
 from services.db.records import IdempotencyKey
 from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
@@ -170,7 +170,7 @@ def test_a_row_that_cannot_be_written_harms_nobody(ca: Ca) -> None:
     gate = Gate()
     ca.writer.submit(gate)
     assert gate.begun.wait(10)
-    authority._issuing._serials = iter([used, fresh]).__next__
+    authority._issuing._signing._serials = iter([used, fresh]).__next__
     futures = [authority.begin_issue(IssueCommand(csr_der=make_csr()), issuer) for _ in range(2)]
     gate.release.set()
     assert isinstance(futures[0].exception(10), Unavailable)
@@ -236,6 +236,34 @@ def test_a_full_queue_refuses(database: Database) -> None:
         gate.release.set()
         assert [future.result(10) for future in inside] == ["done", "done"]
     assert refused.value.reason == "QUEUE_FULL"
+
+
+def test_works_that_somebody_else_has_made(database: Database) -> None:
+    """They are queued together, share a transaction, and count for the bound before they are there."""
+    flaky = FlakyDatabase(database)
+    writer = Writer(flaky, max_queue=30)  # type: ignore[arg-type]
+    gate = Gate()
+    held = writer.submit(gate)
+    assert gate.begun.wait(10)
+    jobs: list[Job[object]] = [Job(lambda: FakeWork(crash)) for _ in range(20)]
+    for number, job in enumerate(jobs[:19]):
+        job.supply(FakeWork(lambda _, number=number: number))  # type: ignore[misc]
+    jobs[3].future.cancel()
+    writer.require_room(9)
+    writer.enqueue(jobs)
+    assert writer.load == 21
+    writer.require_room(9)
+    with pytest.raises(ResourceExhausted):
+        writer.require_room(10)
+    gate.release.set()
+    held.result(10)
+    kept = [number for number in range(19) if number != 3]
+    assert [jobs[number].future.result(10) for number in kept] == kept
+    assert isinstance(jobs[19].future.exception(10), ZeroDivisionError)
+    writer.close()
+    late: Job[object] = Job(lambda: FakeWork(crash))
+    writer.enqueue([late])
+    assert isinstance(late.future.exception(10), Unavailable)
 
 
 def test_close_finishes_what_is_queued(database: Database) -> None:

@@ -1,6 +1,7 @@
 """G1 for the whole service: `kill -9` of the ca in a storm of issues and revocations, again and again.
 
-`STORM_KILLS` says how often (`make storm`: a hundred times in a row on each database), `STORM_SEED` when.
+`STORM_KILLS` says how often (`make storm`: a hundred times in a row on each database), `STORM_SEED` when,
+`STORM_SECONDS` how late at the latest: with some seconds, signing processes take part.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.storm.ledger import Ledger
 
 KILLS = int(os.environ.get("STORM_KILLS", "3"))
 SEED = int(os.environ.get("STORM_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-LONGEST = 0.6
+LONGEST = float(os.environ.get("STORM_SECONDS", "0.6"))
 """Seconds from the first answer of a round to the kill."""
 
 
