@@ -68,7 +68,8 @@ def rsa_tasks(
     """Gateways whose responder key is RSA with 2048 bits: on one core, and on both, where it signs beside the loop."""
     with running_on(first_core()):  # it counts the cores that it may use
         ours = stack.enter_context(gateway(system, "rsa", signer_keys=["rsa-2048"]))
-    free = stack.enter_context(gateway(system, "rsa-both", signer_keys=["rsa-2048"]))
+    with running_on(cores()):
+        free = stack.enter_context(gateway(system, "rsa-both", signer_keys=["rsa-2048"]))
     messages = with_nonce(issuer, serials, keep_alive=True)
 
     def ask_with_both(seconds: float) -> Load:

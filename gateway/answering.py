@@ -83,8 +83,8 @@ class Answering:
             request_verifier=verifier,
             max_requests=table.max_requests,
             max_pending=self.limits.max_pending,
-            # One core stays with the event loop, so that a flood of what is to be signed takes nothing of it.
-            signing_threads=len(os.sched_getaffinity(0)) // workers - 1,
+            # On a single core, handing over costs more than it brings.
+            signing_threads=cores if (cores := len(os.sched_getaffinity(0)) // workers) > 1 else 0,
         )
         self.explainer = Explainer(
             self.responder, knowledge, policy, validity, boot_time, wall_time, signed_requests=verifier is not None
