@@ -44,9 +44,17 @@ class Checkpoints:
         self._seen = total
         with self._lock:
             if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="db-checkpoints", daemon=True)
-                self._thread.start()
+                self._start()
         self._due.set()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="db-checkpoints", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread can be had: whoever has written is not to suffer from it
+            _logger.warning("no checkpoint was made; the next one makes up for it", reason=str(error))
+        else:
+            self._thread = thread
 
     def close(self) -> None:
         """End the thread, once it has done what it is doing."""
