@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.ca.audit import ABANDON
-from services.ca.batch import Batch, Plan
+from services.ca.batch import Batch, Exclusive, Plan
 from services.db import issuers, pending
 from services.db.chain import AuditEvent, details
 from services.db.engine import Connection
-from services.db.records import Actor, IdempotencyKey, IssuerRecord, UnfinishedImport
+from services.db.records import Actor, IssuerRecord, UnfinishedImport
 from services.errors import FailedPrecondition, NotFound
 
 
@@ -27,22 +27,12 @@ class Abandoned:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Exclusive):
     """The work. `name` is that of the pending issuer."""
 
     name: str
     actor: Actor
     now: datetime
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        """None: what is gone is not found again."""
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        """Always."""
-        return True
 
     def decide(self, batch: Batch) -> Plan[Abandoned]:
         """As `Work.decide`."""

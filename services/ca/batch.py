@@ -148,6 +148,25 @@ class Work(Protocol[T]):
         """
 
 
+class Exclusive:
+    """What most works are that do not record a certificate: no other process races them, and no retry is looked for.
+
+    What is recorded already is not recorded twice: they see it when they decide.
+    """
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> IdempotencyKey | None:
+        """None."""
+        return None
+
+    @property
+    def serialise(self) -> bool:
+        """Always."""
+        return True
+
+
 class Batch:
     """One transaction in the making.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from services.ca.batch import Batch, Plan
+from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import blocked_keys
 from services.db.chain import AuditEvent, details
 from services.db.engine import Conflict, Connection, Database
-from services.db.records import Actor, BlockedKey, IdempotencyKey
+from services.db.records import Actor, BlockedKey
 from services.errors import FailedPrecondition, FieldViolation, InvalidArgument
 
 MAX_KEYS = 1000
@@ -90,20 +90,12 @@ class Blocking:
 
 
 @dataclass(frozen=True, slots=True)
-class _Blocking:
+class _Blocking(Exclusive):
     """One caller's keys, in the writer's transaction. Repeated, it finds them blocked: it needs no request id."""
 
     command: BlockCommand
     actor: Actor
     clock: Clock
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[BlockResult]:
         new, result = _count(batch.conn, self.command)
@@ -115,20 +107,12 @@ class _Blocking:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unblocking:
+class _Unblocking(Exclusive):
     """One caller's keys, in the writer's transaction. Repeated, it finds them gone."""
 
     command: BlockCommand
     actor: Actor
     clock: Clock
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[UnblockResult]:
         blocked, result = _to_unblock(batch.conn, self.command)

@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.ca.audit import passed_over
-from services.ca.batch import Batch, Memory, PendingChange, Plan, RecordedChange
+from services.ca.batch import Batch, Exclusive, Memory, PendingChange, Plan, RecordedChange
 from services.ca.bootstrap import CA_PROFILE
 from services.ca.issuers import IssuerDirectory
 from services.ca.payload import payload_sha256
@@ -161,21 +161,13 @@ class BulkRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Exclusive):
     """A step in the writer's transaction."""
 
     revoking: Revoking
     command: BulkCommand
     actor: Actor
     selected: Sequence[Selected]
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None  # each certificate has one of its own
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[list[ItemResult]]:
         decisions = _Decisions(self, batch)

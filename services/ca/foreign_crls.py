@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from services.ca.batch import Batch, Plan
+from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.bootstrap import crl_row
 from services.ca.issuers import IssuerDirectory
 from services.ca.writer import Writer
@@ -16,7 +16,7 @@ from services.clock import Clock
 from services.db import crls
 from services.db.chain import AuditEvent, details
 from services.db.engine import Connection
-from services.db.records import Actor, CrlRecord, IdempotencyKey, IssuerRecord
+from services.db.records import Actor, CrlRecord, IssuerRecord
 from services.errors import InvalidArgument
 from services.pki.crls import MAX_CARRIED_ON
 from services.pki.unreadable import UNREADABLE
@@ -63,17 +63,9 @@ class ForeignCrls:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recording:
+class _Recording(Exclusive):
     row: CrlRecord
     event: AuditEvent
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[int]:
         crls.require_next(batch.conn, self.row)

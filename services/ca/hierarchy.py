@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.admission import MAX_CERTIFICATE_SIZE, MAX_SUBJECT_SIZE, check_room, require_right_to_key
 from services.ca.audit import REGISTER, issued
-from services.ca.batch import Batch, Plan
+from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.bootstrap import ca_certificate_row
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
@@ -34,7 +34,6 @@ from services.db import audit, certificates, imports, issuers, position, status
 from services.db.engine import Connection, Database
 from services.db.records import (
     Actor,
-    IdempotencyKey,
     IssuerRecord,
     IssuerState,
     NewIssuer,
@@ -155,20 +154,12 @@ class _Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Import:
+class _Import(Exclusive):
     hierarchy: Hierarchy
     command: ImportCommand
     offered: tuple[x509.Certificate, ...]
     actor: Actor
     clock: Clock
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[Imported]:
         changes = self.plan(batch)
@@ -256,19 +247,11 @@ class _StateChange:
 
 
 @dataclass(frozen=True, slots=True)
-class _Update:
+class _Update(Exclusive):
     hierarchy: Hierarchy
     name: str
     state: IssuerState
     actor: Actor
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[IssuerRecord]:
         record = _named(self.name, batch.issuers().values(), "name")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.ca.audit import IMPORT
-from services.ca.batch import IMPORTER, Batch, PendingChange, Plan
+from services.ca.batch import IMPORTER, Batch, Exclusive, PendingChange, Plan
 from services.ca.import_entries import MAX_ORIGIN, PROFILE, Entry, Finding
 from services.ca.selection import own_serials
 from services.clock import from_epoch, rfc3339, to_epoch
@@ -27,7 +27,6 @@ from services.db.records import (
     Actor,
     BlockedKey,
     ChangeAction,
-    IdempotencyKey,
     IssuerState,
     RevocationRecord,
     StatusChange,
@@ -72,7 +71,7 @@ class ChunkResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class Chunk(Exclusive):
     """The work. `issuer_id` is None where the issuer is not recorded, and shall not be (validate_only).
 
     `refused` and `findings` are what reading the message has told already.
@@ -90,16 +89,6 @@ class Chunk:
     """When the issuer's certificates end: a status whose own end is not known has one of these in its place."""
     provisional: bool = False
     """Whether nobody hears of it before the import has ended (`Work`)."""
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        """None: whatever came in before comes to nothing now."""
-        return None
-
-    @property
-    def serialise(self) -> bool:
-        """Always."""
-        return True
 
     def decide(self, batch: Batch) -> Plan[ChunkResult]:
         """As `Work.decide`."""

@@ -25,7 +25,7 @@ from services.ca.abandoning import Abandon, Abandoned
 from services.ca.admission import check_room, check_unfinished, require_right_to_key
 from services.ca.at_a_time import AtATime
 from services.ca.audit import IMPORT
-from services.ca.batch import Batch, Plan
+from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.hierarchy import (
     Hierarchy,
     ImportCommand,
@@ -40,7 +40,7 @@ from services.ca.import_chunks import Chunk, ChunkResult, Counts
 from services.ca.import_entries import EntryReader, Finding, SentCertificate
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
-from services.ca.writer import Writer
+from services.ca.writer import Writer, resolved
 from services.clock import Clock, to_epoch
 from services.db import crls, issuers, position, status
 from services.db.chain import AuditEvent, details
@@ -49,7 +49,6 @@ from services.db.pending import hidden_ids
 from services.db.records import (
     Actor,
     ChangeAction,
-    IdempotencyKey,
     IssuerRecord,
     IssuerState,
     NewIssuer,
@@ -147,12 +146,12 @@ class Importing:
             self._keys.check(command.key_ref, command.name, parts_of.public_key_der(offered[0]))
         if record is not None and record.state is not IssuerState.PENDING:
             self._hierarchy.begin_import(command, actor).result()
-            return _done(ImportRun(self, header, command, offered, record, actor))
+            return resolved(ImportRun(self, header, command, offered, record, actor))
         work = _Begin(self, header, command, offered, actor)
         if header.validate_only:
             with self.db.read() as conn:
                 work.plan(Batch(conn))
-            return _done(ImportRun(self, header, command, offered, record, actor))
+            return resolved(ImportRun(self, header, command, offered, record, actor))
         return self.writer.submit(work)
 
     def abandon(self, name: str, actor: Actor, *, validate_only: bool) -> Future[Abandoned]:
@@ -161,7 +160,7 @@ class Importing:
         if not validate_only:
             return self.writer.submit(work)
         with self.db.read() as conn:
-            return _done(work.find(conn))
+            return resolved(work.find(conn))
 
     def _recorded(self, name: str) -> IssuerRecord | None:
         with self.db.read() as conn:
@@ -225,7 +224,7 @@ class ImportRun:
         if not self._header.validate_only:
             return self._importing.writer.submit(chunk)
         with self._importing.db.read() as conn:
-            return _done(chunk.decide(Batch(conn)).answer())
+            return resolved(chunk.decide(Batch(conn)).answer())
 
     def take_in(self, result: ChunkResult) -> None:
         """Count what a chunk came to."""
@@ -238,7 +237,7 @@ class ImportRun:
         """Everything was sent: make the issuer known. Raises DomainError, as the future does."""
         if self._header.validate_only or self._record is None:
             known = self._record if self._record and self._record.state is not IssuerState.PENDING else None
-            return _done(known)
+            return resolved(known)
         return self._importing.writer.submit(
             _End(self._importing, self._header, self._command, self._offered, self._record, self._actor, self._counts)
         )
@@ -272,7 +271,7 @@ class _Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begin:
+class _Begin(Exclusive):
     """The header of an import of an issuer that is not known."""
 
     importing: Importing
@@ -280,14 +279,6 @@ class _Begin:
     command: ImportCommand
     offered: tuple[x509.Certificate, ...]
     actor: Actor
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None  # what is recorded already is not recorded twice
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[ImportRun]:
         return Plan(self._run, others=self.plan(batch))
@@ -376,7 +367,7 @@ class _Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _End(Exclusive):
     """The end of an import."""
 
     importing: Importing
@@ -386,14 +377,6 @@ class _End:
     record: IssuerRecord
     actor: Actor
     counts: Counts
-
-    @property
-    def key(self) -> IdempotencyKey | None:
-        return None  # what is recorded already is not recorded twice
-
-    @property
-    def serialise(self) -> bool:
-        return True
 
     def decide(self, batch: Batch) -> Plan[IssuerRecord | None]:
         signer = None
@@ -443,9 +426,3 @@ def _require_right_to_key(record: IssuerRecord | None, offered: x509.Certificate
         return
     if record.public_key_der == parts_of.public_key_der(offered):  # or it is another one, whose name is taken
         require_right_to_key(record, actor)
-
-
-def _done(result: T) -> Future[T]:
-    future: Future[T] = Future()
-    future.set_result(result)
-    return future

@@ -97,8 +97,8 @@ class Database:
             raise RuntimeError("the database was opened read only")
         try:
             with self._writers.connect() as conn:
-                unhurried = _dialect(self._writers.url).provisional if provisional else Connection.begin
-                with unhurried(conn):
+                begin = _dialect(self._writers.url).provisional if provisional else Connection.begin
+                with begin(conn):
                     yield conn
         except SQLAlchemyError as error:
             raise in_use(error) from error

@@ -30,8 +30,8 @@ from services.db.models import (
 )
 from services.db.records import Actor, ChangeAction, NewCertificate
 from services.db.rows import actor_values
+from services.pki.reasons import Reason
 
-_HOLD = 6
 _BY_SERIAL = itemgetter(1)
 
 
@@ -131,7 +131,7 @@ def insert_imported(
             # It was so then, too: what was its status at some time is answered by this.
             changed_at = min(revoked_at, now)
             revoked[issuer_id, profile, not_after // counts.HOUR] += 1
-            action = ChangeAction.HOLD if reason == _HOLD else ChangeAction.REVOKE
+            action = ChangeAction.HOLD if reason == Reason.CERTIFICATE_HOLD else ChangeAction.REVOKE
             changes.append((revision, issuer_id, serial, action.value, *revocation, changed_at, *who))
             if instruction:
                 instructions.append({"revision": revision, "instruction": instruction})
