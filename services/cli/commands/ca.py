@@ -17,23 +17,13 @@ from services.cli.authorities import KeyPlace, Office, certificates, key_type_of
 from services.cli.commands.issuers import describe
 from services.cli.consent import Consent, Proposal, consent_options
 from services.cli.failures import Failed
+from services.cli.found_authorities import Found, import_authority, name_for, read_certificates, require_authority
 from services.cli.init import CRL_VALIDITY
 from services.cli.key_types import KEY_TYPES
-from services.cli.new_authorities import (
-    Found,
-    NewAuthority,
-    create_below,
-    create_root,
-    import_authority,
-    name_for,
-    read_certificates,
-    require_authority,
-    roll_over,
-    subject_of,
-    told,
-)
+from services.cli.new_authorities import NewAuthority, create_below, create_root, roll_over, subject_of
 from services.cli.new_authorities import renew as propose_renewal
 from services.cli.options import FILE, Connection, Spelt, connection_options, json_option, key_type_option
+from services.cli.recording_authorities import told
 from services.clock import utc_now
 from services.pki.crls import CrlEntry, make_crl
 from services.pki.hierarchy import ISSUING_VALIDITY, ROOT_VALIDITY

@@ -22,6 +22,14 @@ from services.ca.hierarchy import check_name
 from services.cli import output
 from services.cli.authorities import Office, chain_of
 from services.cli.failures import Failed
+from services.cli.found_authorities import (
+    Found,
+    above_to_import,
+    check_chain,
+    name_for,
+    read_certificates,
+    require_authority,
+)
 from services.cli.importing.findings import Findings
 from services.cli.importing.key_place import ImportedKey, PassphraseMissing, key_in_place, needs_key, open_key
 from services.cli.importing.progress import bar
@@ -29,17 +37,8 @@ from services.cli.importing.records import Record, Source
 from services.cli.importing.report import Report
 from services.cli.importing.revocation_lists import RevocationList
 from services.cli.importing.sending import Sending, header_of, send
-from services.cli.new_authorities import (
-    Found,
-    above_to_import,
-    active_note,
-    check_chain,
-    name_for,
-    read_certificates,
-    request,
-    require_authority,
-)
 from services.cli.options import Connection
+from services.cli.recording_authorities import active_note, request
 from services.clock import utc_now
 from services.pki.crls import MAX_CARRIED_ON
 from services.pki.unreadable import UNREADABLE

@@ -17,7 +17,7 @@ from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.authorities import KeyPlace, Office
 from services.cli.failures import Failed
-from services.cli.new_authorities import reference_of
+from services.cli.recording_authorities import reference_of
 from services.passphrases import PassphraseError, read_passphrase
 from services.pki import der, keys
 from services.pki.issuers import PrivateKey, public_key_of

@@ -9,11 +9,11 @@ from pathlib import Path
 from cryptography import x509
 
 from services.cli.failures import Failed
+from services.cli.found_authorities import read_certificates
 from services.cli.importing.carrying_out import Opened
 from services.cli.importing.findings import Finding, Findings
 from services.cli.importing.index_source import IndexSource
 from services.cli.importing.revocation_lists import RevocationList, newest
-from services.cli.new_authorities import read_certificates
 from services.openssl_ca.config import BadConfig
 from services.openssl_ca.layout import PartMissing, Parts, from_config, in_folder
 from services.openssl_ca.numbers import parse_number
