@@ -20,7 +20,7 @@ from services.db.imports import ImportRow, search_names
 from services.errors import InvalidArgument
 from services.pki.foreign import ForeignCertificate, ForeignCertificateError, read_certificate
 from services.pki.reasons import NAMES, Reason
-from services.pki.serials import MAX_OCTETS, parse_serial, serial_from_int
+from services.pki.serials import parse_serial, serial_from_int
 from services.pki.unreadable import UNREADABLE
 
 PROFILE = "imported"
@@ -180,14 +180,6 @@ class EntryReader:
 
 
 def _serial(text: str) -> bytes:
-    """Quickly where it is spelled as we spell it, which it nearly always is."""
-    try:
-        serial = bytes.fromhex(text)
-    except ValueError:
-        serial = b""
-    # fromhex also takes spaces, which the length gives away.
-    if 1 <= len(serial) <= MAX_OCTETS and serial[0] and len(text) == 2 * len(serial):
-        return serial
     try:
         return parse_serial(text)
     except InvalidArgument as error:

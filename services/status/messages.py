@@ -14,7 +14,7 @@ from cryptography import x509
 from goodstanding.status.v1 import status_pb2
 from services.db.records import CrlDescription, IssuerRecord, Position, StatusRecord
 from services.errors import InvalidArgument
-from services.pki.serials import MAX_OCTETS, format_serial, parse_serial, serial_from_int
+from services.pki.serials import format_serial, parse_serial, serial_from_int
 from services.rpc.messages import issuer_message, status_message, timestamp, unknown_status_message
 from services.rpc.requests import read_certificate
 from services.status.compromise import as_issuer_stands
@@ -57,20 +57,8 @@ def read_reference(message: status_pb2.CertificateReference, field: str) -> Refe
 
 
 def _read_issuer_and_serial(message: types_pb2.IssuerAndSerialNumber, path: str) -> BySerial:
-    serial = _read_serial(message.serial_number, path)
+    serial = parse_serial(message.serial_number, f"{path}.serial_number")
     return BySerial(message.issuer or None, serial, f"{path}.issuer")
-
-
-def _read_serial(text: str, path: str) -> bytes:
-    """The serial number in `text`, quickly where it is spelled as we spell it, which in batches it nearly always is."""
-    try:
-        serial = bytes.fromhex(text)
-    except ValueError:
-        serial = b""
-    # fromhex also takes spaces, which the length gives away.
-    if 1 <= len(serial) <= MAX_OCTETS and serial[0] and len(text) == 2 * len(serial):
-        return serial
-    return parse_serial(text, f"{path}.serial_number")
 
 
 def _read_cert_id(message: status_pb2.CertID, path: str) -> ByCertID:
@@ -80,7 +68,7 @@ def _read_cert_id(message: status_pb2.CertID, path: str) -> ByCertID:
             f"the hash algorithm is one of {', '.join(HASH_ALGORITHMS)}",
             field=f"{path}.hash_algorithm",
         )
-    serial = _read_serial(message.serial_number, path)
+    serial = parse_serial(message.serial_number, f"{path}.serial_number")
     return ByCertID(message.hash_algorithm, message.issuer_name_hash, message.issuer_key_hash, serial)
 
 
