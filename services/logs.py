@@ -5,6 +5,9 @@ in its own log, in lines of its own form, written to file descriptor 2 from C. S
 a thread turns the core's lines into log events like all others, and passes on whatever else arrives as it is.
 
 It has to be set up before grpc is imported: the core reads its log settings then.
+
+Anybody can have handshakes fail, thousands in a second: after the first few, one in a second is told, and how many
+were not.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import os
 import re
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import structlog
@@ -31,6 +36,31 @@ _HANDSHAKE_TEXTS = {
     "self signed certificate": "the client certificate is of another authority",
     "certificate signature failure": "the client certificate is of another authority",
 }
+
+_HANDSHAKES_AT_ONCE = 30
+
+
+class Ration:
+    """Lets so many events pass, and then one more for each second that has gone by. Belongs to one thread."""
+
+    def __init__(self, at_once: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = float(at_once)
+        self._left = self._most
+        self._clock = clock
+        self._looked_at = clock()
+        self._held_back = 0
+
+    def take(self) -> int | None:
+        """How many events were held back since the last one that passed; None if this one is held back, too."""
+        now = self._clock()
+        self._left = min(self._most, self._left + now - self._looked_at)
+        self._looked_at = now
+        if self._left < 1:
+            self._held_back += 1
+            return None
+        self._left -= 1
+        held_back, self._held_back = self._held_back, 0
+        return held_back
 
 
 def configure_logging(service: str, *, grpc: bool = True) -> None:
@@ -100,20 +130,23 @@ def _take_over_stderr() -> TextIO:
 
 
 def _pass_on(reading: int, real: TextIO) -> None:
+    handshakes = Ration(_HANDSHAKES_AT_ONCE)
     with os.fdopen(reading, encoding="utf-8", errors="backslashreplace") as lines:
         for line in lines:
             core = _CORE_LINE.fullmatch(line.rstrip("\n"))
             if core is None:
                 real.write(line)
                 continue
-            _log_core_line(core[1], core[2], core[3])
+            _log_core_line(core[1], core[2], core[3], handshakes)
 
 
-def _log_core_line(severity: str, place: str, text: str) -> None:
+def _log_core_line(severity: str, place: str, text: str, handshakes: Ration) -> None:
     log = structlog.get_logger("grpc")
     handshake = explain_handshake(text)
     if handshake is not None:
-        log.warning("tls handshake failed", reason=handshake)
+        held_back = handshakes.take()
+        if held_back is not None:
+            log.warning("tls handshake failed", reason=handshake, **({"not_told": held_back} if held_back else {}))
     elif "absl::InitializeLog" not in text:
         log.log(_CORE_LEVELS[severity], text, place=place)
 

@@ -21,7 +21,7 @@ import pytest
 from cryptography import x509
 
 from goodstanding.ca.v1 import ca_pb2_grpc
-from services.logs import explain_handshake
+from services.logs import Ration, explain_handshake
 from services.rpc.client import explain, open_channel
 
 from .conftest import DAY, SERVER, Authority, Credential, get, write_tls
@@ -48,6 +48,16 @@ class Process:
                 if event["event"] == wanted:
                     return event
         raise AssertionError(f"no event {wanted!r}")
+
+    def told_so_far(self) -> list[dict[str, Any]]:
+        """What is in the log and was not read yet."""
+        assert self.process.stderr is not None
+        events = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stderr, selectors.EVENT_READ)
+            while selector.select(0.1):
+                events.append(json.loads(self.process.stderr.readline()))
+        return events
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +199,38 @@ def test_a_log_line_cannot_drive_a_terminal(as_json: bool) -> None:
     assert "\x1b[2J" not in done.stdout
     assert "\x9b" not in done.stdout
     assert "fake" in done.stdout
+
+
+def test_ration_lets_one_a_second_pass_after_the_first_few() -> None:
+    """Whoever has thousands of handshakes fail fills no log, and the log says how many there were."""
+    now = 0.0
+    ration = Ration(3, lambda: now)
+    assert [ration.take() for _ in range(5)] == [0, 0, 0, None, None]
+    now = 1.0
+    assert [ration.take() for _ in range(2)] == [2, None]
+    now = 100.0
+    assert [ration.take() for _ in range(4)] == [1, 0, 0, None]
+
+
+def test_flood_of_failed_handshakes_leaves_a_short_log(process: Process) -> None:
+    """Several hundred strangers leave a few dozen lines, and one of them says how many were not told."""
+    for _ in range(300):
+        _knock(process.port)
+    told = 0
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        _knock(process.port)
+        events = process.told_so_far()
+        told += len(events)
+        if any(event.get("not_told", 0) > 200 for event in events):
+            break
+    else:
+        raise AssertionError("nothing says how many were not told")
+    assert told < 60
+
+
+def _knock(port: int) -> None:
+    """Someone who does not even speak TLS."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.recv(100)
