@@ -87,8 +87,9 @@ class Database:
     def write(self, *, provisional: bool = False) -> Iterator[Connection]:
         """One transaction, committed at the end of the block, rolled back by an exception.
 
-        A `provisional` one does not wait for the disk: should the machine lose its power before another transaction
-        was committed, it may never have been. For what nobody is told of until that other one.
+        A `provisional` one need not wait for the disk: should the machine lose its power before another transaction
+        was committed, it may never have been. For what nobody is told of until that other one. It is SQLite that does
+        not wait, because nothing but the machine can take back there what others have seen.
 
         Raises Conflict (an Unavailable) when another writer was in the way, so that the block may be run again;
         Unavailable otherwise. After an Unavailable from the commit itself nobody knows whether it happened.

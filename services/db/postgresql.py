@@ -69,9 +69,13 @@ def copy_in(conn: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> 
 
 @contextmanager
 def provisional(conn: Connection) -> Iterator[None]:
-    """A transaction that the next one which is not provisional makes durable: the log is written in its order."""
+    """A transaction like any other, which waits for the disk.
+
+    Others see what was committed before it is durable then, revisions among it, and a server that crashes comes back
+    without it, while all services go on in the same history: revisions would be given a second time, and watchers that
+    saw the first would never be told what the second stand for (G3).
+    """
     with conn.begin():
-        conn.exec_driver_sql("SET LOCAL synchronous_commit = off")
         yield
 
 

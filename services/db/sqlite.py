@@ -77,7 +77,10 @@ def make_writers(url: URL) -> Engine:
 
 @contextmanager
 def provisional(conn: Connection) -> Iterator[None]:
-    """A transaction that the next one which is not provisional makes durable: the log is synced as a whole then."""
+    """A transaction that the next one which is not provisional makes durable: the log is synced as a whole then.
+
+    It can be lost with the machine only, and so with the service that wrote it: that begins another history.
+    """
     raw = conn.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     raw.execute("PRAGMA synchronous = NORMAL")
