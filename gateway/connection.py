@@ -436,10 +436,9 @@ class Connection(HttpToolsProtocol):
 
     def _keep_fresh(self, written: list[Outgoing | bytes]) -> None:
         """What the client does not read waits here: not for longer than there is evidence for it (G3)."""
-        answers = (what[0] for what in written if isinstance(what, tuple))
-        # Others were not written: tryLater stands in their place.
-        if unread := [answer for answer in answers if answer.fresh()]:
-            self.door.unread.add(self, unread, self.loop)
+        # Those, too, that are not fresh any more: nobody knows whether they were a moment ago, when they were written.
+        if answers := [what[0] for what in written if isinstance(what, tuple)]:
+            self.door.unread.add(self, answers, self.loop)
 
     def cut_off(self) -> None:
         """Send nothing more, not even what was written."""

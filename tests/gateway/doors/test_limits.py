@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.limits import Limits
-from tests.gateway.doors.harness import Gateway, cacheable, ocsp_request, post
+from tests.gateway.doors.harness import Client, Gateway, cacheable, ocsp_request, post
 
 Start = Callable[..., Gateway]
 MALFORMED_REQUEST = bytes.fromhex("30030a0101")
@@ -315,6 +315,20 @@ def test_a_closed_connection_that_is_not_read_ends(start_gateway: Start) -> None
         gateway.eventually(lambda: len(gateway.protocol.door.sweep) == 0)
 
 
+def _is_stalled(gateway: Gateway) -> bool:
+    return any(connection.flow.write_paused for connection in gateway.protocol.door.sweep._connections)  # type: ignore[attr-defined]
+
+
+def _ask_without_reading(gateway: Gateway, client: Client, door: str) -> None:
+    """Ask for what is ready through a door, until the kernel takes no more answers."""
+    client.socket.setblocking(False)
+    chunked = post(b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+    asked = post(READY) if door == "protocol" else chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(READY), READY)
+    while not _is_stalled(gateway) and not gateway.counters.stalled_writes:
+        with contextlib.suppress(BlockingIOError):
+            client.socket.send(asked * 50)
+
+
 @pytest.mark.parametrize("door", ["protocol", "asgi"])
 def test_what_waits_for_a_reader_ends_with_its_evidence(start_gateway: Start, door: str) -> None:
     """An answer that the kernel has not taken yet is not sent once its evidence is over (G3): the client is cut off."""
@@ -322,16 +336,21 @@ def test_what_waits_for_a_reader_ends_with_its_evidence(start_gateway: Start, do
     evidence = {"is there": True}
     gateway.responder.ready[READY] = cacheable(b"x" * 20_000, lambda: evidence["is there"])
     with gateway.client(receive_buffer=4096) as client:
-        client.socket.setblocking(False)
-        chunked = post(b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
-        asked = post(READY) if door == "protocol" else chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(READY), READY)
-        flood = asked * 50
-        while not any(connection.flow.write_paused for connection in gateway.protocol.door.sweep._connections):  # type: ignore[attr-defined]
-            with contextlib.suppress(BlockingIOError):
-                client.socket.send(flood)
+        _ask_without_reading(gateway, client, door)
         time.sleep(0.1)
         assert gateway.counters.stalled_writes == 0
         evidence["is there"] = False
         gateway.eventually(lambda: gateway.counters.stalled_writes == 1)
         gateway.eventually(lambda: not gateway.protocol.door.sweep._connections)
     assert bool(gateway.counters.requests_passed_on) == (door == "asgi")
+
+
+@pytest.mark.parametrize("door", ["protocol", "asgi"])
+def test_evidence_that_ends_in_the_moment_of_writing(start_gateway: Start, door: str) -> None:
+    """Fresh when it was tested, and not any more when the kernel had no room: what waits then is looked after, too."""
+    gateway = start_gateway(write_timeout=60)
+    gateway.responder.ready[READY] = cacheable(b"x" * 20_000, lambda: not _is_stalled(gateway))
+    with gateway.client(receive_buffer=4096) as client:
+        _ask_without_reading(gateway, client, door)
+        gateway.eventually(lambda: gateway.counters.stalled_writes == 1)
+        gateway.eventually(lambda: not gateway.protocol.door.sweep._connections)
