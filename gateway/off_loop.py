@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -21,9 +22,21 @@ Outcome = bytes | BaseException
 """A signature, or what came in its place: a panic of a library is no Exception."""
 
 
+_FIRST_GUESS = 0.005
+"""Seconds that a signature takes, while nobody knows."""
+_LATEST = 1 / 16
+"""How much the latest signature counts in what they take."""
+
+
 class _Job(NamedTuple):
     sign: Callable[[], bytes]
     deliver: Callable[[Outcome], None]
+
+
+class _Done(NamedTuple):
+    job: _Job
+    outcome: Outcome
+    seconds: float
 
 
 class SigningThreads:
@@ -33,19 +46,31 @@ class SigningThreads:
         """`count`: how many at the most; one core each is what they can use."""
         self._count = count
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._done: deque[tuple[_Job, Outcome]] = deque()
+        self._done: deque[_Done] = deque()
+        self._each = _FIRST_GUESS
         self._due = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
         self.outstanding = 0
         """How many signatures were asked for and not delivered yet."""
+        self.expected = 0
+        """How many more will be asked for, as far as those who ask know."""
 
     def sign(self, sign: Callable[[], bytes], deliver: Callable[[Outcome], None]) -> None:
         """Have `deliver` called on this event loop with what `sign` returns or raises. `deliver` does not raise."""
         if len(self._threads) < self._count and self.outstanding >= len(self._threads):
-            self._start_one()
+            try:
+                self._start_one()
+            except RuntimeError:  # no more can be had, and those that there are will do
+                if not self._threads:
+                    raise
         self.outstanding += 1
         self._jobs.put(_Job(sign, deliver))
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes, about, until all that is outstanding and expected is signed."""
+        return (self.outstanding + self.expected) * self._each / self._count
 
     def close(self) -> None:
         """Let the threads end, once they have signed what they have."""
@@ -62,11 +87,12 @@ class SigningThreads:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            begin = time.perf_counter()
             try:
                 outcome: Outcome = job.sign()
             except BaseException as error:  # noqa: BLE001 - whoever waits for the signature gets it
                 outcome = error
-            self._done.append((job, outcome))
+            self._done.append(_Done(job, outcome, time.perf_counter() - begin))
             if not self._due:  # one wake-up for all that are done by then
                 self._due = True
                 self._wake()
@@ -81,8 +107,9 @@ class SigningThreads:
     def _deliver(self) -> None:
         self._due = False  # first: what is done from here on wakes the loop again, if it is not met below
         while self._done:
-            job, outcome = self._done.popleft()
+            job, outcome, seconds = self._done.popleft()
             self.outstanding -= 1
+            self._each += (seconds - self._each) * _LATEST
             try:
                 job.deliver(outcome)
             except Exception:  # a bug; those behind it are not to suffer from it

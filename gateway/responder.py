@@ -17,6 +17,7 @@ Neither `answer` nor `submit` raises. Whatever goes wrong becomes an OCSP error 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,6 +51,10 @@ _logger = structlog.get_logger(__name__)
 _ENDINGS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 """What is no mistake of anybody. A panic of a library written in Rust is one, though it is no Exception either."""
 
+_BEHIND = 0.25
+"""Of the time that evidence holds: while there is more than that to be signed beside the loop, nothing is looked up for
+what would have to be signed there, too. It would grow old, and be made in vain."""
+
 _HOT = ANSWERS["hot"]
 _NONCE_HEADERS = {size: bytes((0x04, size)) for size in NONCE_SIZES}
 
@@ -65,6 +70,8 @@ class Question:
     der: bytes
     request: OcspRequest
     issuer: Issuer
+    takes_long: bool
+    """Whether the answer will be signed beside the event loop."""
     entries: dict[bytes, Entry] = field(default_factory=dict)
     """By serial number; empty for those that cannot be one."""
     missing: list[CertificateKey] = field(default_factory=list)
@@ -126,6 +133,7 @@ class Responder:
         self._lane = Lane(max_pending)
         self._threads = SigningThreads(signing_threads) if signing_threads > 0 else None
         self._joined: dict[tuple[bytes, int], _Joined] = {}
+        self._held_back: deque[Callable[[], None]] = deque()
         self._pending = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._told_at = 0.0
@@ -195,23 +203,41 @@ class Responder:
         if not isinstance(begun, Question):
             self._hand_over(begun, _Asker(request_der, deliver, again))
             return
-        waiting = len(begun.missing)
-        if self._pending + waiting > self._max_pending:
+        if self._pending + len(begun.missing) > self._max_pending or len(self._held_back) >= self._max_pending:
             deliver(self._refused(OcspStatus.TRY_LATER))
-            return
-        self._pending += waiting
-        task = asyncio.get_running_loop().create_task(self._look_up(begun, deliver, again=again))
+        elif begun.takes_long and self._is_behind():
+            self._held_back.append(partial(self._send_out, begun, deliver, again=again))
+        else:
+            self._send_out(begun, deliver, again=again)
+
+    def _send_out(self, question: Question, deliver: Deliver, *, again: bool) -> None:
+        """Look up what is missing."""
+        self._pending += len(question.missing)
+        if self._threads is not None:
+            self._threads.expected += question.takes_long
+        task = asyncio.get_running_loop().create_task(self._look_up(question, deliver, again=again))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _is_behind(self) -> bool:
+        return self._threads is not None and self._threads.seconds > self._knowledge.max_staleness * _BEHIND
+
+    def _catch_up(self) -> None:
+        """Less is to be signed than was a moment ago: look up what was held back."""
+        while self._held_back and not self._is_behind():
+            self._held_back.popleft()()
+
     async def _look_up(self, question: Question, deliver: Deliver, *, again: bool) -> None:  # 5.
         keys = question.missing
+        LOOK_UPS.inc(len(keys))
+        ANSWERS["looked_up"].inc(len(keys))
         try:
             if len(keys) == 1:
                 found: Sequence[Entry] = [await self._knowledge.look_up(keys[0])]
             else:
                 found = await asyncio.gather(*map(self._knowledge.look_up, keys))
         except BaseException as error:
+            self._met(question)
             deliver(self._failed(error, question.der))
             if not isinstance(error, Exception):
                 raise
@@ -227,7 +253,16 @@ class Responder:
             made = self._finish(question)
         except BaseException as error:  # noqa: BLE001  (all of them are told by `_failed`)
             made = self._failed(error, question.der)
-        self._hand_over(made, _Asker(question.der, deliver, again))
+        try:
+            self._hand_over(made, _Asker(question.der, deliver, again))
+        finally:
+            self._met(question)
+
+    def _met(self, question: Question) -> None:
+        """What was expected of it has been asked of the threads, or never will be."""
+        if self._threads is not None:
+            self._threads.expected -= question.takes_long
+            self._catch_up()
 
     def _hand_over(self, made: Made, asker: _Asker) -> None:
         if isinstance(made, Unsigned):
@@ -264,6 +299,7 @@ class Responder:
 
     def _signed(self, joined: _Joined, outcome: Outcome) -> None:
         """Deliver what was signed, or tell why it was not."""
+        self._catch_up()
         unsigned = joined.unsigned
         if unsigned.shared is not None and self._joined.get(unsigned.shared[:2]) is joined:
             del self._joined[unsigned.shared[:2]]
@@ -313,14 +349,10 @@ class Responder:
             return made
         request = self._read(request_der)  # 2.
         issuer = self._issuer(request.cert_ids)  # 3.
-        self._signer(issuer, request.preferred)  # 4.
-        question = Question(request_der, request, issuer)
+        _, signer = self._signer(issuer, request.preferred)  # 4.
+        question = Question(request_der, request, issuer, self._threads is not None and not signer.quick)
         self._find(question)  # 5.
-        if not question.missing:
-            return self._finish(question)
-        LOOK_UPS.inc(len(question.missing))
-        ANSWERS["looked_up"].inc(len(question.missing))
-        return question
+        return question if question.missing else self._finish(question)
 
     def _finish(self, question: Question) -> Made:
         """The answer, once the status of each certificate is there."""

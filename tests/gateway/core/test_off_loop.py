@@ -217,3 +217,73 @@ async def test_one_who_cannot_be_given_an_answer_harms_nobody(world: World, hand
             assert world.responder.submit(world.request(serial), deliver)
         await _until(lambda: hand.begun == 2)
     await _until(lambda: len(got) == 2)
+
+
+@pytest_asyncio.fixture
+async def narrow() -> AsyncIterator[World]:
+    """A responder with one thread, which nobody has asked for anything."""
+    found = World(kind=SignerKey.RSA2048, signing_threads=1)
+    found.watch()
+    yield found
+    found.responder.close()
+
+
+async def _ask_for_unknown(world: World, count: int) -> list[asyncio.Future[Answer]]:
+    requests = [world.request(0x1000 + number) for number in range(count)]
+    asked: list[asyncio.Future[Answer]] = [asyncio.ensure_future(world.responder.answer(each)) for each in requests]
+    for _ in range(300):
+        await asyncio.sleep(0)
+    return asked
+
+
+async def test_nothing_is_begun_that_would_grow_old_before_it_is_signed(narrow: World) -> None:
+    """What cannot be signed soon waits before its status is looked up: else it would be made in vain, and once more.
+
+    What is known does not wait for it: it has only to be signed.
+    """
+    world, hand = narrow, Hand(_signer(narrow))
+    world.service.issue(world.key(0x10))
+    await world.responder.answer(world.request(0x10))
+    world.service.calls.clear()
+    _signer(world).sign_octets = hand  # type: ignore[misc]
+    with hand.held():
+        asked = await _ask_for_unknown(world, MAX_PENDING)
+        begun = sum(map(len, world.service.calls))
+        assert 10 < begun < MAX_PENDING * 2 / 3
+        known = asyncio.ensure_future(world.responder.answer(world.request(0x10, nonce=b"n" * 16)))
+        await asyncio.sleep(0.01)
+        world.clocks.pass_time(2)
+        world.proof()
+    assert len((await known).body) > 100
+    assert sum(each.done() for each in asked) < MAX_PENDING - begun
+    answers = await asyncio.gather(*asked)
+    assert all(ocsp.load_der_ocsp_response(answer.body).certificate_status.name == "UNKNOWN" for answer in answers)
+    assert hand.begun == MAX_PENDING + begun + 1  # of the unknown only what had been begun was signed twice
+
+
+async def test_those_who_wait_are_not_forgotten_when_look_ups_fail(narrow: World) -> None:
+    """Nothing is signed in the end, and whoever waits for a turn gets it all the same."""
+    narrow.service.gate = asyncio.Event()
+    asked = await _ask_for_unknown(narrow, MAX_PENDING)
+    assert 0 < sum(map(len, narrow.service.calls)) < MAX_PENDING
+    narrow.service.away = True
+    narrow.service.gate.set()
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*asked)
+    assert {answer.body for answer in answers} == {TRY_LATER}
+
+
+async def test_one_thread_will_do(world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no second one can be had, the first signs everything."""
+    await world.responder.answer(world.request(0x10))
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    requests = [world.request(serial, nonce=b"n" * 16) for serial in (0x10, 0x11)]
+    with hand.held():
+        asked = list(map(asyncio.ensure_future, map(world.responder.answer, requests)))
+        await _until(lambda: hand.begun == 2)
+    for answer in await asyncio.gather(*asked):
+        assert ocsp.load_der_ocsp_response(answer.body).certificate_status == ocsp.OCSPCertStatus.GOOD
