@@ -74,5 +74,5 @@ class Checkpoints:
                 # A new connection each time: the file may have been replaced by a copy that was restored.
                 with closing(self._connect()) as conn:
                     conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: nobody else would make the next one
                 _logger.warning("no checkpoint was made; the next one makes up for it", reason=str(error))

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from services.db import checkpoints, schema
 from services.db.checkpoints import Checkpoints
 from services.db.engine import Database
+from services.errors import FailedPrecondition
 from tests.waiting import wait_until
 
 ROWS = 100
@@ -80,13 +81,18 @@ def test_the_thread_ends_with_the_database(db: Database) -> None:
     assert _threads() == 0
 
 
-def test_a_checkpoint_that_fails_is_made_up_for(file: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [sqlite3.OperationalError("disk I/O error"), FailedPrecondition("DATABASE_INVALID", "not in WAL mode")],
+    ids=["disk", "mode"],
+)
+def test_a_checkpoint_that_fails_is_made_up_for(file: Path, error: Exception) -> None:
     """The log tells why, and the next one is tried all the same."""
     connections: list[sqlite3.Connection | None] = [None, sqlite3.connect(file, check_same_thread=False)]
 
     def connect() -> sqlite3.Connection:
         if (conn := connections.pop(0)) is None:
-            raise sqlite3.OperationalError("disk I/O error")
+            raise error
         return conn
 
     with capture_logs() as logs:
@@ -96,7 +102,7 @@ def test_a_checkpoint_that_fails_is_made_up_for(file: Path) -> None:
         found.wrote(2 * ROWS)
         wait_until(lambda: not connections, within=20)
         found.close()
-    assert [entry["reason"] for entry in logs] == ["disk I/O error"]
+    assert [entry["reason"] for entry in logs] == [str(error)]
 
 
 def test_a_reader_does_not_wait_for_a_checkpoint_nor_hold_it_up(db: Database, file: Path) -> None:
