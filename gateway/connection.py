@@ -43,6 +43,8 @@ HEADERS_TOO_LARGE: Final = b"431 Request Header Fields Too Large"
 
 WRITTEN: Final = "goodstanding.written"
 """The extension of ASGI by which an application tells of an OCSP answer that it has written."""
+DRAINED: Final = "goodstanding.drained"
+"""The one by which it waits until the kernel has taken what was written: for what is too long to be held for each."""
 
 BETWEEN, HEAD, BODY, UPGRADE = range(4)
 """Which part of a request the next octet belongs to."""
@@ -93,7 +95,8 @@ class Exchange:
 class NoFlow(FlowControl):
     """Keeps ASGI cycles from waiting inside `send`: then freshness is tested in the callback that writes.
 
-    Nothing is lost: a cycle starts only while writing is not paused, bodies are bounded, and reading is the protocol's.
+    Nothing is lost: a cycle starts only while writing is not paused, what it writes is short or waits by itself
+    (`DRAINED`), and reading is the protocol's.
     """
 
     def pause_reading(self) -> None:

@@ -28,6 +28,7 @@ from gateway.clock import Clock, wall_time
 from gateway.connection import (
     BETWEEN,
     BODY,
+    DRAINED,
     UPGRADE,
     WRITTEN,
     Conditions,
@@ -359,7 +360,7 @@ class OcspProtocol(Connection):
             "root_path": self.root_path,
             "headers": self.headers,
             "state": self.app_state.copy(),
-            "extensions": {WRITTEN: {"tell": self.written}},
+            "extensions": {WRITTEN: {"tell": self.written}, DRAINED: {"wait": self.flow.drain}},
             "method": self.parser.get_method().decode("ascii"),
             "path": unquote(raw_path.decode("latin-1")),
             "raw_path": raw_path,

@@ -8,6 +8,7 @@ on the way to the request (R5, R8); a body is never held beyond its limit (R11).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answer import Answer
 from gateway.clock import Clock, wall_time
-from gateway.connection import WRITTEN
+from gateway.connection import DRAINED, WRITTEN
 from gateway.headers import (
     Headers,
     cache_control,
@@ -37,7 +38,7 @@ from gateway.limits import Limits
 from gateway.ocsp.response import OcspStatus
 from gateway.paths import OcspPaths
 from gateway.protocol import OCSP_REQUEST, Responder
-from gateway.spool import Octets
+from gateway.spool import Octets, Spool
 
 _logger = structlog.get_logger(__name__)
 
@@ -316,10 +317,19 @@ def _document(request: Request, octets: Octets, media_type: str, etag: bytes, ti
         response = (
             Response(None, headers=length, media_type=media_type)
             if request.method == "HEAD"
-            else StreamingResponse(octets.pieces(), headers=length, media_type=media_type)
+            else StreamingResponse(_in_pieces(octets, request.scope), headers=length, media_type=media_type)
         )
     response.raw_headers += [*times.headers(), (b"etag", etag)]
     return response
+
+
+async def _in_pieces(spool: Spool, scope: Scope) -> AsyncIterator[bytes]:
+    """All octets at the pace of the reader: a piece is held for each, and not the whole."""
+    drained = scope.get("extensions", {}).get(DRAINED)
+    async for piece in spool.pieces():
+        yield piece
+        if drained:
+            await drained["wait"]()
 
 
 @lru_cache(maxsize=64)

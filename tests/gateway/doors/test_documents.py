@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -75,6 +77,32 @@ async def _fill(spool: Spool, octets: bytes) -> None:
     for start in range(0, len(octets), 100_000):
         await spool.append(octets[start : start + 100_000])
     await spool.finish()
+
+
+def _waiting(gateway: Gateway) -> int:
+    """How many octets wait in the process for clients to read on."""
+    connections = list(gateway.protocol.door.sweep._connections)
+    return sum(each.transport.get_write_buffer_size() for each in connections)  # type: ignore[attr-defined]
+
+
+def test_a_long_list_goes_at_the_pace_of_its_reader(start_gateway: Callable[..., Gateway]) -> None:
+    """A piece of it waits in memory, not all; and who reads slowly is not taken for one who does not read."""
+    gateway = start_gateway(write_timeout=0.5)
+    octets, spool = random.Random(1).randbytes(64 * PIECE), Spool()
+    asyncio.run(_fill(spool, octets))
+    gateway.documents.list = Crl(spool, int(NOW) - 600, int(NOW) + 1200)
+    received, most = bytearray(), 0
+    with gateway.client(receive_buffer=PIECE) as client:
+        client.send(b"GET /crl/issuing.crl HTTP/1.1\r\n\r\n")
+        begin = time.monotonic()
+        while not received.endswith(octets[-100:]) and (some := client.socket.recv(PIECE)):
+            received += some
+            most = max(most, _waiting(gateway))
+            time.sleep(len(some) / PIECE / 40)
+    assert time.monotonic() - begin > 0.75
+    assert len(received) > len(octets), "cut off"
+    assert received.endswith(octets)
+    assert 0 < most <= 2 * PIECE
 
 
 @pytest.mark.parametrize("path", ["/ca/issuing.cer", "/crl/issuing.crl", "/crl/issuing/7.crl"])
