@@ -119,8 +119,10 @@ class IssuerDirectory:
         known = self._signing.get(record.id)
         if known is None or known.record != record:
             key = self._keys.signer(record)
-            certificate = x509.load_der_x509_certificate(record.certificates_der[0])
-            known = SigningIssuer(record, Issuer(certificate, key), authority_urls(self._public_url, record.name))
+            path = map(x509.load_der_x509_certificate, (record.certificates_der[0], *record.chain_der))
+            certificate, *above = path
+            signer = Issuer(certificate, key, tuple(above))
+            known = SigningIssuer(record, signer, authority_urls(self._public_url, record.name))
             self._signing[record.id] = known
         return known
 

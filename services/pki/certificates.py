@@ -169,8 +169,8 @@ def _decide(
     with findings:
         named = decide_names(wishes.profile, wishes.issuer, request, wishes.sans, wishes.trust_domain)
     with findings:
-        names = named[1] if named else SubjectAlternativeNames()
-        require_within(wishes.issuer.limits, wishes.profile, names)
+        subject, names = named or (x509.Name([]), SubjectAlternativeNames())
+        require_within(wishes.issuer.limits, wishes.profile, subject, names)
     return period, named
 
 

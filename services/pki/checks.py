@@ -210,5 +210,5 @@ def _check_issuer(draft: Draft, values: _Values, issuer: Issuer) -> None:
     features = values.get(ExtensionOID.TLS_FEATURE, ())
     if not limits.tls_features <= set(features if isinstance(features, x509.TLSFeature) else ()):
         _fail("TLS features of the issuer")
-    if names_problem(limits, draft.sans):
+    if names_problem(limits, draft.profile, draft.subject, draft.sans):
         _fail("names within the constraints of the issuer")

@@ -1,14 +1,15 @@
-"""What the certificate of an issuer allows to those below it. Whatever goes beyond, no relying party would accept.
+"""What the certificates above allow to what is issued below them. Whatever goes beyond, no relying party would accept.
 
-Path length, purposes, name constraints (RFC 5280, sections 4.2.1.9, 4.2.1.10, 4.2.1.12) and TLS features (RFC 7633).
+Path length, purposes, name constraints (RFC 5280, sections 4.2.1.9, 4.2.1.10, 4.2.1.12) and TLS features (RFC 7633): of
+the issuer, and of every CA above it, since a path is checked as a whole (section 6.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -20,17 +21,19 @@ from services.pki.names import SubjectAlternativeNames
 from services.pki.profile import OCSP_RESPONDER, Profile
 
 E = TypeVar("E", bound=x509.ExtensionType)
+Subtrees: TypeAlias = tuple[x509.GeneralName, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerLimits:
-    """Read off a CA certificate. None: no limit."""
+    """Read off CA certificates. None: no limit."""
 
     path_length: int | None
     purposes: frozenset[x509.ObjectIdentifier] | None
     tls_features: frozenset[x509.TLSFeatureType]
-    permitted: tuple[x509.GeneralName, ...]
-    excluded: tuple[x509.GeneralName, ...]
+    permitted: tuple[Subtrees, ...]
+    """Of each certificate that permits some names: a name has to be permitted by all of them."""
+    excluded: Subtrees
 
     def path_length_below(self, profile: Profile) -> int | None:
         """The path length of a CA below: the profile's, or less where the issuer allows less."""
@@ -41,30 +44,45 @@ class IssuerLimits:
         return below if wanted is None else min(wanted, below)
 
 
-def limits_of(certificate: x509.Certificate) -> IssuerLimits:
-    """Read the limits off the certificate of an issuer."""
-    constraints = _extension(certificate, x509.BasicConstraints)
-    usages = _extension(certificate, x509.ExtendedKeyUsage)
-    features = _extension(certificate, x509.TLSFeature)
-    names = _extension(certificate, x509.NameConstraints)
-    purposes = None if usages is None else frozenset(usages)
-    if purposes is not None and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in purposes:
-        purposes = None
+def limits_of(path: Sequence[x509.Certificate]) -> IssuerLimits:
+    """Read the limits off the certificates of an issuer and of the CAs above it, its own first."""
+    constraints = [names for each in path if (names := _extension(each, x509.NameConstraints)) is not None]
+    purposes = [found for each in path if (found := _purposes(each)) is not None]
     return IssuerLimits(
-        path_length=None if constraints is None else constraints.path_length,
-        purposes=purposes,
-        tls_features=frozenset(features or ()),
-        permitted=tuple(names.permitted_subtrees or ()) if names else (),
-        excluded=tuple(names.excluded_subtrees or ()) if names else (),
+        path_length=_path_length(path),
+        purposes=frozenset.intersection(*purposes) if purposes else None,
+        tls_features=frozenset(feature for each in path for feature in _extension(each, x509.TLSFeature) or ()),
+        permitted=tuple(tuple(names.permitted_subtrees) for names in constraints if names.permitted_subtrees),
+        excluded=tuple(subtree for names in constraints for subtree in names.excluded_subtrees or ()),
     )
 
 
-def require_within(limits: IssuerLimits, profile: Profile, names: SubjectAlternativeNames) -> None:
+def _path_length(path: Sequence[x509.Certificate]) -> int | None:
+    """How many CAs may stand below the issuer. Those that are self-issued do not count (section 6.1.4)."""
+    found: list[int] = []
+    between = 0
+    for certificate in path:
+        constraints = _extension(certificate, x509.BasicConstraints)
+        if constraints is not None and constraints.path_length is not None:
+            found.append(max(0, constraints.path_length - between))
+        between += certificate.subject != certificate.issuer
+    return min(found, default=None)
+
+
+def _purposes(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier] | None:
+    usages = _extension(certificate, x509.ExtendedKeyUsage)
+    purposes = None if usages is None else frozenset(usages)
+    return None if purposes is None or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in purposes else purposes
+
+
+def require_within(limits: IssuerLimits, profile: Profile, subject: x509.Name, names: SubjectAlternativeNames) -> None:
     """Raise InvalidArgument (ISSUER_CONSTRAINED) for what no path through this issuer could hold."""
-    problem = _profile_problem(limits, profile) or names_problem(limits, names)
+    problem = _profile_problem(limits, profile) or names_problem(limits, profile, subject, names)
     if problem:
         raise InvalidArgument(
-            "ISSUER_CONSTRAINED", f"the certificate of the issuer rules it out: {problem}", field="issuer"
+            "ISSUER_CONSTRAINED",
+            f"the certificate of the issuer, or of a CA above it, rules it out: {problem}",
+            field="issuer",
         )
 
 
@@ -81,18 +99,35 @@ def _profile_problem(limits: IssuerLimits, profile: Profile) -> str | None:
     return None
 
 
-def names_problem(limits: IssuerLimits, names: SubjectAlternativeNames) -> str | None:
+def names_problem(
+    limits: IssuerLimits, profile: Profile, subject: x509.Name, names: SubjectAlternativeNames
+) -> str | None:
     """Which of these names lies outside the name constraints, and why."""
     if not limits.permitted and not limits.excluded:
         return None
     kinds = (("dns", names.dns), ("ip", names.ip), ("email", names.email), ("uri", names.uri))
-    for kind, name in ((kind, name) for kind, values in kinds for name in values):
-        if any(_matches(kind, name, subtree) for subtree in limits.excluded):
-            return f"{name[:80]} is excluded by its name constraints"
-        permitted = [subtree for subtree in limits.permitted if isinstance(subtree, _KINDS[kind])]
-        if permitted and not any(_matches(kind, name, subtree) for subtree in permitted):
-            return f"{name[:80]} is not permitted by its name constraints"
+    found: list[tuple[str, str | x509.Name]] = [(kind, name) for kind, values in kinds for name in values]
+    # The CA names its delegates itself, after itself: nobody could ask for another subject.
+    if subject.rdns and profile.name != OCSP_RESPONDER:
+        found.append(("subject", subject))
+    for kind, name in found:
+        shown = name[:80] if isinstance(name, str) else f"the subject ({name.rfc4514_string()[:80]})"
+        excluded, *permitted = (_of_kind(kind, subtrees) for subtrees in (limits.excluded, *limits.permitted))
+        if kind == "uri" and not _host(name) and any((excluded, *permitted)):
+            return f"{shown} has no host, for which there are name constraints"
+        if any(_matches(kind, name, subtree) for subtree in excluded):
+            return f"{shown} is excluded by its name constraints"
+        if any(subtrees and not any(_matches(kind, name, each) for each in subtrees) for subtrees in permitted):
+            return f"{shown} is not permitted by its name constraints"
     return None
+
+
+def _of_kind(kind: str, subtrees: Subtrees) -> Subtrees:
+    return tuple(subtree for subtree in subtrees if isinstance(subtree, _KINDS[kind]))
+
+
+def _host(uri: str | x509.Name) -> str:
+    return (isinstance(uri, str) and urlsplit(uri).hostname) or ""
 
 
 _KINDS: dict[str, type[x509.GeneralName]] = {
@@ -100,12 +135,14 @@ _KINDS: dict[str, type[x509.GeneralName]] = {
     "ip": x509.IPAddress,
     "email": x509.RFC822Name,
     "uri": x509.UniformResourceIdentifier,
+    "subject": x509.DirectoryName,
 }
 
 
-def _matches(kind: str, name: str, subtree: x509.GeneralName) -> bool:
-    if not isinstance(subtree, _KINDS[kind]):
-        return False
+def _matches(kind: str, name: str | x509.Name, subtree: x509.GeneralName) -> bool:
+    if isinstance(name, x509.Name):
+        begin = _comparable(subtree.value)
+        return _comparable(name)[: len(begin)] == begin
     if kind == "ip":
         return ip_address(name) in subtree.value
     value = str(subtree.value).lower()
@@ -113,9 +150,17 @@ def _matches(kind: str, name: str, subtree: x509.GeneralName) -> bool:
         return not value or within(name.removeprefix("*."), value)
     if kind == "email" and "@" in value:
         return name.lower() == value
-    host = name.rpartition("@")[2] if kind == "email" else (urlsplit(name).hostname or "")
+    host = name.rpartition("@")[2] if kind == "email" else _host(name)
     # RFC 5280: without a dot in front a host, and nothing below it.
     return within(host, value) if value.startswith(".") else host == value
+
+
+def _comparable(name: x509.Name) -> list[frozenset[tuple[str, str]]]:
+    """The RDNs without what makes no difference between names: case, kinds of strings, spaces (section 7.1)."""
+    return [
+        frozenset((each.oid.dotted_string, " ".join(str(each.value).casefold().split())) for each in rdn)
+        for rdn in name.rdns
+    ]
 
 
 def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:

@@ -68,7 +68,9 @@ def public_key_of(key: PrivateKey) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """`Issuer(certificate, private_key)`; the other attributes follow from these two.
+    """`Issuer(certificate, private_key, above)`; the other attributes follow from these.
+
+    `above` are the certificates of the CAs above it, nearest first, up to the root. What limits them limits it, too.
 
     Raises ValueError when they don't belong together, when the certificate isn't one of a CA, or when its subject could
     not be repeated byte for byte (R90).
@@ -76,6 +78,7 @@ class Issuer:
 
     certificate: x509.Certificate
     private_key: PrivateKey
+    above: tuple[x509.Certificate, ...] = ()
     name: x509.Name = field(init=False)
     subject_der: bytes = field(init=False)
     public_key_der: bytes = field(init=False)
@@ -103,7 +106,7 @@ class Issuer:
             "hash_algorithm": signature_hash(self.private_key),
             "signature_algorithm": signature_algorithm(self.private_key),
             "is_quick": _is_quick(self.private_key),
-            "limits": limits_of(self.certificate),
+            "limits": limits_of((self.certificate, *self.above)),
             "not_before": self.certificate.not_valid_before_utc,
             "not_after": self.certificate.not_valid_after_utc,
         }

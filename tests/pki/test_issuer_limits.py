@@ -1,0 +1,204 @@
+"""What CAs above rule out is refused, and it is what OpenSSL refuses: of the issuer itself, and of those above it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from ipaddress import ip_network
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from services.errors import InvalidArgument
+from services.pki.certificates import Issuer, prepare, sign
+from services.pki.csr import read_csr
+from services.pki.hierarchy import make_issuing, make_root
+from services.pki.keys import generate_key
+from services.pki.names import SubjectAlternativeNames
+from services.pki.profile import Profile, SubjectAttribute
+from services.pki.profiles import BUILTIN, CLIENT, DELEGATE, INTERMEDIATE, SERVER
+from services.pki.serials import new_serial
+
+from .conftest import NOW, TRUST_DOMAIN, URLS, make_csr
+
+KEY = generate_key("p256")
+ROOT_KEY = generate_key("p256")
+ROOT = make_root(name="Root", key=ROOT_KEY, now=NOW)
+CORP = SubjectAttribute(NameOID.ORGANIZATION_NAME, "Corp")
+OF_CORP = replace(SERVER, name="of-corp", subject_set=(CORP,))
+ANY_NAME = replace(CLIENT, name="any", allowed_name_kinds=frozenset({"dns", "ip", "email", "uri"}))
+
+
+class Case(NamedTuple):
+    """What a CA is limited to, and what is issued below it."""
+
+    limit: x509.ExtensionType
+    profile: Profile
+    good: bool
+    names: SubjectAlternativeNames = SubjectAlternativeNames(dns=("a.corp.example",))
+
+
+def organization(text: str) -> x509.DirectoryName:
+    """The subtree of those whose subject begins with an organisation."""
+    return x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, text)]))
+
+
+def permitted(*subtrees: x509.GeneralName) -> x509.NameConstraints:
+    """Only these."""
+    return x509.NameConstraints(subtrees, None)
+
+
+def excluded(*subtrees: x509.GeneralName) -> x509.NameConstraints:
+    """None of these."""
+    return x509.NameConstraints(None, subtrees)
+
+
+DNS = x509.DNSName("corp.example")
+URI = x509.UniformResourceIdentifier("corp.example")
+PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+CASES = {
+    "dns": Case(permitted(DNS), SERVER, good=True),
+    "other dns": Case(permitted(DNS), SERVER, good=False, names=SubjectAlternativeNames(dns=("corp.example.org",))),
+    "excluded dns": Case(excluded(DNS), SERVER, good=False),
+    "other kind": Case(permitted(DNS), ANY_NAME, good=True, names=SubjectAlternativeNames(email=("a@b.example",))),
+    "address": Case(
+        permitted(x509.IPAddress(ip_network("10.0.0.0/8"))),
+        ANY_NAME,
+        good=False,
+        names=SubjectAlternativeNames(ip=("11.0.0.1",)),
+    ),
+    "uri": Case(permitted(URI), ANY_NAME, good=True, names=SubjectAlternativeNames(uri=("https://corp.example/a",))),
+    "uri without host": Case(excluded(URI), ANY_NAME, good=False, names=SubjectAlternativeNames(uri=("urn:a:b",))),
+    "subject": Case(permitted(organization("corp ")), OF_CORP, good=True),
+    "other subject": Case(permitted(organization("Corp")), SERVER, good=False),
+    "excluded subject": Case(excluded(organization("CORP")), OF_CORP, good=False),
+    "no subject": Case(permitted(organization("Corp")), replace(SERVER, subject_policy="none"), good=True),
+    "purpose": Case(PURPOSE, SERVER, good=True),
+    "other purpose": Case(PURPOSE, CLIENT, good=False),
+}
+
+
+def limited(limit: x509.ExtensionType) -> x509.Certificate:
+    """A certificate with that extension and nothing else of interest, to make a CA like it."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(ROOT.subject)
+        .issuer_name(ROOT.subject)
+        .public_key(ROOT_KEY.public_key())
+        .serial_number(1)
+        .not_valid_before(ROOT.not_valid_before_utc)
+        .not_valid_after(ROOT.not_valid_after_utc)
+        .add_extension(limit, critical=isinstance(limit, x509.NameConstraints))
+    )
+    return builder.sign(ROOT_KEY, hashes.SHA256())
+
+
+def make_path(limit: x509.ExtensionType, depth: int) -> tuple[x509.Certificate, ...]:
+    """CA certificates from the issuer up to the root; `depth` CAs stand between it and the one that is limited."""
+    path: tuple[x509.Certificate, ...] = (ROOT,)
+    key = ROOT_KEY
+    for place in range(depth + 1):
+        like = limited(limit) if place == 0 else None
+        name = x509.Name(
+            [x509.NameAttribute(CORP.oid, CORP.value), x509.NameAttribute(NameOID.COMMON_NAME, f"{place}")]
+        )
+        made = make_issuing(
+            root=path[0], root_key=key, name=name, key=KEY, now=NOW, path_length=depth - place, like=like
+        )
+        path, key = (made, *path), KEY
+    return path
+
+
+def issue(path: tuple[x509.Certificate, ...], case: Case, *, knows_path: bool) -> bytes:
+    """A certificate of the first of them. Without the path, nothing above the issuer is minded."""
+    issuer = Issuer(path[0], KEY, path[1:] if knows_path else ())
+    draft = prepare(
+        profile=case.profile,
+        issuer=issuer,
+        request=read_csr(der=make_csr("leaf", key=generate_key("p256"))),
+        serial=new_serial(),
+        now=NOW,
+        urls=URLS,
+        trust_domain=TRUST_DOMAIN,
+        sans=case.names,
+    )
+    return sign(draft, issuer)
+
+
+def openssl_takes(leaf: bytes, path: tuple[x509.Certificate, ...], purpose: str, folder: Path) -> bool:
+    """Whether `openssl verify` does."""
+    for name, found in (("leaf", [x509.load_der_x509_certificate(leaf)]), ("root", path[-1:]), ("others", path[:-1])):
+        (folder / name).write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in found))
+    at = str(int(NOW.timestamp()))
+    command = ["openssl", "verify", "-x509_strict", "-attime", at, "-purpose", purpose]
+    files = ["-CAfile", "root", "-untrusted", "others", "leaf"]
+    return subprocess.run([*command, *files], cwd=folder, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("depth", [1, 2], ids=["parent", "grandparent"])
+@pytest.mark.parametrize("name", CASES)
+def test_limits_of_those_above(name: str, depth: int, tmp_path: Path) -> None:
+    """What OpenSSL would refuse for a CA above the issuer is not issued; what it takes is."""
+    case = CASES[name]
+    path = make_path(case.limit, depth)
+    purpose = "sslserver" if case.profile.extended_key_usages == SERVER.extended_key_usages else "sslclient"
+    leaf = issue(path, case, knows_path=False)
+    assert openssl_takes(leaf, path, purpose, tmp_path) is case.good
+    if case.good:
+        assert openssl_takes(issue(path, case, knows_path=True), path, purpose, tmp_path)
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        issue(path, case, knows_path=True)
+    assert (refused.value.reason, refused.value.violations[0].field) == ("ISSUER_CONSTRAINED", "issuer")
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.good])
+def test_limits_of_the_issuer_itself(name: str) -> None:
+    """The same for what its own certificate rules out."""
+    with pytest.raises(InvalidArgument) as refused:
+        issue(make_path(CASES[name].limit, 0), CASES[name], knows_path=True)
+    assert refused.value.reason == "ISSUER_CONSTRAINED"
+
+
+def test_all_that_limit_have_to_agree() -> None:
+    """What one CA permits and another one does not is refused; purposes are those that all of them have."""
+    upper = make_path(permitted(DNS), 1)
+    lower = make_issuing(
+        root=upper[1], root_key=KEY, name="Lower", key=KEY, now=NOW, like=limited(permitted(x509.DNSName("a.example")))
+    )
+    with pytest.raises(InvalidArgument):
+        issue((lower, *upper[1:]), CASES["dns"], knows_path=True)
+    limits = Issuer(lower, KEY, upper[1:]).limits
+    assert (limits.path_length, len(limits.permitted)) == (0, 2)
+
+
+def test_path_length_above() -> None:
+    """A CA without limit of its own makes no CAs where the one above it leaves no room for them."""
+    names = SubjectAlternativeNames()
+    above = make_path(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), 1)[1:]
+    like = make_issuing(root=above[0], root_key=KEY, name="Below", key=KEY, now=NOW)
+    builder = x509.CertificateBuilder(
+        like.issuer, like.subject, KEY.public_key(), 7, like.not_valid_before_utc, like.not_valid_after_utc
+    )
+    for each in like.extensions:
+        unlimited = isinstance(each.value, x509.BasicConstraints)
+        builder = builder.add_extension(x509.BasicConstraints(True, None) if unlimited else each.value, each.critical)
+    below = builder.sign(KEY, hashes.SHA256())
+    profile = replace(INTERMEDIATE, subject_required=frozenset(), subject_set=(CORP,))
+    with pytest.raises(InvalidArgument) as refused:
+        issue((below, *above), Case(PURPOSE, profile, False, names), knows_path=True)
+    assert refused.value.reason == "ISSUER_CONSTRAINED"
+    assert issue(above, Case(PURPOSE, profile, True, names), knows_path=True)
+
+
+def test_delegates_are_named_by_the_ca() -> None:
+    """Name constraints and purposes are about what others ask for: somebody has to answer for the issuer."""
+    case = Case(permitted(organization("Another")), DELEGATE, good=True)
+    assert BUILTIN["ocsp-responder"] is DELEGATE
+    names = SubjectAlternativeNames()
+    assert issue(make_path(case.limit, 1), case._replace(names=names), knows_path=True)
