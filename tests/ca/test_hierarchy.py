@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.authority import CertificateAuthority
+from services.ca.crl_schedule import CrlSchedule
 from services.ca.hierarchy import ImportCommand, Imported
 from services.ca.keystore import HeldKeys
 from services.ca.settings import AuthoritySettings
 from services.ca.writer import Writer
 from services.db import certificates, crls, issuers, position, status
 from services.db.engine import Database
-from services.db.records import Actor, IssuerRecord, IssuerState
+from services.db.records import FULL, Actor, IssuerRecord, IssuerState
 from services.errors import DomainError, FailedPrecondition
-from services.pki.certificates import Issuer, PrivateKey
-from services.pki.crls import make_crl
+from services.pki.certificates import Issuer, PrivateKey, key_usage
+from services.pki.crls import CrlEntry, make_crl
 from services.pki.hierarchy import make_issuing, make_root, renew
 from services.pki.issuers import public_key_of
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from services.pki.serials import serial_from_int
 from tests.ca.test_issue_calls import asked, issue_many
-from tests.ca.world import START, Ca, Hierarchy, ManualClock, make_actor, make_ca
+from tests.ca.world import START, Ca, Hierarchy, ManualClock, make_actor, make_ca, make_csr
 
 ROOT_KEY = generate_key()
 SECOND_KEY = generate_key()
+LATER = START + timedelta(days=3000)
 
 
 class Cupboard:
@@ -120,6 +123,29 @@ def test_a_new_issuer_issues(ca: Ca, admin: Actor, issuer: Actor) -> None:
     assert (recorded.profile, recorded.actor.identity) == ("ca", admin.identity)
     leaf = x509.load_der_x509_certificate(ca.issue(issuer, issuer="second").certificate.der or b"")
     leaf.verify_directly_issued_by(certificate)
+
+
+def test_what_a_ca_further_up_rules_out(ca: Ca, issuer: Actor) -> None:
+    """A path is checked as a whole: what the CA above the issuer is constrained to holds for the issuer, too."""
+    key = generate_key()
+    builder = x509.CertificateBuilder(
+        ca.hierarchy.root.subject, x509.Name.from_rfc4514_string("CN=Policy"), key.public_key(), 77, START, LATER
+    )
+    for value, critical in (
+        (x509.BasicConstraints(ca=True, path_length=1), True),
+        (x509.NameConstraints([x509.DNSName("corp.example")], None), True),
+        (key_usage(ca=True), True),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+    ):
+        builder = builder.add_extension(value, critical)
+    policy = builder.sign(ROOT_KEY, hashes.SHA256())
+    below = make_issuing(root=policy, root_key=key, name="Second", key=SECOND_KEY, now=START)
+    bring_in(ca, ADMIN, policy, name="policy", key_ref=None)
+    bring_in(ca, ADMIN, below)
+    with pytest.raises(DomainError) as refused:
+        ca.issue(issuer, issuer="second", csr_der=make_csr("corp.example.org"))
+    assert refused.value.reason == "ISSUER_CONSTRAINED"
+    assert ca.issue(issuer, issuer="second", csr_der=make_csr("www.corp.example"))
 
 
 def test_twice_is_once(ca: Ca, admin: Actor) -> None:
@@ -327,6 +353,46 @@ def test_numbers_that_were_used_elsewhere(ca: Ca) -> None:
     assert refused.value.metadata == {}
 
 
+def delta_of(issuer: Issuer, *, number: int, this_update: datetime, next_update: datetime) -> bytes:
+    """A list of what has changed since list number 1 (RFC 5280, section 5.2.4)."""
+    builder = x509.CertificateRevocationListBuilder(issuer.name, this_update, next_update)
+    builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    return builder.sign(issuer.private_key, issuer.hash_algorithm).public_bytes(Encoding.DER)  # type: ignore[arg-type]
+
+
+def test_a_list_of_an_issuer_that_went_offline(ca: Ca, issuer: Actor) -> None:
+    """While its key is here, its lists are made here; afterwards lists from elsewhere go on from the last of them."""
+    serial = ca.issue(issuer).certificate.serial
+    ca.revoke(make_actor("revoker"), serial)
+    schedule = CrlSchedule(ca.db, ca.authority.directory, ca.authority.crl_points, clock=ca.clock)
+    assert schedule.step() == 1
+    signer, now = Issuer(ca.hierarchy.issuing, ca.hierarchy.issuing_key), ca.clock()
+
+    def record(number: int) -> int:
+        entries = [CrlEntry(serial, now)]
+        der = make_crl(signer, entries, number=number, this_update=now, next_update=now + timedelta(days=30))
+        return ca.authority.foreign_crls.begin("issuing", der, ADMIN).result(10)
+
+    for state in (IssuerState.ACTIVE, IssuerState.RETIRED):
+        ca.authority.hierarchy.begin_update("issuing", state, ADMIN).result(10)
+        with pytest.raises(DomainError) as refused:
+            record(2)
+        assert refused.value.reason == "CRL_SUPERSEDED"
+    ca.authority.hierarchy.begin_update("issuing", IssuerState.OFFLINE, ADMIN).result(10)
+    assert [record(number) for number in (2, 3)] == [2, 3]
+    # With its key back, the next list of ours has the next number, and every change since.
+    bring_in(ca, ADMIN, ca.hierarchy.issuing, name="issuing", key_ref="file:ca/issuing.key")
+    ca.revoke(make_actor("revoker"), ca.issue(issuer).certificate.serial)
+    ca.clock.advance(days=2)
+    schedule = CrlSchedule(ca.db, ca.authority.directory, ca.authority.crl_points, clock=ca.clock)
+    assert schedule.step() == 1
+    with ca.db.read() as conn:
+        latest = crls.newest_list(conn, by_name(ca)["issuing"].id, FULL)
+    assert latest is not None
+    assert (latest.number, latest.entries) == (4, 2)
+
+
 def test_a_list_of_an_offline_issuer(ca: Ca) -> None:
     """It is recorded if it is the issuer's, current, and its number is above all before (R108)."""
     root, now = Issuer(ca.hierarchy.root, ROOT_KEY), ca.clock()
@@ -343,6 +409,8 @@ def test_a_list_of_an_offline_issuer(ca: Ca) -> None:
         (make_crl(own, number=9, this_update=now, next_update=later), "CRL_INVALID"),
         (make_crl(root, number=9, this_update=now - timedelta(days=2), next_update=now), "CRL_INVALID"),
         (b"rubbish", "CRL_INVALID"),
+        (make_crl(root, number=9, this_update=now + timedelta(hours=1), next_update=later), "CRL_INVALID"),
+        (delta_of(root, number=9, this_update=now, next_update=later), "CRL_INVALID"),
         (make_crl(root, number=2**62, this_update=now, next_update=later), "CRL_INVALID"),
         (make_crl(root, number=2**100, this_update=now, next_update=later), "CRL_INVALID"),
     ):
