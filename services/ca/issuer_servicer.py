@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import grpc
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
@@ -13,6 +15,7 @@ from services.db.records import IssuerState
 from services.errors import InvalidArgument
 from services.rpc import messages
 from services.rpc.identity import current_caller
+from services.rpc.refusals import CallObject, describe_call
 
 _STATES = {
     types_pb2.ISSUER_STATE_ACTIVE: IssuerState.ACTIVE,
@@ -33,6 +36,7 @@ class IssuerMethods(ca_pb2_grpc.CertificateAuthorityServiceServicer):
         context: grpc.aio.ServicerContext[ca_pb2.ImportIssuerRequest, ca_pb2.ImportIssuerResponse],
     ) -> ca_pb2.ImportIssuerResponse:
         """Record an issuer, or further certificates of one."""
+        describe_call(lambda: _import_object(request))
         actor = current_caller().actor("")
         command = ImportCommand(
             name=request.name,
@@ -53,6 +57,7 @@ class IssuerMethods(ca_pb2_grpc.CertificateAuthorityServiceServicer):
     ) -> ca_pb2.UpdateIssuerResponse:
         """Retire an issuer, make it active, or take it offline."""
         state = _STATES.get(request.state)
+        describe_call(lambda: CallObject(issuer=request.name, details={"state": state.value} if state else None))
         if state is None:
             raise InvalidArgument("STATE_INVALID", "an issuer is made active, retired or offline", field="state")
         actor = current_caller().actor("")
@@ -67,6 +72,19 @@ class IssuerMethods(ca_pb2_grpc.CertificateAuthorityServiceServicer):
         ],
     ) -> ca_pb2.ImportCertificateRevocationListResponse:
         """Record a list of an issuer whose key is kept offline."""
+        describe_call(lambda: CallObject(issuer=request.issuer, details=_crl_details(request.crl_der)))
         begin, actor = self._authority.foreign_crls.begin, current_caller().actor("")
         number = await self._bridge.run(lambda: begin(request.issuer, request.crl_der, actor))
         return ca_pb2.ImportCertificateRevocationListResponse(number=format(number, "x"))
+
+
+def _import_object(request: ca_pb2.ImportIssuerRequest) -> CallObject:
+    """What the audit log says of an issuer that was kept out."""
+    found = [hashlib.sha256(each).hexdigest() for each in request.certificates_der[:10]]
+    asked = {"certificates_sha256": found, "key_reference": request.key_reference}
+    details = {name: value for name, value in asked.items() if value}
+    return CallObject(issuer=request.name, details=details, dry_run=request.validate_only)
+
+
+def _crl_details(der: bytes) -> dict[str, str]:
+    return {"crl_sha256": hashlib.sha256(der).hexdigest()}

@@ -61,7 +61,9 @@ class RefusalLog:
         """Take in a refusal. Quick, and never raises for what a caller sent."""
         who = refusal.actor.identity or refusal.actor.fingerprint
         about = refusal.about
-        key = (who, refusal.method, refusal.reason, about.issuer, about.serial)
+        # Kept for a minute: no longer than an issuer's name may be.
+        issuer = about.issuer[:64]
+        key = (who, refusal.method, refusal.reason, issuer, about.serial)
         with self._lock:
             self._end_minute()
             if (seen := self._seen.get(key)) is not None:
@@ -76,7 +78,7 @@ class RefusalLog:
                     refusal.actor,
                     self._clock(),
                     refusal.reason,
-                    about.issuer[:64],
+                    issuer,
                     about.serial,
                     details=details(said),
                 )

@@ -116,6 +116,7 @@ class CertificateAuthorityServicer(IssuerMethods):
         context: grpc.aio.ServicerContext[ca_pb2.RevokeCertificatesRequest, ca_pb2.RevokeCertificatesResponse],
     ) -> AsyncIterator[ca_pb2.RevokeCertificatesResponse]:
         """Revoke many certificates, and tell of each."""
+        describe_call(lambda: _bulk_object(request))
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = bulk_calls.read_command(request)
         run = self._authority.bulk.start(command, actor)
@@ -226,6 +227,7 @@ class CertificateAuthorityServicer(IssuerMethods):
         context: grpc.aio.ServicerContext[ca_pb2.BlockPublicKeysRequest, ca_pb2.BlockPublicKeysResponse],
     ) -> ca_pb2.BlockPublicKeysResponse:
         """Block public keys."""
+        describe_call(lambda: _keys_object(request))
         actor = current_caller().actor("")
         command = BlockCommand(
             hashes=tuple(request.public_key_sha256), comment=request.comment, validate_only=request.validate_only
@@ -241,6 +243,7 @@ class CertificateAuthorityServicer(IssuerMethods):
         context: grpc.aio.ServicerContext[ca_pb2.UnblockPublicKeysRequest, ca_pb2.UnblockPublicKeysResponse],
     ) -> ca_pb2.UnblockPublicKeysResponse:
         """Take public keys off the list."""
+        describe_call(lambda: _keys_object(request))
         actor = current_caller().actor("")
         command = BlockCommand(
             hashes=tuple(request.public_key_sha256), comment=request.comment, validate_only=request.validate_only
@@ -342,6 +345,24 @@ def _revoke_object(request: ca_pb2.RevokeCertificateRequest) -> CallObject:
         details=asked,
         dry_run=request.validate_only,
     )
+
+
+def _bulk_object(request: ca_pb2.RevokeCertificatesRequest) -> CallObject:
+    """What the audit log says of a bulk revocation that was refused as a whole."""
+    asked = {"reason": REASON_NAMES.get(request.reason, ""), "selection": request.WhichOneof("selection") or ""}
+    return CallObject(
+        request_id=request.request_id[:128],
+        issuer=request.filter.issuer,
+        details={name: value for name, value in asked.items() if value},
+        dry_run=request.validate_only,
+    )
+
+
+def _keys_object(request: ca_pb2.BlockPublicKeysRequest | ca_pb2.UnblockPublicKeysRequest) -> CallObject:
+    """What the audit log says of keys that were not blocked, or not unblocked."""
+    keys = [key[:32].hex() for key in request.public_key_sha256[:10]]
+    details = {"comment": request.comment, "public_keys_sha256": keys}
+    return CallObject(details=details, dry_run=request.validate_only)
 
 
 def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from goodstanding.ca.v1 import ca_pb2
+from goodstanding.types.v1 import types_pb2
 from services.ca import refusals
 from services.ca.refusals import RefusalLog
+from services.ca.servicer import CertificateAuthorityServicer
 from services.ca.target import BySerial
 from services.db.chain import AuditEvent
 from services.errors import (
@@ -23,7 +28,7 @@ from services.errors import (
     Unavailable,
 )
 from services.rpc.refusals import CallObject, Refusal, describe_call, refusal_of
-from tests.ca.world import Ca, audit_entries, chain_flaws, make_actor
+from tests.ca.world import Ca, audit_entries, call_as, chain_flaws, make_actor
 
 CA = "/goodstanding.ca.v1.CertificateAuthorityService/"
 
@@ -125,6 +130,15 @@ def test_an_identity_has_a_share(ca: Ca, log: RefusalLog, ticks: Ticks) -> None:
     assert json.loads(summary.details) == {"identities": {identity: left_out}, "left_out": left_out}
 
 
+def test_what_is_kept_of_a_refusal_is_short(ca: Ca, log: RefusalLog) -> None:
+    """Until the end of the minute no more is held of what a caller sent than an issuer's name may be long."""
+    for number in range(refusals.PER_IDENTITY):
+        log.note(refusal(issuer="x" * 100_000, serial=bytes([number])))
+    assert all(len(part) <= 64 for key in log._seen for part in key)
+    log.close()
+    assert {json.loads(each.details)["issuer"] for each in told(ca)} == {"x" * 128}
+
+
 def test_many_identities_have_a_limit(ca: Ca, log: RefusalLog) -> None:
     """Neither can many callers fill it."""
     for number in range(500):
@@ -175,3 +189,91 @@ def test_what_is_a_decision(error: DomainError, method: str, dry_run: bool, expe
     if found is not None:
         assert (found.method, found.reason, found.actor.request_id) == (method, error.reason, "id")
         assert found.actor == replace(found.actor, identity="", peer="peer")
+
+
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"""SHA-256 of nothing."""
+REFUSED: dict[str, tuple[Any, str, dict[str, Any]]] = {
+    "IssueCertificate": (
+        ca_pb2.IssueCertificateRequest(issuer="nobody", profile="x"),
+        "nobody",
+        {"csr_sha256": EMPTY, "profile": "x"},
+    ),
+    "RevokeCertificate": (
+        ca_pb2.RevokeCertificateRequest(
+            issuer_and_serial_number=types_pb2.IssuerAndSerialNumber(issuer="nobody", serial_number="12"),
+            reason=types_pb2.REVOCATION_REASON_SUPERSEDED,
+        ),
+        "nobody",
+        {"reason": "superseded"},
+    ),
+    "RevokeCertificates": (
+        ca_pb2.RevokeCertificatesRequest(
+            filter=ca_pb2.CertificateFilter(issuer="nobody"), reason=types_pb2.REVOCATION_REASON_SUPERSEDED
+        ),
+        "nobody",
+        {"reason": "superseded", "selection": "filter"},
+    ),
+    "BlockPublicKeys": (
+        ca_pb2.BlockPublicKeysRequest(public_key_sha256=[b"12"], comment="why"),
+        "",
+        {"comment": "why", "public_keys_sha256": ["3132"]},
+    ),
+    "UnblockPublicKeys": (
+        ca_pb2.UnblockPublicKeysRequest(public_key_sha256=[b"12"] * 20, comment="why"),
+        "",
+        {"comment": "why", "public_keys_sha256": ["3132"] * 10},
+    ),
+    "ImportIssuer": (
+        ca_pb2.ImportIssuerRequest(name="new", key_reference="/etc/key", certificates_der=[b""]),
+        "new",
+        {
+            "key_reference": "/etc/key",
+            "certificates_sha256": [EMPTY],
+        },
+    ),
+    "UpdateIssuer": (
+        ca_pb2.UpdateIssuerRequest(name="nobody", state=types_pb2.ISSUER_STATE_RETIRED),
+        "nobody",
+        {"state": "retired"},
+    ),
+    "ImportCertificateRevocationList": (
+        ca_pb2.ImportCertificateRevocationListRequest(issuer="nobody"),
+        "nobody",
+        {"crl_sha256": EMPTY},
+    ),
+}
+"""Calls that are refused; the issuer and the details that the log has of them."""
+
+
+def refusal_of_call(ca: Ca, method: str, request: Any) -> Refusal | None:
+    """What the interceptor would tell of a call that is refused."""
+
+    async def run() -> Refusal | None:
+        call_as(make_actor("admin"))
+        with ThreadPoolExecutor(1) as pool:
+            servicer = CertificateAuthorityServicer(ca.authority, workers=pool, readers=pool, clock=ca.clock)
+            try:
+                answers = getattr(servicer, method)(request, None)
+                if method == "RevokeCertificates":
+                    [_ async for _ in answers]
+                else:
+                    await answers
+            except DomainError as error:
+                return refusal_of(error, CA + method, None, "peer")
+        raise AssertionError("it was not refused")
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("method", REFUSED)
+def test_what_is_told_of_each_call(ca: Ca, method: str) -> None:
+    """What a refused call was about, whichever it was; nothing where it was a dry run."""
+    request, issuer, details = REFUSED[method]
+    found = refusal_of_call(ca, method, request)
+    assert found is not None
+    assert (found.about.issuer, found.about.details) == (issuer, details)
+    if "validate_only" in request.DESCRIPTOR.fields_by_name:
+        request.validate_only = True
+        assert refusal_of_call(ca, method, request) is None
