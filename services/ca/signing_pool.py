@@ -18,6 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+import structlog
+
 from services.ca.batch import Work
 from services.ca.issuers import IssuerDirectory
 from services.ca.signing import IssueCommand
@@ -26,6 +28,8 @@ from services.ca.signing_messages import Made, Setup, asked
 from services.ca.writer import Job, Writer
 from services.clock import Clock
 from services.db.records import Actor, IssuerRecord
+
+_logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -123,8 +127,14 @@ class SigningPool:
         if self._useless or now < self._not_before or None not in self._hands:
             return
         with self._lock:
-            if not self._closed:
-                self._hands = [hand or self._new_hand() for hand in self._hands]
+            if self._closed:
+                return
+            try:
+                for place, hand in enumerate(self._hands):
+                    self._hands[place] = hand or self._new_hand()
+            except RuntimeError as error:  # no thread can be had: whoever asks is not to suffer from it
+                _logger.warning("a signing process cannot be started, the ca signs by itself", why=str(error))
+                self._have_failed(lived=0.0)
 
     def _new_hand(self) -> Hand:
         return Hand(self._setup, self._writer, self._directory, self._clock, self._limits, self.tally, self._has_ended)
@@ -135,7 +145,10 @@ class SigningPool:
             self._useless |= ended.lasting
             if not ended.why:
                 return
-            self.tally.add(failures=1)
-            young = ended.lived < _YOUNG
-            self._rest = min(self._limits.longest_rest, max(0.25, 2 * self._rest)) if young else 0.25
-            self._not_before = time.monotonic() + self._rest
+            self._have_failed(ended.lived)
+
+    def _have_failed(self, lived: float) -> None:
+        """Before the next one is started, there is a rest. Call it with the lock."""
+        self.tally.add(failures=1)
+        self._rest = min(self._limits.longest_rest, max(0.25, 2 * self._rest)) if lived < _YOUNG else 0.25
+        self._not_before = time.monotonic() + self._rest

@@ -102,8 +102,9 @@ def decide_period(
     if now < issuer.not_before:
         raise FailedPrecondition("ISSUER_NOT_ACTIVE", "the certificate of the issuer is not valid yet")
     field = "not_after_time" if not_after is not None else "validity"
-    longest = longest_validity(policy, now)
     first = max(now - BACK_DATING, issuer.not_before)
+    # As whoever has nothing but the certificate reckons: of an issuer of this very minute, one issued a little later.
+    longest = longest_validity(policy, first + BACK_DATING)
     last = _last_second(min(policy.default_validity, longest), first, not_after, validity, field)
     if last < now:
         raise InvalidArgument("VALIDITY_INVALID", "the certificate would have expired already", field=field)

@@ -403,6 +403,25 @@ def test_nothing_to_do(ca: Ca, database_url: str, tmp_path: Path) -> None:
 
 
 @sqlite_only
+def test_no_thread_to_be_had(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who asks suffers from it, and it is tried again later."""
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "ca-signing":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert len(set(serials(crowd.begin(20)))) == 20
+    assert (crowd.pool.running, crowd.pool.tally.failures) == (0, 1)
+    monkeypatch.undo()
+    crowd.start()
+    serials(crowd.begin(3))
+    assert crowd.pool.tally.signed == 3
+
+
+@sqlite_only
 def test_figures(crowd: Crowd) -> None:
     """What operators see."""
     registry = CollectorRegistry()

@@ -207,6 +207,20 @@ def test_the_limit_depends_on_the_day(root: Issuer, when: tuple[int, int, int], 
     assert refusal(profile, issuer, make_csr("a.example"), now=now, validity=more).reason == "VALIDITY_TOO_LONG"
 
 
+def test_a_limit_that_begins_in_the_first_minute_of_an_issuer() -> None:
+    """What is decided and what is checked agree on the day."""
+    begins = BASELINE_CAPS[-1].since
+    key = generate_key("p256")
+    issuer = Issuer(make_root(name="New Root", key=key, now=begins + timedelta(seconds=30)), key)
+    profile = replace(SERVER, caps=BASELINE_CAPS)
+    for before, days in ((10, 47), (29, 47)):
+        now = begins - timedelta(seconds=before)
+        draft = drafted(profile, issuer, make_csr("a.example"), now=now)
+        assert draft.not_after - draft.not_before < timedelta(days=days)
+        more = {"now": now, "validity": timedelta(days=days + 1)}
+        assert refusal(profile, issuer, make_csr("a.example"), **more).reason == "VALIDITY_TOO_LONG"
+
+
 def test_subjects_kept_and_set(authority: Ca) -> None:
     """What is kept stays, what is set replaces, what is not kept goes, and what is required must be there (R105)."""
     profile = replace(
