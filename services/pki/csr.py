@@ -32,7 +32,7 @@ from services.pki import der as parts_of
 from services.pki.findings import Findings
 from services.pki.names import SubjectAlternativeNames, refuse_too_many
 from services.pki.profile import MAX_RSA_BITS, MIN_RSA_BITS
-from services.pki.weak_keys import weakness_of_rsa
+from services.pki.weak_keys import weakness_of_ed25519, weakness_of_ml_dsa, weakness_of_rsa
 
 SubjectPublicKey: TypeAlias = (
     rsa.RSAPublicKey
@@ -217,8 +217,12 @@ def check_public_key(public_key_der: bytes, field: str) -> str:
     if parts_of.unused_bits(public_key_der):
         # Another spelling of the same key: the hashes of a CertID, for one, could not tell them apart (R27).
         raise InvalidArgument("KEY_WEAK", "the bits of this key do not make whole octets", field=field)
+    kind = _KEY_ALGORITHMS[algorithm]
     if algorithm != _RSA:
-        return _KEY_ALGORITHMS[algorithm]
+        weakness = _weakness(kind, public_key_der)
+        if weakness:
+            raise InvalidArgument("KEY_WEAK", f"this key is not safe: {weakness}", field=field)
+        return kind
     modulus, exponent = parts_of.rsa_numbers(public_key_der)
     bits = modulus.bit_length()
     if bits < MIN_RSA_BITS:
@@ -228,7 +232,13 @@ def check_public_key(public_key_der: bytes, field: str) -> str:
     weakness = "the size is not a multiple of 8 bits" if bits % 8 else weakness_of_rsa(modulus, exponent)
     if weakness:
         raise InvalidArgument("KEY_WEAK", f"this RSA key is not safe: {weakness}", field=field)
-    return "rsa"
+    return kind
+
+
+def _weakness(kind: str, public_key_der: bytes) -> str | None:
+    if kind == "ed25519":
+        return weakness_of_ed25519(parts_of.key_bits(public_key_der))
+    return weakness_of_ml_dsa(parts_of.key_bits(public_key_der)) if kind.startswith("ml-dsa") else None
 
 
 def check_subject_strings(attributes: Iterable[tuple[x509.ObjectIdentifier, int, int]], field: str) -> None:

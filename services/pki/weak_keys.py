@@ -1,4 +1,7 @@
-"""RSA keys that look right and are not: small exponents, small factors, close primes, and those of a broken generator.
+"""Keys that look right and are not (R102).
+
+RSA: small exponents, small factors, close primes, and those of a broken generator. Ed25519 and ML-DSA: those that
+anybody can sign with, for want of a secret, so that a signature proves nothing (R114).
 
 Not here: lists of keys that are known to somebody else (Debian's of 2008, published ones); those need data (R103).
 """
@@ -12,6 +15,38 @@ MAX_EXPONENT_BITS = 256
 """NIST SP 800-56B allows 2^16 < e < 2^256; the upper bound also bounds what checking a signature costs."""
 
 _FERMAT_ROUNDS = 100
+
+
+_ED25519_PRIME = 2**255 - 19
+# Where the points whose order divides 8 lie, up to the sign of x. 8 times the second last is the neutral element.
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _ED25519_PRIME - 1,
+        2707385501144840649318225287225658788936804267575313519463743609750303402022,
+        _ED25519_PRIME - 2707385501144840649318225287225658788936804267575313519463743609750303402022,
+    }
+)
+
+
+def weakness_of_ed25519(octets: bytes) -> str | None:
+    """Say what is wrong with the octets of an Ed25519 public key, or None.
+
+    With a point of small order, one of eight signatures that anybody can write down verifies, over whatever text
+    (RFC 8032, section 5.1.7, asks for no check; Chalkias et al., "Taming the many EdDSAs", section 3).
+    """
+    y = int.from_bytes(octets, "little") % 2**255
+    if y >= _ED25519_PRIME or y in _SMALL_ORDER:
+        return "the point is one of small order, or written in a way of its own: anybody could sign with it"
+    return None
+
+
+def weakness_of_ml_dsa(octets: bytes) -> str | None:
+    """Say what is wrong with the octets of an ML-DSA public key, or None (FIPS 204, algorithm 22: rho, then t1)."""
+    if not any(octets[32:]):
+        return "it is made without a secret: anybody could sign with it"
+    return None
 
 
 def weakness_of_rsa(modulus: int, exponent: int) -> str | None:
