@@ -101,7 +101,11 @@ class Memory:
 
 
 class OtherRows(Protocol):
-    """Rows of another kind that a work wants written, after all the others."""
+    """Rows of another kind that a work wants written, after all the others.
+
+    Where they change issuers by what those were before (`changes_issuers`, an attribute that most do not have), they
+    are the only ones of their batch that do: nobody sees them before they are written.
+    """
 
     def write(self, conn: Connection) -> None:
         """Write them. Takes the revisions that it needs with `position.advance`."""
@@ -234,7 +238,9 @@ class Batch:
         return self._delegates[identity, issuer_id]
 
     def add(self, plan: Plan[Any]) -> None:
-        """Take in what a work wants written."""
+        """Take in what a work wants written. Raises Conflict where it has not seen what another one changes."""
+        if _changes_issuers(plan.others) and any(map(_changes_issuers, self._others)):
+            raise Conflict("DATABASE_CONFLICT", "another change was recorded at the same time; try again")
         if plan.certificate:
             self._certificates.append(plan.certificate)
             new = plan.certificate.new
@@ -338,6 +344,10 @@ class _Names(dict[int, str]):
     def __missing__(self, issuer_id: int) -> str:
         self[issuer_id] = name = issuers.issuer_name(self._conn, issuer_id)
         return name
+
+
+def _changes_issuers(others: OtherRows | None) -> bool:
+    return getattr(others, "changes_issuers", False)
 
 
 def _compromises(change: StatusChange) -> bool:

@@ -128,6 +128,7 @@ class _Changes:
     retire: tuple[IssuerRecord, ...]
     actor: Actor
     clock: Clock
+    changes_issuers: bool = True
 
     @property
     def added(self) -> int:
@@ -237,6 +238,7 @@ class _StateChange:
     issuer_id: int
     state: IssuerState
     actor: Actor
+    changes_issuers: bool = True
 
     def write(self, conn: Connection) -> None:
         revision = position.advance(conn, 1)

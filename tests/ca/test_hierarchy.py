@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.authority import CertificateAuthority
+from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.crl_schedule import CrlSchedule
 from services.ca.hierarchy import ImportCommand, Imported
 from services.ca.keystore import HeldKeys
@@ -329,6 +333,51 @@ def test_a_revoked_certificate_makes_no_issuer(ca: Ca, admin: Actor) -> None:
     ca.revoke(make_actor("revoker"), serial_from_int(renewed.serial_number), Reason.SUPERSEDED)
     assert by_name(ca)["issuing"].revoked is False
     assert bring_in(ca, admin, renewed, name="issuing", key_ref=None).added == 0
+
+
+class Waiting(Exclusive):
+    """A work that keeps the writer busy, so that what comes meanwhile shares the next batch."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def decide(self, _batch: Batch) -> Plan[None]:
+        """Wait."""
+        self.begun.set()
+        self.over.wait(10)
+        return Plan(lambda: None)
+
+
+def in_one_batch(ca: Ca, *begin: Callable[[], Future[Any]]) -> list[Any]:
+    """What calls come to that are written in the same batch; the reason of those that are refused."""
+    waiting = Waiting()
+    held = ca.writer.submit(waiting)
+    waiting.begun.wait(10)
+    futures = [each() for each in begin]
+    waiting.over.set()
+    held.result(10)
+    errors = [future.exception(10) for future in futures]
+    return [
+        error.reason if isinstance(error, DomainError) else future.result()
+        for error, future in zip(errors, futures, strict=True)
+    ]
+
+
+def test_two_changes_of_an_issuer_at_once(ca: Ca) -> None:
+    """Each sees what the other has come to: no issuer is active without its key, nothing is recorded twice."""
+    changing, renewed = (
+        ca.authority.hierarchy,
+        renew(ca.hierarchy.issuing, Issuer(ca.hierarchy.root, ROOT_KEY), now=ca.clock()),
+    )
+    command = ImportCommand(name="issuing", certificates_der=(renewed.public_bytes(Encoding.DER),))
+    twice = in_one_batch(ca, *[lambda: changing.begin_import(command, ADMIN)] * 2)
+    assert [each.added for each in twice] == [1, 0]
+    assert len(by_name(ca)["issuing"].certificates_der) == 2
+    changing.begin_update("issuing", IssuerState.RETIRED, ADMIN).result(10)
+    states = IssuerState.OFFLINE, IssuerState.ACTIVE
+    _, refused = in_one_batch(ca, *[partial(changing.begin_update, "issuing", state, ADMIN) for state in states])
+    assert refused == "ISSUER_OFFLINE"
+    assert (by_name(ca)["issuing"].state, by_name(ca)["issuing"].key_ref) == (IssuerState.OFFLINE, None)
 
 
 def test_numbers_that_were_used_elsewhere(ca: Ca) -> None:
