@@ -137,6 +137,8 @@ class _Changes:
     def write(self, conn: Connection) -> None:
         issuer_id = self._write_issuer(conn)
         signer_id = issuer_id if self.signer_id is None else self.signer_id
+        # Works beside this one have had their say by now: what they revoke is in this transaction.
+        _check_standing(conn, self.fresh, signer_id)
         record_ca_certificates(conn, self.fresh, signer_id, self.clock, self.actor)
         for issuer in self.retire:
             issuers.set_issuer_state(conn, issuer.id, IssuerState.RETIRED, position.advance(conn, 1), self.actor)
@@ -176,7 +178,7 @@ class _Import(Exclusive):
         held = known.certificates_der if known else ()
         fresh = tuple(each for each in self.offered if each.public_bytes(Encoding.DER) not in held)
         check_position(known, signer, fresh)
-        check_standing(batch.conn, fresh, signer, known)
+        check_standing(batch.conn, fresh, signer or known)
         check_room([*every, *issuers.list_pending(batch.conn)], known, signer, fresh, self.actor)
         if known is not None and known.key_ref is None and self.command.key_ref is not None:
             require_right_to_key(known, self.actor)
@@ -389,15 +391,15 @@ def check_position(known: IssuerRecord | None, signer: IssuerRecord | None, fres
         )
 
 
-def check_standing(
-    conn: Connection, fresh: Sequence[x509.Certificate], signer: IssuerRecord | None, known: IssuerRecord | None
-) -> None:
-    """What is revoked already does not become an issuer's certificate."""
-    signed_by = signer or known
-    if signed_by is None:
-        return
+def check_standing(conn: Connection, fresh: Sequence[x509.Certificate], signer: IssuerRecord | None) -> None:
+    """What is revoked already does not become an issuer's certificate. Raises FailedPrecondition (ISSUER_REVOKED)."""
+    if signer is not None:
+        _check_standing(conn, fresh, signer.id)
+
+
+def _check_standing(conn: Connection, fresh: Sequence[x509.Certificate], signer_id: int) -> None:
     for certificate in fresh:
-        found = certificates.get_certificate(conn, signed_by.id, serial_from_int(certificate.serial_number))
+        found = certificates.get_certificate(conn, signer_id, serial_from_int(certificate.serial_number))
         if found is not None and found.revocation is not None:
             raise FailedPrecondition(
                 "ISSUER_REVOKED", f"the CA certificate {found.serial.hex()} is revoked", field=_FIELD

@@ -302,7 +302,7 @@ class _Begin(Exclusive):
         held = known.certificates_der if known else ()
         fresh = tuple(each for each in self.offered if each.public_bytes(Encoding.DER) not in held)
         check_position(known, signer, fresh)
-        check_standing(batch.conn, fresh, signer, None)
+        check_standing(batch.conn, fresh, signer)
         check_room([*every, *pending], known, signer, fresh, self.actor)
         if known is None:
             check_unfinished(len(hidden_ids(batch.conn)), self.actor)

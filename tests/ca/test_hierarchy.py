@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from services.ca.authority import CertificateAuthority
 from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.crl_schedule import CrlSchedule
-from services.ca.hierarchy import ImportCommand, Imported
+from services.ca.hierarchy import ImportCommand, Imported, record_ca_certificates
 from services.ca.keystore import HeldKeys
+from services.ca.revoke import RevokeCommand
 from services.ca.settings import AuthoritySettings
+from services.ca.target import BySerial
 from services.ca.writer import Writer
 from services.db import certificates, crls, issuers, position, status
 from services.db.engine import Database
@@ -378,6 +380,24 @@ def test_two_changes_of_an_issuer_at_once(ca: Ca) -> None:
     _, refused = in_one_batch(ca, *[partial(changing.begin_update, "issuing", state, ADMIN) for state in states])
     assert refused == "ISSUER_OFFLINE"
     assert (by_name(ca)["issuing"].state, by_name(ca)["issuing"].key_ref) == (IssuerState.OFFLINE, None)
+
+
+def test_a_certificate_that_is_revoked_as_it_comes_in(ca: Ca) -> None:
+    """Whichever was first: an issuer whose certificate is revoked is revoked."""
+    renewed = renew(ca.hierarchy.issuing, Issuer(ca.hierarchy.root, ROOT_KEY), now=ca.clock())
+    serial = serial_from_int(renewed.serial_number)
+    with ca.db.write() as conn:
+        position.advance(conn, 1)
+        record_ca_certificates(conn, [renewed], by_name(ca)["root"].id, ca.clock, ADMIN)
+    come_in = ImportCommand(name="issuing", certificates_der=(renewed.public_bytes(Encoding.DER),))
+    revoke = RevokeCommand(target=BySerial(serial), reason=Reason.SUPERSEDED)
+    in_one_batch(
+        ca,
+        lambda: ca.authority.hierarchy.begin_import(come_in, ADMIN),
+        lambda: ca.authority.begin_revoke(revoke, ADMIN),
+    )
+    ca.revoke(ADMIN, serial_from_int(ca.hierarchy.issuing.serial_number), Reason.SUPERSEDED)
+    assert by_name(ca)["issuing"].revoked
 
 
 def test_numbers_that_were_used_elsewhere(ca: Ca) -> None:
