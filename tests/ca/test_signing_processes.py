@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -387,6 +388,14 @@ def test_signals_for_the_whole_group(crowd: Crowd) -> None:
         crowd.signal(number)
     serials(crowd.begin(20))
     assert (crowd.pool.running, crowd.pool.tally.failures) == (1, 0)
+
+
+def test_it_is_private_before_anything_else() -> None:
+    """What takes time is imported once the process is tied to the ca, and its memory is nobody else's to read."""
+    code = "import sys, services.ca.signing_process; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "services" in found
+    assert not {"cryptography", "sqlalchemy", "pydantic", "structlog", "grpc"} & {*found}
 
 
 @sqlite_only
