@@ -12,7 +12,7 @@ The invariants hold for every profile, built in or configured:
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -199,7 +199,7 @@ def _about_purposes(profile: Profile) -> Iterator[tuple[str, str]]:
 
 def _about_keys(profile: Profile) -> Iterator[tuple[str, str]]:
     if not profile.key_types or not profile.key_types <= set(KEY_TYPES):
-        yield "keys.types", f"needs at least one out of {', '.join(KEY_TYPES)}"
+        yield "keys.types", _not_out_of(profile.key_types, KEY_TYPES)
     if not MIN_RSA_BITS <= profile.min_rsa_bits <= profile.max_rsa_bits <= MAX_RSA_BITS:
         yield "keys.rsa_min_bits", f"RSA sizes are in order, from {MIN_RSA_BITS} to {MAX_RSA_BITS} bits"
     if not profile.key_usages <= KEY_USAGES.keys():
@@ -270,7 +270,7 @@ def _about_roles(profile: Profile) -> Iterator[tuple[str, str]]:
     else:
         allowed = {"admin"} if profile.authority is not None else {"admin", "issuer"}
     if not profile.roles or not profile.roles <= allowed:
-        yield "roles", f"needs at least one, out of {', '.join(sorted(allowed))}"
+        yield "roles", _not_out_of(profile.roles, sorted(allowed))
     if profile.authority is not None:
         if profile.allowed_name_kinds or profile.subject_policy != "keep":
             yield "subject", 'a CA is known by its subject alone: policy = "keep", and no kinds of names'
@@ -278,3 +278,8 @@ def _about_roles(profile: Profile) -> Iterator[tuple[str, str]]:
             yield "extensions", "a CA certificate has basic constraints and a subject key identifier (R96, R99)"
         if profile.authority.path_length is not None and profile.authority.path_length < 0:
             yield "ca.path_length", "cannot be below 0"
+
+
+def _not_out_of(given: frozenset[str], allowed: Iterable[str]) -> str:
+    wrong = ", ".join(repr(each) for each in sorted(given - set(allowed)))
+    return (f"{wrong} cannot be here: " if wrong else "") + f"needs at least one out of {', '.join(allowed)}"

@@ -232,10 +232,13 @@ def read_profiles(tables: object) -> tuple[Mapping[str, Profile], tuple[Problem,
     readable = {name: table for name, table in tables.items() if name not in bad}
     profiles: dict[str, Profile] = dict(BUILTIN)
     for name in _in_order(readable):
-        profile, found = _read(name, readable[name], profiles)
+        profile, found = _read(name, readable[name], profiles.get(_base_of(name, readable)))
         problems += found
         if profile is not None:
             profiles[name] = profile
+    for name in tables:
+        if name in bad - {OCSP_RESPONDER}:
+            problems += _read(name, tables[name], None)[1]
     for name, table in tables.items():
         if table.get("enabled") is False:
             profiles.pop(name, None)
@@ -290,20 +293,21 @@ def _in_order(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return ordered
 
 
-def _read(name: str, table: Mapping[str, Any], profiles: Mapping[str, Profile]) -> tuple[Profile | None, list[Problem]]:
-    base = profiles.get(_base_of(name, {name: table}))
-    if base is None:
-        return None, []  # it has mistakes of its own, which are told
+def _read(name: str, table: Mapping[str, Any], base: Profile | None) -> tuple[Profile | None, list[Problem]]:
+    """The profile, or what is wrong with its table: without a base, as far as that does not depend on the base."""
     own = {key: value for key, value in table.items() if key not in ("based_on", "enabled")}
-    whole = _merged(table_of(base), own)
+    settings = table_of(base if base is not None else BUILTIN[DEFAULT_PROFILE])
+    whole = _merged(settings, own)
     try:
         read = _Profile.model_validate(whole)
     except ValidationError as error:
         problems = [
-            Problem(("profiles", name, *_location(each["loc"])), _text(each["type"], each["msg"]))
+            Problem(("profiles", name, *_location(each["loc"])), _text(each["type"], each["msg"], each["loc"]))
             for each in error.errors()
         ]
-        return None, problems + _beside(name, whole, table_of(base), error)
+        return None, problems + ([] if base is None else _beside(name, whole, settings, error))
+    if base is None:
+        return None, []
     problems, profile = _contradictions(name, read)
     return (None if problems else profile), problems
 
@@ -319,14 +323,11 @@ def _contradictions(name: str, read: _Profile) -> tuple[list[Problem], Profile |
 
 
 def _beside(name: str, whole: dict[str, Any], base: Mapping[str, Any], error: ValidationError) -> list[Problem]:
-    """What is wrong beside settings that cannot be read, as far as that does not depend on them.
+    """What is wrong beside settings that cannot be read.
 
-    They are taken from the base instead. Whatever is then said of the tables they are in, or with them in mind, is not.
+    They are taken from the base instead, and what is said with them in mind is not told.
     """
     unread = {tuple(str(part) for part in each["loc"][:2]) for each in error.errors()}
-    tables = {place[0] for place in unread}
-    if "ca" in tables:
-        return []  # without it, it would be another kind of certificate
     mended = {key: dict(value) if isinstance(value, Mapping) else value for key, value in whole.items()}
     for table, *keys in unread:
         holder, source, key = mended, base, table
@@ -339,19 +340,34 @@ def _beside(name: str, whole: dict[str, Any], base: Mapping[str, Any], error: Va
         read = _Profile.model_validate(mended)
     except ValidationError:
         return []
-    depends = {each for table in tables for each in _DEPENDENT.get(table, ())} | tables
-    found = _contradictions(name, read)[0]
-    return [each for each in found if depends.isdisjoint({".".join(each.place[2:3]), ".".join(each.place[2:4])})]
+    return [each for each in _contradictions(name, read)[0] if not _looks_at(each.place[2:], unread)]
 
 
-_DEPENDENT = {
-    "keys": ("extensions.key_usage",),
-    "validity": ("extensions.no_revocation_available",),
-    "subject": ("names",),
-    "names": ("subject",),
-    "extensions": ("subject",),
+_LOOKED_AT = {
+    "extensions": "extensions.basic_constraints extensions.subject_key_identifier ca",
+    "extensions.extended_key_usage": "extensions.extended_key_usage ca",
+    "extensions.key_usage": "extensions.key_usage keys.types ca",
+    "extensions.must_staple": "extensions.must_staple extensions.ocsp ca",
+    "extensions.no_revocation_available": (
+        "extensions.no_revocation_available extensions.ocsp extensions.crl_distribution_point extensions.must_staple"
+        " validity.max ca"
+    ),
+    "keys.rsa_min_bits": "keys.rsa_min_bits keys.rsa_max_bits",
+    "names": "names subject.policy",
+    "roles": "roles ca",
+    "subject": "subject.policy names ca",
+    "subject.keep": "subject.keep subject.policy",
+    "subject.required": "subject.required subject.keep subject.policy",
+    "validity": "validity",
+    "validity.cap": "validity.cap validity.min",
 }
-"""Tables -> the settings of other tables that are looked at together with theirs."""
+"""Where a contradiction is told -> the settings and tables that it is between. Elsewhere it is that setting alone."""
+
+
+def _looks_at(place: tuple[str, ...], unread: set[tuple[str, ...]]) -> bool:
+    told = ".".join(place[:2])
+    settings = [tuple(each.split(".")) for each in _LOOKED_AT.get(told, told).split()]
+    return any(each[: len(one)] == one[: len(each)] for each in settings for one in unread)
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -376,8 +392,14 @@ def _location(place: tuple[int | str, ...]) -> list[str]:
     return keys
 
 
-def _text(kind: str, message: str) -> str:
-    known = {"extra_forbidden": "is not a setting; look for a spelling mistake", "missing": "is missing"}
+def _text(kind: str, message: str, place: tuple[int | str, ...]) -> str:
+    known = {
+        "extra_forbidden": "is not a setting; look for a spelling mistake",
+        "missing": "is missing",
+        "model_type": "must be a table",
+    }
+    if kind == "model_type" and place[0] == "names" and len(place) == 2:
+        return "must be true, false, or a table with what is allowed"
     return known.get(kind, message.removeprefix("Value error, "))
 
 

@@ -48,7 +48,7 @@ def test_mistakes_are_all_told(tmp_path: Path) -> None:
         f'{file}: [profiles.web.validity] max: must be a number with a unit out of s, m, h, d, w: "90d"'
         in result.output
     )
-    assert f"{file}: [profiles.mail] roles: needs at least one, out of admin, issuer" in result.output
+    assert f"{file}: [profiles.mail] roles: 'reader' cannot be here: needs at least one out of admin" in result.output
     as_json = run("check", str(file), "--json")
     assert (as_json.exit_code, len(json.loads(as_json.stdout)["problems"])) == (1, 2)
 

@@ -70,6 +70,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "attribute": ({"subject": {"set": {"XX": "a"}}}, "subject set XX", "out of DC, C"),
     "CA set names": ({"subject": {"policy": "ca-sets"}}, "subject policy", "'cn-only', 'keep' or 'none'"),
     "unknown key type": ({"keys": {"types": ["dsa"]}}, "keys types", "at least one out of rsa"),
+    "unknown key type among others": ({"keys": {"types": ["p256", "dsa"]}}, "keys types", "'dsa' cannot be here"),
+    "no table": ({"keys": 3}, "keys", "must be a table"),
+    "neither yes nor no": ({"names": {"ip": "yes"}}, "names ip", "must be true, false, or a table"),
     "small RSA": ({"keys": {"rsa_min_bits": 1024}}, "keys rsa_min_bits", "2048"),
     "keyEncipherment alone": (
         {"extensions": {"key_usage": ["keyEncipherment"]}},
@@ -112,7 +115,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "extensions no_revocation_available",
         "contradicts crl_distribution_point",
     ),
-    "role of gateways": ({"roles": ["responder"]}, "roles", "out of admin, issuer"),
+    "role of gateways": (
+        {"roles": ["admin", "responder"]},
+        "roles",
+        "'responder' cannot be here: needs at least one out of",
+    ),
     "CA for issuers": ({"based_on": "intermediate", "roles": ["issuer"]}, "roles", "out of admin"),
     "CA without keyCertSign": (
         {"based_on": "intermediate", "extensions": {"key_usage": ["cRLSign"]}},
@@ -200,6 +207,62 @@ def test_all_mistakes_come_at_once() -> None:
         ("g", "validity"),
         ("h", "ca", "path_length"),
     }
+
+
+def test_a_wrong_base_hides_nothing() -> None:
+    """A misspelt base, a circle, a bad name, mistakes in the base: the rest of the table is looked at all the same."""
+    problems = read_profiles(
+        {
+            "a": {"based_on": "servre", "keys": {"types": 1}, "typo": 1},
+            "b": {"based_on": "b2", "validity": {"max": "x"}},
+            "b2": {"based_on": "b"},
+            "C": {"names": {"dns": 3}},
+            "d": {"lint": "zlint"},
+            "e": {"based_on": "d", "lint_level": "fatal"},
+            "f": {"based_on": "a"},
+        }
+    )[1]
+    assert sorted(problem.place[1:] for problem in problems) == [
+        ("C",),
+        ("C", "names", "dns"),
+        ("a", "based_on"),
+        ("a", "keys", "types"),
+        ("a", "typo"),
+        ("b", "based_on"),
+        ("b", "validity", "max"),
+        ("b2", "based_on"),
+        ("d", "lint"),
+        ("e", "lint_level"),
+    ]
+
+
+def test_a_mistake_hides_none_that_does_not_depend_on_it() -> None:
+    """Settings of one table that have nothing to do with each other are all told of; what may be right then is not."""
+    problems = read_profiles(
+        {
+            "x": {
+                "keys": {"types": "all", "rsa_min_bits": 512},
+                "validity": {"default": "x", "max": "1d"},
+                "subject": {"policy": "most", "set": {"C": "Netherlands"}},
+                "extensions": {
+                    "key_usage": ["digital"],
+                    "extended_key_usage": ["OCSPSigning", "anyExtendedKeyUsage"],
+                    "must_staple": True,
+                    "ocsp": False,
+                },
+            }
+        }
+    )[1]
+    assert sorted({problem.place[2:] for problem in problems}) == [
+        ("extensions", "extended_key_usage"),
+        ("extensions", "key_usage[0]"),
+        ("extensions", "must_staple"),
+        ("keys", "rsa_min_bits"),
+        ("keys", "types"),
+        ("subject", "policy"),
+        ("subject", "set"),
+        ("validity", "default"),
+    ]
 
 
 @pytest.mark.parametrize("tables", [1, [], {"x": 1}], ids=["number", "list", "value"])
