@@ -76,7 +76,9 @@ class IssuerDirectory:
             if record.name == name:
                 return record
         raise NotFound(
-            "ISSUER_UNKNOWN", f"there is no issuer {name[:64]!r}; ListIssuers tells which there are", field=field
+            "ISSUER_UNKNOWN",
+            f"there is no issuer {name[:64]!r}; ListIssuers, or `goodstanding issuers`, tells which there are",
+            field=field,
         )
 
     def by_id(self, issuer_id: int) -> IssuerRecord:

@@ -43,15 +43,15 @@ def explain(
     key_pem: bytes = b"",
     within: float = PROBING,
 ) -> str:
-    """One line for people: what failed, and the cure.
+    """A line for people: what failed, and the cure; and one more for each further field that a service refused.
 
     With address and material it probes when no connection came about, to tell a refused connection from a certificate
     that the server does not take; that takes `within` seconds at the most. What a service answered reads
-    "<message> [REASON] (field x: …)".
+    "<message> [REASON] (field x: …)", and "  field y: … [REASON]" for the others.
     """
     answered = _service_error(error)
     if answered is not None:
-        return _one_line(answered)
+        return answered
     code = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     details = (error.details() if hasattr(error, "details") else str(error)) or "no details"
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) and address:
@@ -78,14 +78,22 @@ def metadata_of(error: BaseException | None) -> Mapping[str, str]:
     return {} if told is None else told[1].metadata
 
 
+def fields_of(error: BaseException | None) -> tuple[str, ...]:
+    """The fields of the request that a service of ours refused; none for any other error."""
+    told = _told(error) if isinstance(error, grpc.RpcError) else None
+    return () if told is None else tuple(each.field for each in told[2].field_violations)
+
+
 def _service_error(error: grpc.RpcError) -> str | None:
     """What a service of ours said, if it was one that answered."""
     told = _told(error)
     if told is None:
         return None
     message, info, request = told
-    fields = [_field(each, message) for each in request.field_violations if each.field]
-    return " ".join([f"{message} [{info.reason}]", *fields])
+    first, *others = [each for each in request.field_violations if each.field] or [None]
+    lines = [f"{message} [{info.reason}]" + (f" {_field(first, message)}" if first else "")]
+    lines += [f"field {each.field}: {each.description} [{each.reason}]" for each in others if each]
+    return "\n  ".join(_one_line(line) for line in lines)
 
 
 def _told(error: grpc.RpcError) -> tuple[str, error_details_pb2.ErrorInfo, error_details_pb2.BadRequest] | None:

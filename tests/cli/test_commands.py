@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from services.cli import client
 from services.cli.main import cli
@@ -258,6 +261,33 @@ def test_issue_to_a_full_disk(as_json: bool, run: Run, csr: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "/dev/full cannot be written: No space left on device" in done.stderr
     assert f"serial number {serial}, request id full-{as_json}" in done.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["PEM", "JSON"])
+def test_issue_to_standard_output_that_is_full(as_json: bool, running: Up, csr: Path) -> None:
+    """What was issued and could not be printed is not lost: the error says so, and how to fetch it."""
+    command = [*PROGRAM, "issue", str(csr), "--data", str(running.data), *(["--json"] if as_json else [])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        "the certificate was issued, but cannot be written: No space left on device; `goodstanding get" in done.stderr
+    )
+
+
+def test_issue_says_which_file_is_wrong(run: Run, csr: Path, tmp_path: Path) -> None:
+    """What is wrong with a request comes with the name of its file, and each further mistake on a line of its own."""
+    weak = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak.example.com")])
+    signed = x509.CertificateSigningRequestBuilder().subject_name(name).sign(weak, hashes.SHA256())
+    (tmp_path / "weak.csr").write_bytes(signed.public_bytes(Encoding.PEM))
+    done = run("issue", "weak.csr", "--san", "DNS:a..b", "--san", "URI:x", "--dry-run")
+    first, *others = done.stderr.splitlines()
+    assert first == "Error: weak.csr: RSA keys need 2048 bits; this has 1024 [KEY_TOO_SMALL] (field csr_pem)"
+    assert others[0] == "  field subject_alternative_names.dns_names[0]: not a DNS name: 'a..b' [NAME_INVALID]"
+    assert others[1].startswith("  field subject_alternative_names.uris[0]: ")
+    done = run("issue", csr, "--profile", "nope")
+    assert done.stderr.startswith("Error: there is no profile 'nope'; one of client, ")
 
 
 def test_issue_to_nobody(run: Run, csr: Path) -> None:

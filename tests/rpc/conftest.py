@@ -118,6 +118,9 @@ class TinyCa(ca_pb2_grpc.CertificateAuthorityServiceServicer):
             raise NotFound("CERTIFICATE_UNKNOWN", "never issued here", metadata={"serial": "01"})
         if serial == "invalid":
             raise InvalidArgument("SERIAL_INVALID", "not hex", field="issuer_and_serial_number.serial_number")
+        if serial == "two":
+            violations = [FieldViolation("a", "X_Y", "first"), FieldViolation("b[1]", "Z_Z", "second\nhalf")]
+            raise InvalidArgument("X_Y", "first", violations=violations)
         if serial == "many":
             violations = [FieldViolation(f"f{n}" * 200, "NAME_INVALID", "x" * 999) for n in range(100)]
             raise InvalidArgument("NAME_INVALID", "y" * 5000, violations=violations)

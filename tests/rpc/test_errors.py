@@ -76,10 +76,11 @@ def test_every_domain_error_has_one_status_code() -> None:
 
 @pytest.mark.asyncio
 async def test_details_reach_the_client(start: Start, authority: Authority) -> None:
-    """ErrorInfo and BadRequest arrive, and the command's one line shows them."""
+    """ErrorInfo and BadRequest arrive, and the command shows them, a line for each further field."""
     cases = {
         "not-found": "never issued here [CERTIFICATE_UNKNOWN]",
         "invalid": "not hex [SERIAL_INVALID] (field issuer_and_serial_number.serial_number)",
+        "two": "first [X_Y] (field a)\n  field b[1]: second half [Z_Z]",
     }
     async with start() as running, running.channel(authority.client()) as channel:
         stub: Any = ca_pb2_grpc.CertificateAuthorityServiceStub(channel)

@@ -25,6 +25,7 @@ from services.cli.options import (
     read,
     request_id_option,
 )
+from services.rpc.client import fields_of
 
 KINDS = {"DNS": "dns_names", "IP": "ip_addresses", "EMAIL": "email_addresses", "URI": "uris"}
 
@@ -93,7 +94,12 @@ def command(
     retry = f"whether it was issued is not known: repeat with --request-id {request.request_id} to be told"
     with connect(connection, "ca") as ca:
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
-        response = ca.call(stub.IssueCertificate, request, retry="" if dry_run else retry)
+        try:
+            response = ca.call(stub.IssueCertificate, request, retry="" if dry_run else retry)
+        except Failed as failed:
+            if any(field.startswith("csr_") for field in fields_of(failed.__cause__)):
+                raise Failed(f"{csrs[0]}: {failed.message}") from failed
+            raise
     show(response, request, out=out, chain=chain, as_json=as_json)
 
 
@@ -143,11 +149,20 @@ def show(
     described = output.certificate(response.certificate)
     pem = response.certificate_pem + (response.chain_pem if chain else "")
     unwritten = write(out, pem) if out is not None and pem else None
-    if as_json:
-        issued = {"certificate_pem": response.certificate_pem or None, "chain_pem": response.chain_pem}
-        output.emit({**described, "request_id": request.request_id, "validate_only": request.validate_only, **issued})
-    elif (out is None or unwritten) and pem:
-        click.echo(pem, nl=False)
+    try:
+        if as_json:
+            issued = {"certificate_pem": response.certificate_pem or None, "chain_pem": response.chain_pem}
+            asked = {"request_id": request.request_id, "validate_only": request.validate_only}
+            output.emit({**described, **asked, **issued})
+        elif (out is None or unwritten) and pem:
+            click.echo(pem, nl=False)
+    except OSError as error:
+        if not pem:
+            raise
+        raise Failed(
+            f"the certificate was issued, but cannot be written: {unwritten or error.strerror}; "
+            f"`goodstanding get {described['serial_number']} --out FILE` fetches it"
+        ) from error
     if unwritten:
         raise Failed(
             f"the certificate was issued, but {out} cannot be written: {unwritten}; it is on standard output instead "
