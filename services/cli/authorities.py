@@ -54,7 +54,10 @@ class KeyPlace:
             given = read_passphrase(self.name, file=self.passphrase) if encrypted else None
             return keys.load_key(content, given)
         except (keys.KeyUnusable, PassphraseError) as error:
-            raise Failed(f"cannot open {self.file}: {getattr(error, 'message', error)}") from None
+            text = f"cannot open {self.file}: {getattr(error, 'message', error)}"
+            if isinstance(error, PassphraseError) and self.passphrase is None:
+                text += "; or name its file with --passphrase-file"
+            raise Failed(text) from None
 
 
 class Office:

@@ -62,7 +62,8 @@ def subject_of(text: str | None, name: str) -> x509.Name:
     try:
         return x509.Name.from_rfc4514_string(wanted) if "=" in wanted else hierarchy.ca_name(wanted)
     except ValueError as error:
-        raise Failed(f"the subject {wanted!r} cannot be used: {error}") from error
+        why = str(error) or 'write it as "CN=…,O=…,C=…" (RFC 4514), with attributes such as CN, O, OU, L, ST, C and DC'
+        raise Failed(f"the subject {wanted!r} cannot be used: {why}") from error
 
 
 def create_root(office: Office, new: NewAuthority) -> Proposal:

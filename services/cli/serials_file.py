@@ -55,9 +55,12 @@ class SerialsFile:
 
 @contextmanager
 def open_serials(path: Path) -> Iterator[SerialsFile]:
-    """Open and check a file (-: standard input). Raises Failed, naming the line that is wrong."""
+    """Open and check a file (-: standard input). Raises Failed, naming it and the line that is wrong."""
     with _opened(path) as content:
-        count = sum(1 for _ in SerialsFile(content, 0).lines())
+        try:
+            count = sum(1 for _ in SerialsFile(content, 0).lines())
+        except Failed as wrong:
+            raise Failed(f"{_name(path)}, {wrong.message}. Nothing was sent") from None
         if not count:
             raise Failed(f"{_name(path)} lists no serial number")
         yield SerialsFile(content, count)

@@ -131,8 +131,8 @@ def test_a_file_of_serial_numbers(desk: Desk, name: str, monkeypatch: pytest.Mon
 
 
 MISTAKES = {
-    "no serial": ("0a\nxyz\n", "line 2: "),
-    "no reason": ("0a unused\n", "line 1: 'unused' is no reason; one of unspecified, keyCompromise"),
+    "no serial": ("0a\nxyz\n", "serials.txt, line 2: not a serial number"),
+    "no reason": ("0a unused\n", "serials.txt, line 1: 'unused' is no reason; one of unspecified, keyCompromise"),
     "too much": ("0a superseded 0b\n", "line 1: give a serial number"),
     "nothing": ("# nothing\n", "serials.txt lists no serial number"),
 }

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from services.cli.authorities import KeyPlace
+from services.cli.failures import Failed
 from services.cli.main import COMMANDS, cli
+from services.cli.new_authorities import subject_of
+from services.pki.keys import encrypt_key, generate_key
 
 SUBCOMMANDS = [
     *((name,) for name in COMMANDS),
@@ -32,6 +36,31 @@ def test_help(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, [*path, "--help"])
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: cli {' '.join(path)}")
+
+
+@pytest.mark.parametrize("name", ["ca", "import", "credential", "keys", "profiles", "audit", "export", "db"])
+def test_help_of_groups(name: str) -> None:
+    """What each subcommand is for is said in a whole sentence."""
+    listed = CliRunner().invoke(cli, [name, "--help"]).stdout.partition("Commands:")[2]
+    assert "..." not in listed
+    assert listed.count(".") >= 1
+
+
+def test_subjects_that_cannot_be_read() -> None:
+    """Whatever is wrong with a subject, the cure is told."""
+    with pytest.raises(Failed, match=r"'CN=a,FOO=b' cannot be used: write it as .*RFC 4514"):
+        subject_of("CN=a,FOO=b", "a")
+    with pytest.raises(Failed, match=r"'CN=' cannot be used: .*length"):
+        subject_of("CN=", "a")
+
+
+def test_a_key_whose_passphrase_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal, the error names every place for the passphrase, the option among them."""
+    monkeypatch.setattr("sys.stdin", None)
+    file = tmp_path / "ext.key"
+    file.write_bytes(encrypt_key(generate_key(), b"secret"))
+    with pytest.raises(Failed, match=r"GOODSTANDING_PASSPHRASE_EXT.*--passphrase-file"):
+        KeyPlace("ext", file, None).open()
 
 
 MISTAKES = {

@@ -15,6 +15,7 @@ from goodstanding.ca.v1 import audit_pb2, audit_pb2_grpc, ca_pb2
 from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
+from services.cli.groups import Group
 from services.cli.listing import Column, Format, format_options, show
 from services.cli.options import (
     READABLE,
@@ -64,7 +65,7 @@ class KeptHead(click.ParamType[Head]):
             self.fail(f"{value!r}: {error}.", param, ctx)
 
 
-@click.group("audit")
+@click.group("audit", cls=Group)
 def command() -> None:
     """Read, export and verify the audit log: every decision, in a chain of hashes."""
 

@@ -18,6 +18,7 @@ from services.cli.commands.issuers import describe
 from services.cli.consent import Consent, Proposal, consent_options
 from services.cli.failures import Failed
 from services.cli.found_authorities import Found, import_authority, name_for, read_certificates, require_authority
+from services.cli.groups import Group
 from services.cli.init import CRL_VALIDITY
 from services.cli.key_types import KEY_TYPES
 from services.cli.new_authorities import NewAuthority, create_below, create_root, roll_over, subject_of
@@ -41,7 +42,7 @@ passphrase_option = click.option(
 DAYS = click.IntRange(1, 36500)
 
 
-@click.group("ca")
+@click.group("ca", cls=Group)
 def command() -> None:
     """Make, import, renew, roll over and retire the authorities. Each command shows its plan first.
 

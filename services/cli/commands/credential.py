@@ -24,6 +24,7 @@ from services.cli.credentials import (
 from services.cli.failures import Failed
 from services.cli.files import write_file
 from services.cli.folder import DataFolder
+from services.cli.groups import Group
 from services.cli.options import FOLDER, data_option, json_option
 from services.cli.settings import open_database, readable
 from services.clock import rfc3339, utc_now
@@ -62,7 +63,7 @@ def office(data: Path) -> Iterator[Office]:
         yield Office(folder, settings, db)
 
 
-@click.group("credential")
+@click.group("credential", cls=Group)
 def command() -> None:
     """Make, renew, list and deny credentials for the gRPC services."""
 

@@ -8,13 +8,14 @@ import click
 
 from services.cli import output
 from services.cli.folder import DataFolder
+from services.cli.groups import Group
 from services.cli.options import FILE, data_option, json_option
 from services.cli.settings import readable
 from services.config import load_settings
 from services.db.schema import upgrade
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def command() -> None:
     """Look after the database."""
 

@@ -13,11 +13,12 @@ import click
 from services.cli import output
 from services.cli.export import Progress, export_openssl
 from services.cli.folder import DataFolder
+from services.cli.groups import Group
 from services.cli.index_writer import Exported
 from services.cli.options import FOLDER, Connection, connection_options, json_option
 
 
-@click.group("export")
+@click.group("export", cls=Group)
 def command() -> None:
     """Take along what was issued here, with its statuses, to another certificate authority."""
 

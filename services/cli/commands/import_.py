@@ -12,6 +12,7 @@ import click
 
 from services.cli.consent import Consent, consent_options
 from services.cli.failures import Failed
+from services.cli.groups import Group
 from services.cli.options import ANYWHERE, FILE, FOLDER, Connection, connection_options, json_option
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ R = TypeVar("R")
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.group("import")
+@click.group("import", cls=Group)
 def command() -> None:
     """Bring in what another CA has issued, with its statuses, and the CA itself.
 

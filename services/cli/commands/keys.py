@@ -13,6 +13,7 @@ from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
+from services.cli.groups import Group
 from services.cli.options import READABLE, Connection, connection_options, is_pem, json_option, read
 
 IN_ONE_CALL = 1000
@@ -23,7 +24,7 @@ _BLOCK = re.compile(rb"-----BEGIN ((?:NEW )?CERTIFICATE(?: REQUEST)?|PUBLIC KEY)
 SOURCES = {ca_pb2.BLOCKED_KEY_SOURCE_REVOCATION: "revocation", ca_pb2.BLOCKED_KEY_SOURCE_IMPORT: "import"}
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def command() -> None:
     """Block public keys, so that none of them is certified again; unblock what was a mistake."""
 

@@ -16,6 +16,7 @@ from services.cli import output
 from services.cli.client import connect
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
+from services.cli.groups import Group
 from services.cli.options import FILE, Connection, connection_options, json_option
 from services.pki.lint import LinterMissing, require_pkilint
 from services.pki.profile import Profile
@@ -35,7 +36,7 @@ config_option = click.option(
 )
 
 
-@click.group("profiles")
+@click.group("profiles", cls=Group)
 def command() -> None:
     """Show and check profiles: which certificates are issued, to whom, with what in them."""
 
