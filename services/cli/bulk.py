@@ -5,6 +5,7 @@ On a terminal there is a bar and whatever was refused; elsewhere a line for each
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 import click
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
-from services.cli import output
+from services.cli import listing, output
 from services.cli.bulk_requests import Call
 from services.cli.client import Client
 
@@ -75,15 +76,30 @@ def show(results: Iterable[output.Json], *, as_json: bool, dry_run: bool, total:
     """
     tally: Counter[str] = Counter()
     try:
-        with _shower(as_json=as_json, dry_run=dry_run, total=total) as show_one:
-            for result in results:
-                tally[result["outcome"]] += 1
+        counted = _counted(results, tally)
+        if dry_run and not as_json:
+            _table(counted)
+            return tally
+        with _shower(as_json=as_json, total=total) as show_one:
+            for result in counted:
                 show_one(result)
     except BaseException:
         if tally:
             output.note(f"It ended early, after: {summarise(tally, dry_run=dry_run)}")
         raise
     return tally
+
+
+def _counted(results: Iterable[output.Json], tally: Counter[str]) -> Iterator[output.Json]:
+    for result in results:
+        tally[result["outcome"]] += 1
+        yield result
+
+
+def _table(results: Iterator[output.Json]) -> None:
+    first = next(results, None)
+    if first is not None:  # of nothing, the sum says enough
+        listing.table(_COLUMNS, itertools.chain([first], results))
 
 
 def summarise(tally: Counter[str], *, dry_run: bool) -> str:
@@ -103,11 +119,9 @@ def _in_order(tally: Counter[str]) -> list[tuple[str, int]]:
 
 
 @contextmanager
-def _shower(*, as_json: bool, dry_run: bool, total: int | None) -> Iterator[Callable[[output.Json], None]]:
+def _shower(*, as_json: bool, total: int | None) -> Iterator[Callable[[output.Json], None]]:
     if as_json:
         yield lambda result: output.emit_line({name: value for name, value in result.items() if name != "name"})
-    elif dry_run:
-        yield _Table()
     elif sys.stdout.isatty() and sys.stderr.isatty():
         with _bar(total) as show_one:
             yield show_one
@@ -115,27 +129,23 @@ def _shower(*, as_json: bool, dry_run: bool, total: int | None) -> Iterator[Call
         yield _line
 
 
-class _Table:
-    """What would happen. Rows come one by one, so the columns have fixed widths, and the subject comes last."""
+def _now(result: output.Json) -> str:
+    return _state(result["earlier_revocation"]) if result["serial_number"] else ""
 
-    def __init__(self) -> None:
-        self._begun = False
 
-    def __call__(self, result: output.Json) -> None:
-        if not self._begun:
-            self._row("SERIAL NUMBER", "NOW", "THEN", "SUBJECT")
-            self._begun = True
-        then = _state(result["revocation"])
-        if result["outcome"] == REFUSED:
-            then = f"refused: {result['error']['reason']}"
-        elif result["outcome"] == UNCHANGED:
-            then = "the same"
-        now = _state(result["earlier_revocation"]) if result["serial_number"] else ""
-        self._row(result["serial_number"] or result["name"] or "", now, then, result["subject"] or "")
+def _then(result: output.Json) -> str:
+    if result["outcome"] == REFUSED:
+        return f"refused: {result['error']['reason']}"
+    return "the same" if result["outcome"] == UNCHANGED else _state(result["revocation"])
 
-    @staticmethod
-    def _row(serial: str, now: str, then: str, subject: str) -> None:
-        click.echo(output.plain(f"{serial:<40}  {now:<29}  {then:<29}  {subject}".rstrip()))
+
+_COLUMNS = (
+    listing.Column("SERIAL NUMBER", lambda result: result["serial_number"] or result["name"]),
+    listing.Column("NOW", _now, spare=2),
+    listing.Column("THEN", _then),
+    listing.Column("SUBJECT", lambda result: result["subject"], cut=True, spare=1),
+)
+"""What would happen."""
 
 
 def _state(revocation: output.Json | None) -> str:

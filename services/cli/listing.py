@@ -76,7 +76,7 @@ def show(form: Format, name: str, columns: Sequence[Column], found: Iterable[out
     elif form.csv:
         _csv(columns, shown)
     else:
-        _table(columns, shown)
+        table(columns, shown)
     more = next(rest, None) is not None
     if more:
         output.note(f"There are more than {limit}: see --limit and --all.")
@@ -107,7 +107,8 @@ def _csv_line(cells: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def _table(columns: Sequence[Column], shown: Iterable[output.Json]) -> None:
+def table(columns: Sequence[Column], shown: Iterable[output.Json]) -> None:
+    """Print a table, no wider than the terminal if there is one."""
     rows = ([_cell(column, value) for column in columns] for value in shown)
     first = list(itertools.islice(rows, MEASURED))
     titles = [column.title for column in columns]

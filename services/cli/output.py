@@ -55,15 +55,23 @@ def note(text: str) -> None:
     click.echo(plain(text), err=True)
 
 
+_SHORT = 20
+"""As wide as a time."""
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; as wide as it needs to be unless a terminal sets its width."""
+    """Print a table; as wide as it needs to be unless a terminal sets its width. Dates and short words stay whole."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        shown.add_row(*(Text(plain("" if cell is None else str(cell)), overflow="fold") for cell in row))
+    cells = [[plain("" if cell is None else str(cell)) for cell in row] for row in rows]
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(columns):
+        widest = max([len(title), *(len(row[place]) for row in cells)])
+        shown.add_column(title, no_wrap=widest <= _SHORT)
+    for row in cells:
+        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
     Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(shown)
 
 

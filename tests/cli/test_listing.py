@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.cells import cell_len
 
+from services.cli import bulk, output
 from services.cli.commands.list import COLUMNS as LISTED
 from services.cli.listing import Column, Format, show
 from tests.cli.test_commands import answer, hex_of, invoke
@@ -169,6 +170,39 @@ def test_a_narrow_terminal_has_fewer_columns(
     assert re.split("  +", head) == titles
     assert [cell_len(line) for line in lines] == [cell_len(lines[0])] * 3 if titles[-1] == "NOT AFTER" else True
     assert max(map(cell_len, lines)) <= space
+
+
+@pytest.mark.parametrize(
+    ("space", "titles"), [(140, "NOW THEN SUBJECT"), (80, "NOW THEN SUBJECT"), (68, "THEN SUBJECT"), (60, "THEN")]
+)
+def test_a_dry_run_fits_the_terminal(
+    space: int, titles: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a bulk revocation would do is no wider than the terminal, and says in any case what becomes of what."""
+    monkeypatch.setenv("COLUMNS", str(space))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    result: dict[str, Any] = {
+        "name": None,
+        "serial_number": "7f" * 16,
+        "subject": "CN=" + "x" * 60,
+        "outcome": "revoked",
+    }
+    result |= {"earlier_revocation": None, "revocation": {"reason": "keyCompromise"}}
+    bulk.show([result], as_json=False, dry_run=True, total=1)
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["SERIAL", "NUMBER", *titles.split()]
+    assert "revoked: keyCompromise" in line
+    assert max(len(head), len(line)) <= space
+
+
+def test_dates_stay_whole_in_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a narrow terminal long texts are folded, and not names and dates beside them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    output.table(("NAME", "NOT AFTER", "HASH"), [("issuing", "2036-11-22T08:00:13Z", "7f" * 32)])
+    printed = capsys.readouterr().out
+    assert "2036-11-22T08:00:13Z" in printed
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines())) <= 80
 
 
 def test_csv_is_safe_for_spreadsheets(capsys: pytest.CaptureFixture[str]) -> None:
