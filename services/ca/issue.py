@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -64,6 +64,8 @@ class IssueResult:
 
     certificate: CertificateRecord
     chain_der: tuple[bytes, ...]
+    replayed: bool = field(default=False, compare=False)
+    """Issued by an earlier call with the same request id, and not now."""
 
 
 class Issuing:
@@ -181,7 +183,7 @@ class Issuing:
         record = certificates.get_certificate_by_id(conn, earlier.outcome)
         if record is None:
             raise RuntimeError(f"a request id names certificate {earlier.outcome}, which is gone")
-        return IssueResult(record, chain_below_root(self._issuers.by_id(record.issuer_id)))
+        return IssueResult(record, chain_below_root(self._issuers.by_id(record.issuer_id)), replayed=True)
 
     def require_room(self, conn: Connection, new: NewCertificate, batch: Batch | None = None) -> None:
         """Raises ResourceExhausted (TOO_MANY_DELEGATES) for a responder certificate too many."""
@@ -238,7 +240,7 @@ class _Recording:
                 return Plan(lambda: result)
             case Memory(result=PendingCertificate() as pending) as earlier:
                 require_same(earlier, self.payload)
-                return Plan(lambda: self._result(pending))
+                return Plan(lambda: replace(self._result(pending), replayed=True))
         # It may have been revoked or retired since it was looked up: once that was told, nothing more is recorded.
         require_issuing(batch.issuers()[self.new.issuer_id], self.new.profile)
         if batch.is_blocked(self.new.public_key_sha256):

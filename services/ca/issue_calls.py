@@ -148,6 +148,7 @@ def _message(result: Result, clock: Clock) -> ca_pb2.IssuanceResult:
                 index=result.index,
                 certificate=messages.certificate_message(issued.certificate, clock()),
                 chain_der=issued.chain_der,
+                replayed=issued.replayed,
             )
 
 

@@ -2,7 +2,8 @@
 
 * The certificate for NAME.csr is NAME.crt, beside it or in another folder. What is there already is left alone, so that
   the same command again goes on where the last one ended.
-* Request ids follow from the requests: a certificate that was issued, and not written, is handed out once more.
+* Request ids follow from the requests and from where their certificates go: one that was issued, and not written, is
+  handed out once more. The sum says how many were: whoever wants new ones names a request id of his own.
 * One that is refused does not stop the others.
 """
 
@@ -98,13 +99,13 @@ def _messages(
         if len(message.requests) == IN_A_MESSAGE or octets + len(content) > OCTETS_IN_A_MESSAGE:
             yield message
             message, octets = ca_pb2.IssueCertificatesRequest(), 0
-        message.requests.append(_request(content, template))
+        message.requests.append(_request(content, template, job.target))
         octets += len(content)
         sent.append(job)
     yield message
 
 
-def _request(content: bytes, template: ca_pb2.IssueCertificateRequest) -> ca_pb2.IssueCertificateRequest:
+def _request(content: bytes, template: ca_pb2.IssueCertificateRequest, target: Path) -> ca_pb2.IssueCertificateRequest:
     request = ca_pb2.IssueCertificateRequest()
     request.CopyFrom(template)
     if is_pem(content):
@@ -112,7 +113,8 @@ def _request(content: bytes, template: ca_pb2.IssueCertificateRequest) -> ca_pb2
     else:
         request.csr_der = content
     # template.request_id, if given, tells one run from another.
-    request.request_id = "many-" + hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+    place = os.fsencode(target.absolute())
+    request.request_id = "many-" + hashlib.sha256(request.SerializeToString(deterministic=True) + place).hexdigest()
     return request
 
 
@@ -127,7 +129,7 @@ def _take(result: ca_pb2.IssuanceResult, job: Job, report: _Report, *, with_chai
         except OSError as error:
             report.failed(job, f"was issued, but {job.target} cannot be written: {error.strerror}; try again")
             return
-    report.issued(job, output.certificate(result.certificate))
+    report.issued(job, output.certificate(result.certificate), replayed=result.replayed)
 
 
 def _write(target: Path, pem: str) -> None:
@@ -146,13 +148,17 @@ class _Report:
     def __init__(self, *, as_json: bool, skipped: int) -> None:
         self._as_json = as_json
         self._skipped = skipped
-        self._issued = self._failed = 0
+        self._issued = self._failed = self._replayed = 0
 
-    def issued(self, job: Job, described: output.Json) -> None:
-        """A certificate was issued and written, or would be."""
-        self._issued += 1
+    def issued(self, job: Job, described: output.Json, *, replayed: bool) -> None:
+        """A certificate was issued, now or before, and written; or would be."""
+        self._issued += not replayed
+        self._replayed += replayed
         if self._as_json:
-            output.emit_line({"csr": str(job.csr), "certificate": str(job.target), "error": None, **described})
+            told = {"csr": str(job.csr), "certificate": str(job.target), "error": None}
+            output.emit_line({**told, "replayed": replayed, **described})
+        elif replayed and described["state"] != "valid":
+            output.note(f"{job.csr}: was issued before, and is {described['state']} now")
 
     def failed(self, job: Job, why: str) -> None:
         """No certificate was issued or written."""
@@ -165,7 +171,8 @@ class _Report:
     def end(self, *, dry_run: bool) -> None:
         """The sum. Raises Failed if one has failed."""
         there = f", {self._skipped} there already" if self._skipped else ""
-        done = f"{self._issued} {'would be issued' if dry_run else 'issued'}{there}, {self._failed} failed"
+        before = f", {self._replayed} issued before and handed out once more" if self._replayed else ""
+        done = f"{self._issued} {'would be issued' if dry_run else 'issued'}{before}{there}, {self._failed} failed"
         if self._failed:
             raise Failed(done)
-        output.note(done)
+        output.note(done + ("; for new ones, give another --request-id" if self._replayed else ""))

@@ -84,7 +84,10 @@ def test_bad_requests_stop_no_other(ca: Ca) -> None:
 
 
 def test_repeating(ca: Ca) -> None:
-    """The same request ids get the same certificates, in one call, in another one, and in IssueCertificate (G6)."""
+    """The same request ids get the same certificates, in one call, in another one, and in IssueCertificate (G6).
+
+    What was issued before is said to be so.
+    """
     first = issue_many(ca, [asked("a"), asked("b"), asked("a"), asked("a", profile="client")])
     assert first[0].certificate == first[2].certificate != first[1].certificate
     assert first[3].error.reason == "REQUEST_ID_REUSED"
@@ -92,6 +95,8 @@ def test_repeating(ca: Ca) -> None:
     assert [again[0].certificate, again[2].certificate] == [first[1].certificate, first[0].certificate]
     alone = ca.issue(make_actor("issuer", request_id="a"), csr_der=CSR)
     assert alone.certificate.serial.hex() == first[0].certificate.serial_number
+    assert [each.replayed for each in (*first[:3], *again)] == [False, False, True, True, False, True]
+    assert alone.replayed
     assert ca.count("certificates") == 5
 
 

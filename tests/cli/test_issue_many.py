@@ -51,12 +51,31 @@ def test_a_folder(run: Run, folder: Path) -> None:
         (folder / f"{name}.crt").unlink()
     (folder / "9.crt").write_text("something else")
     again = run(folder)
-    assert again.stderr == "2 issued, 58 there already, 0 failed\n"
+    told = "0 issued, 2 issued before and handed out once more, 58 there already, 0 failed; for new ones, give another"
+    assert again.stderr == f"{told} --request-id\n"
     assert (folder / "9.crt").read_text() == "something else"
     (folder / "9.crt").unlink()
     assert run(folder).returncode == 0
     assert serials(folder) == found
     assert not list(folder.glob(".*"))
+
+
+def test_new_ones(run: Run, running: Up, folder: Path, tmp_path: Path) -> None:
+    """In another folder, and under another request id, there are new certificates; a revoked one is told to be so."""
+    one, two = folder / "1.csr", tmp_path / "same.csr"
+    two.write_bytes(one.read_bytes())
+    (tmp_path / "out").mkdir()
+    assert run(one, two).stderr == "2 issued, 0 failed\n"
+    assert run(one, "--out", tmp_path / "out").stderr == "1 issued, 0 failed\n"
+    found = [*serials(folder).values(), *serials(tmp_path).values(), *serials(tmp_path / "out").values()]
+    assert len(set(found)) == 3
+    revoked = invoke("revoke", "--cert", folder / "1.crt", "--reason", "superseded", "--data", running.data)
+    assert revoked.returncode == 0, revoked.stderr
+    (folder / "1.crt").unlink()
+    again = run(one)
+    assert f"{one}: was issued before, and is revoked now\n0 issued, 1 issued before" in again.stderr
+    (folder / "1.crt").unlink()
+    assert run(one, "--request-id", "autumn").stderr == "1 issued, 0 failed\n"
 
 
 def test_out_and_json(run: Run, folder: Path, tmp_path: Path) -> None:

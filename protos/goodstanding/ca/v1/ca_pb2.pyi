@@ -235,10 +235,13 @@ class IssueCertificateResponse(_message.Message):
     CHAIN_DER_FIELD_NUMBER: _builtins.int
     CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
     CHAIN_PEM_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     certificate_pem: _builtins.str
     """Output only. The certificate in PEM."""
     chain_pem: _builtins.str
     """Output only. chain_der as PEM."""
+    replayed: _builtins.bool
+    """Output only. Nothing was issued now: this is what an earlier call with the same request_id was given, as it stands."""
     @_builtins.property
     def certificate(self) -> _types_pb2.Certificate:
         """Output only. The certificate, as recorded. Without DER and serial number where validate_only was set."""
@@ -254,10 +257,11 @@ class IssueCertificateResponse(_message.Message):
         chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
         certificate_pem: _builtins.str = ...,
         chain_pem: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "certificate_pem", b"certificate_pem", "chain_der", b"chain_der", "chain_pem", b"chain_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "certificate_pem", b"certificate_pem", "chain_der", b"chain_der", "chain_pem", b"chain_pem", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -321,8 +325,11 @@ class IssuanceResult(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     CHAIN_DER_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Output only. Which request: its place among all that were sent in this call, from 0 on."""
+    replayed: _builtins.bool
+    """Output only. Nothing was issued now: this is what an earlier request with the same request_id was given."""
     @_builtins.property
     def certificate(self) -> _types_pb2.Certificate:
         """Output only. The certificate, as in IssueCertificateResponse. Absent where it was refused."""
@@ -342,10 +349,11 @@ class IssuanceResult(_message.Message):
         certificate: _types_pb2.Certificate | None = ...,
         chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
         error: Global___IssuanceError | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "chain_der", b"chain_der", "error", b"error", "index", b"index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "chain_der", b"chain_der", "error", b"error", "index", b"index", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
