@@ -76,9 +76,13 @@ def issue_many(
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
         messages = _messages(waiting, template, sent, report)
         again = "the same command again goes on where this one ended"
-        for answer in ca.stream(stub.IssueCertificates, messages, retry=again) if waiting else ():
-            for result in answer.results:
-                _take(result, sent[result.index], report, with_chain=with_chain, dry_run=dry_run)
+        try:
+            for answer in ca.stream(stub.IssueCertificates, messages, retry=again) if waiting else ():
+                for result in answer.results:
+                    _take(result, sent[result.index], report, with_chain=with_chain, dry_run=dry_run)
+        except BaseException:
+            report.broke_off(dry_run=dry_run)
+            raise
     report.end(dry_run=dry_run)
 
 
@@ -168,11 +172,18 @@ class _Report:
         else:
             output.note(f"{job.csr}: {why}")
 
+    def broke_off(self, *, dry_run: bool) -> None:
+        """How far it came."""
+        output.note(f"It ended early, after: {self._sum(dry_run=dry_run)}")
+
     def end(self, *, dry_run: bool) -> None:
         """The sum. Raises Failed if one has failed."""
-        there = f", {self._skipped} there already" if self._skipped else ""
-        before = f", {self._replayed} issued before and handed out once more" if self._replayed else ""
-        done = f"{self._issued} {'would be issued' if dry_run else 'issued'}{before}{there}, {self._failed} failed"
+        done = self._sum(dry_run=dry_run)
         if self._failed:
             raise Failed(done)
         output.note(done + ("; for new ones, give another --request-id" if self._replayed else ""))
+
+    def _sum(self, *, dry_run: bool) -> str:
+        there = f", {self._skipped} there already" if self._skipped else ""
+        before = f", {self._replayed} issued before and handed out once more" if self._replayed else ""
+        return f"{self._issued} {'would be issued' if dry_run else 'issued'}{before}{there}, {self._failed} failed"

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 from cryptography import x509
 
+from services.cli import issue_many
 from tests.cli.test_commands import invoke
 from tests.command import Up
 from tests.e2e.client import csr
@@ -127,3 +129,23 @@ def test_what_cannot_be_meant(run: Run, folder: Path, tmp_path: Path) -> None:
     alone = invoke("issue", folder, "--data", tmp_path)
     assert (alone.returncode, "need --many" in alone.stderr) == (2, True)
     assert not serials(folder)
+
+
+def test_ctrl_c_tells_how_far_it_came(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends it early comes after the sum so far; the same command again does the rest."""
+    take, taken = issue_many._take, iter(range(100))
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        if next(taken) == 20:
+            raise KeyboardInterrupt
+        take(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(issue_many, "_take", interrupted)
+        done = run(folder)
+    assert done.returncode == 1
+    assert "It ended early, after: 20 issued, 0 failed\n" in done.stderr
+    assert len(serials(folder)) == 20
+    rest = run(folder)
+    assert "20 there already, 0 failed" in rest.stderr
+    assert len(set(serials(folder).values())) == 60
