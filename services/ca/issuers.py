@@ -137,7 +137,9 @@ class IssuerDirectory:
     def _only_active(self, now: datetime) -> IssuerRecord:
         active = [record for record in self.all() if record.state is IssuerState.ACTIVE]
         if not active:
-            raise FailedPrecondition("ISSUER_NOT_ACTIVE", "no issuer issues here", field="issuer")
+            raise FailedPrecondition(
+                "ISSUER_NOT_ACTIVE", "no issuer is active here: see `goodstanding ca list`", field="issuer"
+            )
         if len(active) > 1:
             active = [record for record in active if _stands(record)] or active
         if len(active) > 1:
@@ -148,6 +150,12 @@ class IssuerDirectory:
         return active[0]
 
 
+_NOT_ISSUING = {
+    IssuerState.RETIRED: ("retired", "have it issue again (`goodstanding ca activate`)"),
+    IssuerState.OFFLINE: ("offline, without its key", "bring that (`goodstanding ca import --key`)"),
+}
+
+
 def require_issuing(issuer: IssuerRecord, profile: str) -> None:
     """Raises FailedPrecondition (ISSUER_NOT_ACTIVE, and as `require_standing`) where nothing is issued (any more).
 
@@ -155,7 +163,9 @@ def require_issuing(issuer: IssuerRecord, profile: str) -> None:
     """
     answering = issuer.state is IssuerState.RETIRED and profile == OCSP_RESPONDER
     if issuer.state is not IssuerState.ACTIVE and not answering:
-        raise FailedPrecondition("ISSUER_NOT_ACTIVE", f"issuer {issuer.name} issues nothing here", field="issuer")
+        why, cure = _NOT_ISSUING.get(issuer.state, ("not there yet", "complete its import"))
+        text = f"issuer {issuer.name} issues nothing here: it is {why}; name an active one, or {cure}"
+        raise FailedPrecondition("ISSUER_NOT_ACTIVE", text, field="issuer")
     require_standing(issuer, profile)
 
 

@@ -73,12 +73,11 @@ def create_root(office: Office, new: NewAuthority) -> Proposal:
     def act() -> tuple[output.Json, str]:
         now, key = utc_now(), new.make_key()
         root = hierarchy.make_root(name=new.subject, key=key, now=now, validity=timedelta(days=new.days))
-        crl = make_crl(Issuer(root, key), number=1, this_update=now, next_update=now + CRL_VALIDITY)
         with unless_recorded(office, new.name):
             office.save_key(new.name, key)
             office.save_certificate(new.name, [root])
             recorded = office.record(request(new.name, [root]))
-        office.record_crl(new.name, crl)
+        office.record_crl(new.name, first_crl(root, key))
         return told(recorded.issuer, f"made root {new.name}. {moved_away(office, new.name)}")
 
     lines = (
@@ -89,8 +88,17 @@ def create_root(office: Office, new: NewAuthority) -> Proposal:
     return Proposal(lines, act, (moved_away(office, new.name),))
 
 
+def first_crl(certificate: x509.Certificate, key: PrivateKey) -> bytes:
+    """The list that nobody is on yet, of a CA whose key is kept offline."""
+    now = utc_now()
+    return make_crl(Issuer(certificate, key), number=1, this_update=now, next_update=now + CRL_VALIDITY)
+
+
 def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, above: KeyPlace) -> Proposal:
-    """Propose a CA below another; a roll-over, if it retires one."""
+    """Propose a CA below another; a roll-over, if it retires one.
+
+    One whose key is kept offline has its first revocation list made here: what it signs names it.
+    """
     office.require_free(new.name)
     for name in new.retires:
         office.issuer(name)
@@ -107,16 +115,18 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
             office.save_key(new.name, key)
             office.save_certificate(new.name, chain)
             recorded = office.record(request(new.name, [certificate], key=reference, retires=new.retires))
+        if not new.issues:
+            office.record_crl(new.name, first_crl(certificate, key))
         text = f"made {new.name}: {office.files(new.name)[2]}, with those above it in {office.files(new.name)[3]}"
         return told(recorded.issuer, text if new.issues else f"{text}. {moved_away(office, new.name)}")
 
-    state = "active" if new.issues else "offline: no service loads its key"
+    state = "(active)" if new.issues else "(offline: no service loads its key), and its first revocation list"
     lines = (
         f"open the key of {parent.name}: {above.file}",
         *_key_lines(office, new),
         f"sign {new.subject.rfc4514_string()} with the key of {parent.name}, "
         f"{_validity(new.days, utc_now() + timedelta(days=new.days), signing, parent.name)}, {_limits(new)}",
-        f"record issuer {new.name} ({state})",
+        f"record issuer {new.name} {state}",
         *(f"retire {name}: it issues nothing more, and goes on answering for what it issued" for name in new.retires),
     )
     return Proposal(lines, act, active_note(office, new.name if new.issues else None, new.retires))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,11 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
     ca(grown, "retire", "elsewhere-2")
 
 
+def fetched(system: System, name: str) -> bool:
+    """Whether a revocation list is there; it is in a file of its name then."""
+    return system.run("curl", "-sfO", f"{system.url}/crl/{name}", check=False).returncode == 0
+
+
 def test_three_tiers(grown: System) -> None:
     """A root of its own, a CA for CAs below it, and an issuing CA below that one: the path verifies."""
     ca(grown, "create-root", "--name", "other-root", "--subject", "CN=Other root,O=Example,C=NL", "--days", "3650")
@@ -276,6 +282,16 @@ def test_three_tiers(grown: System) -> None:
         str(at / "plant-chain.pem"), "p.pem",
     )  # fmt: skip
     assert said.stdout == "p.pem: OK\n"
+    lists = [f"{name}.crl" for name in ("other-root", "policy", "plant")]  # those of offline CAs were made with them
+    for name in lists:
+        wait_until(partial(fetched, grown, name), within=10)
+        grown.run("openssl", "crl", "-inform", "DER", "-in", name, "-out", f"{name}.pem")
+    (grown.folder / "lists.pem").write_text("".join((grown.folder / f"{name}.pem").read_text() for name in lists))
+    said = grown.run(
+        "openssl", "verify", "-x509_strict", "-crl_check_all", "-CAfile", str(at / "other-root.pem"),
+        "-CRLfile", "lists.pem", "-untrusted", str(at / "plant-chain.pem"), "p.pem",
+    )  # fmt: skip
+    assert said.stdout == "p.pem: OK\n"
     refused = grown.run(
         "goodstanding", "ca", "create-intermediate", "--parent", "plant", "--name", "too-deep", "--yes", check=False
     )
@@ -283,6 +299,28 @@ def test_three_tiers(grown: System) -> None:
     assert "path length" in refused.stderr
     assert not (at / "too-deep.key").exists()
     ca(grown, "retire", "plant")
+
+
+def test_the_ca_of_somebody_else(grown: System) -> None:
+    """An offline CA for CAs gets its key back, is known by its own name, and signs a request with `intermediate`."""
+    ca(grown, "create-intermediate", "--parent", "root", "--name", "partners", "--path-length", "1")
+    at = grown.data / "ca"
+    request = ("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "t.key", "-subj", "/CN=Their CA")
+    grown.run(*request, "-out", "their-ca.csr")
+    sign = ("goodstanding", "issue", "their-ca.csr", "--profile", "intermediate", "--issuer", "partners")
+    refused = grown.run(*sign, check=False).stderr
+    assert "issuer partners issues nothing here: it is offline" in refused
+    assert "ca import --key" in refused
+    before = (at / "partners.key").read_bytes()
+    brought = ca(grown, "import", "--cert", str(at / "partners.pem"), "--key", str(at / "partners.key"))
+    assert brought["plan"][0] == "give issuer partners, which is known, its key: it is active then"
+    assert (at / "partners.key").read_bytes() == before
+    grown.run(*sign, "--out", "their-ca.pem", "--chain")
+    verify = ("openssl", "verify", "-x509_strict", "-CAfile", str(at / "root.pem"))
+    assert grown.run(*verify, "-untrusted", "their-ca.pem", "their-ca.pem").stdout == "their-ca.pem: OK\n"
+    ca(grown, "retire", "partners")
+    refused = grown.run(*sign, check=False).stderr
+    assert "issuer partners issues nothing here: it is retired" in refused
 
 
 def test_names_that_are_none(grown: System) -> None:

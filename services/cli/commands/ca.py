@@ -158,7 +158,8 @@ def import_command(
     office = Office(connection)
     first, *others = read_certificates(cert)
     require_authority(first)
-    called = name or name_for(first, list(office.issuers))
+    known = office.known(first)
+    called = known.name if known else name or name_for(first, list(office.issuers))
     place = KeyPlace(called, key, passphrase_file or own_passphrase(office, called, key)) if key else None
     above = (*others, *(read_certificates(chain) if chain else ()))
     consent.carry_out(import_authority(office, Found(called, first, above, place, retired, retire)))
