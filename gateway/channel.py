@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc import aio
 
@@ -53,8 +54,9 @@ class CredentialFiles:
             x509.load_pem_x509_certificates(root)
             public_key = x509.load_pem_x509_certificate(certificate).public_key()
             fits = load_pem_private_key(key, None).public_key() == public_key
-        except (ValueError, TypeError) as error:
-            raise OSError(f"{self.root}, {self.certificate}, {self.key}: not all of them are PEM: {error}") from error
+        except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+            files = f"{self.root}, {self.certificate}, {self.key}"
+            raise OSError(f"{files}: not all of them can be read as PEM: {error}") from error
         if not fits:
             raise OSError(f"{self.key} is not the key of {self.certificate}")
 
