@@ -26,6 +26,7 @@ from services.cli.recording_authorities import active_note, moved_away, referenc
 from services.clock import utc_now
 from services.pki import hierarchy
 from services.pki.crls import make_crl
+from services.pki.issuer_limits import require_ca_within
 from services.pki.issuers import Issuer, PrivateKey
 from services.pki.keys import generate_key
 
@@ -105,6 +106,7 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
     signing = certificates(parent)[0]
     with _possible(parent.name, new.name):
         hierarchy.require_room(signing, new.subject, new.path_length)
+        require_ca_within(chain_of(parent), new.subject, new.path_length)
 
     def act() -> tuple[output.Json, str]:
         signer, key = with_key(parent, above), new.make_key()

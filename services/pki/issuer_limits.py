@@ -77,7 +77,7 @@ def _purposes(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier]
 
 def require_within(limits: IssuerLimits, profile: Profile, subject: x509.Name, names: SubjectAlternativeNames) -> None:
     """Raise InvalidArgument (ISSUER_CONSTRAINED) for what no path through this issuer could hold."""
-    problem = _profile_problem(limits, profile) or names_problem(limits, profile, subject, names)
+    problem = _profile_problem(limits, profile) or names_problem(limits, asked_subject(profile, subject), names)
     if problem:
         raise InvalidArgument(
             "ISSUER_CONSTRAINED",
@@ -99,16 +99,28 @@ def _profile_problem(limits: IssuerLimits, profile: Profile) -> str | None:
     return None
 
 
-def names_problem(
-    limits: IssuerLimits, profile: Profile, subject: x509.Name, names: SubjectAlternativeNames
-) -> str | None:
+def require_ca_within(path: Sequence[x509.Certificate], subject: x509.Name, path_length: int | None) -> None:
+    """Raise ValueError where no CA of that subject and path length can stand below those of a path, nearest first."""
+    limits = limits_of(path)
+    if limits.path_length is not None and (path_length is None or path_length >= limits.path_length):
+        raise ValueError(f"the CAs above it leave it a path length below {limits.path_length}")
+    problem = names_problem(limits, subject, SubjectAlternativeNames())
+    if problem:
+        raise ValueError(f"the certificate of a CA above rules it out: {problem}")
+
+
+def asked_subject(profile: Profile, subject: x509.Name) -> x509.Name:
+    """What somebody has asked for of a subject: nothing of a delegate's, which the CA names after itself."""
+    return x509.Name([]) if profile.name == OCSP_RESPONDER else subject
+
+
+def names_problem(limits: IssuerLimits, subject: x509.Name, names: SubjectAlternativeNames) -> str | None:
     """Which of these names lies outside the name constraints, and why."""
     if not limits.permitted and not limits.excluded:
         return None
     kinds = (("dns", names.dns), ("ip", names.ip), ("email", names.email), ("uri", names.uri))
     found: list[tuple[str, str | x509.Name]] = [(kind, name) for kind, values in kinds for name in values]
-    # The CA names its delegates itself, after itself: nobody could ask for another subject.
-    if subject.rdns and profile.name != OCSP_RESPONDER:
+    if subject.rdns:
         found.append(("subject", subject))
     for kind, name in found:
         shown = name[:80] if isinstance(name, str) else f"the subject ({name.rfc4514_string()[:80]})"

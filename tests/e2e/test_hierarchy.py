@@ -21,7 +21,7 @@ from goodstanding.ca.v1.ca_pb2 import IssueCertificateRequest
 from services.clock import utc_now
 from services.pki.hierarchy import make_issuing, make_root, renew
 from services.pki.issuers import Issuer
-from services.pki.keys import encrypt_key, generate_key
+from services.pki.keys import encrypt_key, generate_key, plain_key
 from tests.ca.world import make_csr
 from tests.e2e.client import services
 from tests.e2e.system import System
@@ -216,6 +216,12 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
     (folder / "wrong.key").write_bytes(encrypt_key(generate_key(), b"secret"))
     shorter = renew(issuing, Issuer(root, root_key), now=now, validity=timedelta(days=2))
     (folder / "shorter.pem").write_bytes(shorter.public_bytes(Encoding.PEM))
+    bound_key = generate_key()
+    bound = make_issuing(root=root, root_key=root_key, name="Bound", key=bound_key, now=now, path_length=1)
+    subjects = x509.DirectoryName(x509.Name.from_rfc4514_string("O=Elsewhere"))
+    bound = with_extensions(bound, root_key, (x509.NameConstraints([subjects], None), True))
+    (folder / "bound.pem").write_bytes(bound.public_bytes(Encoding.PEM))
+    (folder / "bound.key").write_bytes(plain_key(bound_key))
     words = ("import", "--cert", "elsewhere.pem", "--passphrase-file", "elsewhere.pass", "--name", "elsewhere")
     chain = ("--chain", "elsewhere-root.pem")
     for more, why in (
@@ -231,6 +237,7 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
         "nothing: issuer elsewhere is known already, with this certificate"
     ]
     assert states(grown) | {"elsewhere": "active", "elsewhere-root": "offline"} == states(grown)
+    ca(grown, "import", "--cert", "bound.pem", "--name", "bound")
     plan = grown.run("goodstanding", "ca", "import", "--cert", "shorter.pem", "--dry-run").stdout
     assert f"Note: it ends on {shorter.not_valid_after_utc:%Y-%m-%d}, and the one that is preferred so far" in plan
     request = ("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "e.key", "-subj", "/CN=e.example")
@@ -247,6 +254,10 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
 
     wait_until(good, within=10)
     ca(grown, "import", "--cert", "shorter.pem")
+    for subject, allowed in (("CN=Here,O=Elsewhere", True), ("CN=Here,O=Nowhere", False)):
+        words = ("create-intermediate", "--parent", "bound", "--parent-key", "bound.key", "--name", "here")
+        done = grown.run("goodstanding", "ca", *words, "--subject", subject, "--dry-run", check=False)
+        assert (done.returncode == 0, "name constraints" in done.stderr) == (allowed, not allowed), done.stderr
     above = ("--parent-key", "elsewhere-root.key", "--passphrase-file", "elsewhere.pass")
     plan = grown.run("goodstanding", "ca", "renew", "elsewhere", *above, "--dry-run").stdout
     assert re.search(r"valid until \S+, as long as its longest one \(\d{4} days\)", plan), plan

@@ -18,6 +18,7 @@ from services.errors import InvalidArgument
 from services.pki.certificates import Issuer, prepare, sign
 from services.pki.csr import read_csr
 from services.pki.hierarchy import make_issuing, make_root
+from services.pki.issuer_limits import require_ca_within
 from services.pki.keys import generate_key
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profile import Profile, SubjectAttribute
@@ -83,8 +84,8 @@ CASES = {
 }
 
 
-def limited(limit: x509.ExtensionType) -> x509.Certificate:
-    """A certificate with that extension and nothing else of interest, to make a CA like it."""
+def limited(*limits: x509.ExtensionType) -> x509.Certificate:
+    """A certificate with these extensions and nothing else of interest, to make a CA like it."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(ROOT.subject)
@@ -93,8 +94,9 @@ def limited(limit: x509.ExtensionType) -> x509.Certificate:
         .serial_number(1)
         .not_valid_before(ROOT.not_valid_before_utc)
         .not_valid_after(ROOT.not_valid_after_utc)
-        .add_extension(limit, critical=isinstance(limit, x509.NameConstraints))
     )
+    for limit in limits:
+        builder = builder.add_extension(limit, critical=isinstance(limit, x509.NameConstraints))
     return builder.sign(ROOT_KEY, hashes.SHA256())
 
 
@@ -194,6 +196,28 @@ def test_path_length_above() -> None:
         issue((below, *above), Case(PURPOSE, profile, False, names), knows_path=True)
     assert refused.value.reason == "ISSUER_CONSTRAINED"
     assert issue(above, Case(PURPOSE, profile, True, names), knows_path=True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "subject", "path_length", "allowed"),
+    [
+        pytest.param(permitted(organization("Corp")), "CN=CA,O=corp", 0, True, id="permitted"),
+        pytest.param(permitted(organization("Corp")), "CN=CA,O=Corporate", 0, False, id="not-permitted"),
+        pytest.param(excluded(organization("Corp")), "CN=CA,O=Corp", 0, False, id="excluded"),
+        pytest.param(permitted(DNS), "CN=CA", 0, True, id="no-such-name"),
+        pytest.param(PURPOSE, "CN=CA", 1, False, id="too-long"),
+        pytest.param(PURPOSE, "CN=CA", None, False, id="without-end"),
+    ],
+)
+def test_cas_below(limit: x509.ExtensionType, subject: str, path_length: int | None, allowed: bool) -> None:
+    """A CA that no path could hold is refused before its key is made, whoever above it rules it out."""
+    path = (limited(limit, x509.BasicConstraints(ca=True, path_length=None)), *make_path(PURPOSE, 1)[1:])
+    name = x509.Name.from_rfc4514_string(subject)
+    if allowed:
+        require_ca_within(path, name, path_length)
+        return
+    with pytest.raises(ValueError, match=r"path length|rules it out"):
+        require_ca_within(path, name, path_length)
 
 
 def test_delegates_are_named_by_the_ca() -> None:
