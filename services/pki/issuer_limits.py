@@ -127,7 +127,7 @@ def names_problem(limits: IssuerLimits, subject: x509.Name, names: SubjectAltern
         excluded, *permitted = (_of_kind(kind, subtrees) for subtrees in (limits.excluded, *limits.permitted))
         if kind == "uri" and not _host(name) and any((excluded, *permitted)):
             return f"{shown} has no host, for which there are name constraints"
-        if any(_matches(kind, name, subtree) for subtree in excluded):
+        if any(_matches(kind, name, subtree) or _reaches_into(name, subtree) for subtree in excluded):
             return f"{shown} is excluded by its name constraints"
         if any(subtrees and not any(_matches(kind, name, each) for each in subtrees) for subtrees in permitted):
             return f"{shown} is not permitted by its name constraints"
@@ -165,6 +165,13 @@ def _matches(kind: str, name: str | x509.Name, subtree: x509.GeneralName) -> boo
     host = name.rpartition("@")[2] if kind == "email" else _host(name)
     # RFC 5280: without a dot in front a host, and nothing below it.
     return within(host, value) if value.startswith(".") else host == value
+
+
+def _reaches_into(name: str | x509.Name, subtree: x509.GeneralName) -> bool:
+    """Whether a wildcard stands for a name in an excluded domain: *.example.com does for secret.example.com."""
+    if not isinstance(subtree, x509.DNSName) or not isinstance(name, str) or not name.startswith("*."):
+        return False
+    return subtree.value.lower().partition(".")[2] == name.removeprefix("*.")
 
 
 def _comparable(name: x509.Name) -> list[frozenset[tuple[str, str]]]:

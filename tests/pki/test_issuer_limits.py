@@ -167,6 +167,22 @@ def test_limits_of_the_issuer_itself(name: str) -> None:
     assert refused.value.reason == "ISSUER_CONSTRAINED"
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("*.example.com", False), ("*.secret.example.com", False), ("*.other.example.com", True), ("*.com", True)],
+)
+def test_wildcards_that_reach_into_what_is_excluded(name: str, allowed: bool) -> None:
+    """A wildcard is refused where a name that it stands for would be, as relying parties do that know of this."""
+    names = SubjectAlternativeNames(dns=(name,))
+    case = Case(excluded(x509.DNSName("Secret.example.com")), SERVER, allowed, names)
+    if allowed:
+        assert issue(make_path(case.limit, 1), case, knows_path=True)
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        issue(make_path(case.limit, 1), case, knows_path=True)
+    assert refused.value.reason == "ISSUER_CONSTRAINED"
+
+
 def test_all_that_limit_have_to_agree() -> None:
     """What one CA permits and another one does not is refused; purposes are those that all of them have."""
     upper = make_path(permitted(DNS), 1)
