@@ -6,6 +6,7 @@ the issuer, and of every CA above it, since a path is checked as a whole (sectio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,7 +14,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.errors import InvalidArgument
 from services.pki.name_rules import within
@@ -22,6 +23,8 @@ from services.pki.profile import OCSP_RESPONDER, Profile
 
 E = TypeVar("E", bound=x509.ExtensionType)
 Subtrees: TypeAlias = tuple[x509.GeneralName, ...]
+
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def _purposes(certificate: x509.Certificate) -> frozenset[x509.ObjectIdentifier]
 
 def require_within(limits: IssuerLimits, profile: Profile, subject: x509.Name, names: SubjectAlternativeNames) -> None:
     """Raise InvalidArgument (ISSUER_CONSTRAINED) for what no path through this issuer could hold."""
-    problem = _profile_problem(limits, profile) or names_problem(limits, asked_subject(profile, subject), names)
+    problem = _profile_problem(limits, profile) or names_problem(limits, profile, subject, names)
     if problem:
         raise InvalidArgument(
             "ISSUER_CONSTRAINED",
@@ -104,24 +107,24 @@ def require_ca_within(path: Sequence[x509.Certificate], subject: x509.Name, path
     limits = limits_of(path)
     if limits.path_length is not None and (path_length is None or path_length >= limits.path_length):
         raise ValueError(f"the CAs above it leave it a path length below {limits.path_length}")
-    problem = names_problem(limits, subject, SubjectAlternativeNames())
+    problem = names_problem(limits, None, subject, SubjectAlternativeNames())
     if problem:
         raise ValueError(f"the certificate of a CA above rules it out: {problem}")
 
 
-def asked_subject(profile: Profile, subject: x509.Name) -> x509.Name:
-    """What somebody has asked for of a subject: nothing of a delegate's, which the CA names after itself."""
-    return x509.Name([]) if profile.name == OCSP_RESPONDER else subject
-
-
-def names_problem(limits: IssuerLimits, subject: x509.Name, names: SubjectAlternativeNames) -> str | None:
-    """Which of these names lies outside the name constraints, and why."""
+def names_problem(
+    limits: IssuerLimits, profile: Profile | None, subject: x509.Name, names: SubjectAlternativeNames
+) -> str | None:
+    """Which of these names lies outside the name constraints, and why. Without a profile, they are those of a CA."""
     if not limits.permitted and not limits.excluded:
         return None
     kinds = (("dns", names.dns), ("ip", names.ip), ("email", names.email), ("uri", names.uri))
     found: list[tuple[str, str | x509.Name]] = [(kind, name) for kind, values in kinds for name in values]
-    if subject.rdns:
+    # The CA names its delegates itself, after itself: nobody could ask for another subject.
+    if subject.rdns and (profile is None or profile.name != OCSP_RESPONDER):
         found.append(("subject", subject))
+        if profile is not None and profile.authority is None and not names.dns:
+            found += [("dns", host) for host in _hosts(subject)]
     for kind, name in found:
         shown = name[:80] if isinstance(name, str) else f"the subject ({name.rfc4514_string()[:80]})"
         excluded, *permitted = (_of_kind(kind, subtrees) for subtrees in (limits.excluded, *limits.permitted))
@@ -132,6 +135,12 @@ def names_problem(limits: IssuerLimits, subject: x509.Name, names: SubjectAltern
         if any(subtrees and not any(_matches(kind, name, each) for each in subtrees) for subtrees in permitted):
             return f"{shown} is not permitted by its name constraints"
     return None
+
+
+def _hosts(subject: x509.Name) -> list[str]:
+    """The common names that OpenSSL takes for names of hosts, where there are no others (10.0.0.1 is one, too)."""
+    found = (str(each.value) for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+    return [name.lower() for name in found if _HOST.fullmatch(name)]
 
 
 def _of_kind(kind: str, subtrees: Subtrees) -> Subtrees:

@@ -42,6 +42,7 @@ class Case(NamedTuple):
     profile: Profile
     good: bool
     names: SubjectAlternativeNames = SubjectAlternativeNames(dns=("a.corp.example",))
+    common_name: str = "leaf"
 
 
 def organization(text: str) -> x509.DirectoryName:
@@ -59,6 +60,7 @@ def excluded(*subtrees: x509.GeneralName) -> x509.NameConstraints:
     return x509.NameConstraints(None, subtrees)
 
 
+NONE = SubjectAlternativeNames()
 DNS = x509.DNSName("corp.example")
 URI = x509.UniformResourceIdentifier("corp.example")
 PURPOSE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
@@ -79,6 +81,19 @@ CASES = {
     "other subject": Case(permitted(organization("Corp")), SERVER, good=False),
     "excluded subject": Case(excluded(organization("CORP")), OF_CORP, good=False),
     "no subject": Case(permitted(organization("Corp")), replace(SERVER, subject_policy="none"), good=True),
+    "common name of a person": Case(permitted(DNS), CLIENT, good=True, names=NONE, common_name="J. Doe"),
+    "common name of a host": Case(permitted(DNS), CLIENT, good=False, names=NONE, common_name="corp.example.org"),
+    "common name within": Case(permitted(DNS), CLIENT, good=True, names=NONE, common_name="A.corp.example"),
+    "common name that is an address": Case(
+        permitted(DNS), SERVER, good=False, names=SubjectAlternativeNames(ip=("10.0.0.1",)), common_name="10.0.0.1"
+    ),
+    "address beside a name": Case(
+        permitted(DNS),
+        SERVER,
+        good=True,
+        names=SubjectAlternativeNames(dns=("a.corp.example",), ip=("10.0.0.1",)),
+        common_name="10.0.0.1",
+    ),
     "purpose": Case(PURPOSE, SERVER, good=True),
     "other purpose": Case(PURPOSE, CLIENT, good=False),
 }
@@ -122,7 +137,7 @@ def issue(path: tuple[x509.Certificate, ...], case: Case, *, knows_path: bool) -
     draft = prepare(
         profile=case.profile,
         issuer=issuer,
-        request=read_csr(der=make_csr("leaf", key=generate_key("p256"))),
+        request=read_csr(der=make_csr(case.common_name, key=generate_key("p256"))),
         serial=new_serial(),
         now=NOW,
         urls=URLS,
