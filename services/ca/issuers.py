@@ -120,6 +120,7 @@ class IssuerDirectory:
         """That issuer, ready to sign. Raises Unavailable (KEY_UNAVAILABLE)."""
         known = self._signing.get(record.id)
         if known is None or known.record != record:
+            self._signing.pop(record.id, None)  # it holds a key that may be ours no longer
             key = self._keys.signer(record)
             path = map(x509.load_der_x509_certificate, (record.certificates_der[0], *record.chain_der))
             certificate, *above = path

@@ -79,6 +79,8 @@ class HeldKeys:
 
     def signer(self, issuer: IssuerRecord) -> PrivateKey:
         """The issuer's key. Raises Unavailable (KEY_UNAVAILABLE)."""
+        if issuer.key_ref is None:  # it went offline: what was held of it is not to be used any more
+            self._keys.pop(issuer.name, None)
         key = self._keys.get(issuer.name)
         if key is None or public_key_of(key) != issuer.public_key_der:
             with self._lock:  # one of many callers opens it

@@ -450,6 +450,10 @@ def test_a_list_of_an_issuer_that_went_offline(ca: Ca, issuer: Actor) -> None:
         assert refused.value.reason == "CRL_SUPERSEDED"
     ca.authority.hierarchy.begin_update("issuing", IssuerState.OFFLINE, ADMIN).result(10)
     assert [record(number) for number in (2, 3)] == [2, 3]
+    with pytest.raises(DomainError, match="is not loaded"):
+        ca.authority.directory.with_key(by_name(ca)["issuing"])
+    ca.clock.advance(days=2)
+    assert schedule.step() == 0, "the service would have no key after a start, either"
     # With its key back, the next list of ours has the next number, and every change since.
     bring_in(ca, ADMIN, ca.hierarchy.issuing, name="issuing", key_ref="file:ca/issuing.key")
     ca.revoke(make_actor("revoker"), ca.issue(issuer).certificate.serial)
