@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PROTOS := $(wildcard protos/goodstanding/*/v1/*.proto)
-CODE := services gateway tests benchmarks migrations
+CODE := services gateway tests benchmarks migrations tools
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood storm conformance bench bench-crls bench-import bench-peers bench-page bench-scale clean
+.PHONY: help setup up test check format generate generated-up-to-date image lock freshness flood storm conformance bench bench-crls bench-import bench-peers bench-page bench-scale debian-weak-keys clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -49,7 +49,7 @@ check: setup generated-up-to-date ## formatting, lint, types, contracts, generat
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/mypy tests benchmarks migrations
+	$(BIN)/mypy tests benchmarks migrations tools
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against protos/image.binpb
 	$(BIN)/lint-imports --no-cache
@@ -106,6 +106,9 @@ bench-page: .venv/.bench ## put docs/performance.json, peers.json and scale.json
 .venv/.bench: .venv/.installed requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
 	@touch $@
+
+debian-weak-keys: setup ## make the lists of services/known_keys/debian anew; takes days, or hours with gmpy2 in .venv
+	$(BIN)/python -m tools.debian_weak_keys $(ARGS)
 
 clean: ## remove what was built, and .venv; data folders stay
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
