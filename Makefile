@@ -107,7 +107,7 @@ bench-page: .venv/.bench ## put docs/performance.json, peers.json and scale.json
 	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements/bench.txt
 	@touch $@
 
-debian-weak-keys: setup ## make the lists of services/known_keys/debian anew; takes days, or hours with gmpy2 in .venv
+debian-weak-keys: setup ## make the lists of services/known_keys/debian anew; takes a day, or hours with gmpy2
 	$(BIN)/python -m tools.debian_weak_keys $(ARGS)
 
 clean: ## remove what was built, and .venv; data folders stay

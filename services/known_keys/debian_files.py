@@ -1,6 +1,6 @@
 """The files of the keys that Debian's OpenSSL could make: which there are, and what is in them.
 
-`debian/KIND.sha256` holds the first six octets of `sha256_of` of each key's number, in ascending order.
+`debian/KIND.sha256` holds the first six octets of `sha256_of` of each key's number (`services.known_keys.records`).
 `make debian-weak-keys` makes them.
 """
 

@@ -10,7 +10,7 @@ from hashlib import sha1, sha256
 
 
 def sha256_of(number: int) -> bytes:
-    """The SHA-256 of its octets, without leading zeros: what the CA/Browser Forum's Debian-Weak-Keys lists hold."""
+    """The SHA-256 of its octets, without leading zeros, as in the dwk_blocklists of github.com/CVE-2008-0166."""
     return sha256(number.to_bytes((number.bit_length() + 7) // 8)).digest()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.known_keys.debian_files import KINDS
 from tests.docker.dockerfile import LOCKED, PROJECT, Build, stages
 
 
@@ -59,7 +60,7 @@ def test_the_lock_files_agree() -> None:
 
 
 def test_the_wheel_holds_everything(tmp_path: Path) -> None:
-    """Code of all packages, generated code, migrations, and nothing that is for development."""
+    """Code of all packages, generated code, migrations, lists of keys, and nothing that is for development."""
     command = next(text for _, text in stages()["wheel"].steps if "pip wheel" in text)
     words = [str(tmp_path) if word == "wheels" else word for word in command.split()]
     subprocess.run([sys.executable, *words[1:]], cwd=PROJECT, check=True)
@@ -68,7 +69,8 @@ def test_the_wheel_holds_everything(tmp_path: Path) -> None:
         names = set(archive.namelist())
     code = [path for top in ("services", "gateway", "goodstanding") for path in python_files(top)]
     assert {*code, "services/db/_migrations/env.py", "services/db/_migrations/versions/0001_first.py"} <= names
-    assert not [name for name in names if name.startswith(("tests", "benchmarks", "docker", "migrations"))]
+    assert {f"services/known_keys/debian/{kind}.sha256" for kind in KINDS} <= names
+    assert not [name for name in names if name.startswith(("tests", "benchmarks", "docker", "migrations", "tools"))]
 
 
 def python_files(top: str) -> list[str]:

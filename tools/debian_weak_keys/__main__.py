@@ -1,7 +1,7 @@
 """Make the lists of `services/known_keys/debian` anew: `make debian-weak-keys`.
 
-For rsa-2048 it takes some sixty hours of a core, or ten with gmpy2 in .venv; for a curve, minutes. All cores work
-unless told otherwise. What is done is kept in build/debian-weak-keys, so that it can be interrupted.
+For rsa-2048 it takes some thirty hours of a fast core, or eight with gmpy2 in .venv; for a curve, minutes. All cores
+work unless told otherwise. What is done is kept in build/debian-weak-keys, so that it can be interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from services.known_keys.debian_files import KINDS, RECORD_SIZE, path_of
 from services.known_keys.numbers import sha256_of
-from services.known_keys.records import sort_records
+from services.known_keys.records import pack
 from tools.debian_weak_keys.generator import MACHINES, PROCESS_IDS, Generator, Machine, Seed
 from tools.debian_weak_keys.keys import ec_scalar, ec_x, rsa_key
 
@@ -71,7 +71,7 @@ def main() -> None:
         for machine, seed in product(MACHINES, Seed):
             records += _records(kind, machine, seed, given.jobs)
         fresh = _PARTS / f"{kind}.sha256"
-        fresh.write_bytes(sort_records(records, RECORD_SIZE).octets)
+        fresh.write_bytes(pack(records))
         fresh.replace(path_of(kind))  # not written over: others may have it mapped
 
 
