@@ -91,6 +91,9 @@ class CaSettings(_Section):
     """The passphrase of every issuer's key that has none of its own in passphrase_files."""
     passphrase_files: dict[str, Path] = {}
     """Issuer name -> file. One that is not named here has its own in secrets/NAME.passphrase, if that is there."""
+    weak_key_lists: tuple[Path, ...] = ()
+    """Lists of keys that are refused beside those that come along, such as Debian's blacklist.RSA-4096
+    (docs/profiles.md)."""
     signing_processes: int = Field(1, ge=0, le=16)
     """How many processes check and sign beside this one while many ask at once; 0: none. They are started when they are
     needed (docs/decisions/signing-process.md)."""
@@ -263,6 +266,8 @@ def _rebased(model: _Model, base: Path) -> _Model:
             changes[name] = _rebased(value, base)
         elif isinstance(value, Path):
             changes[name] = base / value
+        elif isinstance(value, tuple):
+            changes[name] = tuple(base / each for each in value)
         elif isinstance(value, dict):
             changes[name] = {key: base / each for key, each in value.items()}
         elif isinstance(value, str) and value.startswith("sqlite:///"):

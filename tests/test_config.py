@@ -50,6 +50,15 @@ def test_signing_processes_are_bounded(file: Path, count: int) -> None:
         load_settings(file)
 
 
+def test_lists_of_weak_keys(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None by default; their places are relative to the file, from the environment too."""
+    assert load_settings(file).ca.weak_key_lists == ()
+    file.write_text(MINIMAL + '[ca]\nweak_key_lists = ["lists/a", "/b"]\n')
+    assert load_settings(file).ca.weak_key_lists == (file.parent / "lists/a", Path("/b"))
+    monkeypatch.setenv("GOODSTANDING_CA__WEAK_KEY_LISTS", '["c"]')
+    assert load_settings(file).ca.weak_key_lists == (file.parent / "c",)
+
+
 def test_a_whole_file(file: Path) -> None:
     """Every table is read; that of the gateway is the gateway's."""
     file.write_text(

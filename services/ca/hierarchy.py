@@ -40,6 +40,7 @@ from services.db.records import (
     NewIssuerCertificate,
 )
 from services.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from services.known_keys.lists import KeyList
 from services.pki import der as parts_of
 from services.pki.csr import check_public_key
 from services.pki.issuers import check_ca_certificate
@@ -82,7 +83,16 @@ class Imported:
 class Hierarchy:
     """The use cases. Safe to use from many threads."""
 
-    def __init__(self, db: Database, writer: Writer, directory: IssuerDirectory, keys: KeyStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        db: Database,
+        writer: Writer,
+        directory: IssuerDirectory,
+        keys: KeyStore,
+        clock: Clock,
+        known_keys: Sequence[KeyList] = (),
+    ) -> None:
+        self.known_keys = known_keys
         self._db = db
         self._writer = writer
         self._directory = directory
@@ -91,7 +101,7 @@ class Hierarchy:
 
     def begin_import(self, command: ImportCommand, actor: Actor) -> Future[Imported]:
         """Check certificates and key now; the future resolves once all is recorded. Raises DomainError, as it does."""
-        offered = read_certificates(command)
+        offered = read_certificates(command, self.known_keys)
         if command.key_ref is not None:
             check_reference(command.key_ref)
             self._keys.check(command.key_ref, command.name, parts_of.public_key_der(offered[0]))
@@ -312,14 +322,14 @@ def check_name(name: str) -> None:
         )
 
 
-def read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
+def read_certificates(command: ImportCommand, known_keys: Sequence[KeyList]) -> tuple[x509.Certificate, ...]:
     """The certificates of the one CA that a command is about. Raises InvalidArgument."""
     check_name(command.name)
     if command.retired and command.key_ref is None:
         raise InvalidArgument("STATE_INVALID", "an issuer without key is offline, and not retired", field="retired")
     if not 1 <= len(command.certificates_der) <= MAX_CERTIFICATES:
         raise _invalid(f"1 to {MAX_CERTIFICATES} CA certificates are expected")
-    found = tuple(_read(der) for der in dict.fromkeys(command.certificates_der))
+    found = tuple(_read(der, known_keys) for der in dict.fromkeys(command.certificates_der))
     if not all(same_issuer(found[0], other) for other in found[1:]):
         raise _invalid("the certificates are of several CAs: all need the same subject and public key")
     try:
@@ -331,7 +341,7 @@ def read_certificates(command: ImportCommand) -> tuple[x509.Certificate, ...]:
     return found
 
 
-def _read(der: bytes) -> x509.Certificate:
+def _read(der: bytes, known_keys: Sequence[KeyList]) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_SIZE:
         raise _invalid(f"a CA certificate has at most {MAX_CERTIFICATE_SIZE} octets")
     try:
@@ -340,7 +350,7 @@ def _read(der: bytes) -> x509.Certificate:
         public_key_der = parts_of.public_key_der(certificate)
     except UNREADABLE as error:
         raise _invalid(f"this cannot be an issuer: {error}") from error
-    check_public_key(public_key_der, _FIELD)
+    check_public_key(public_key_der, _FIELD, known_keys)
     return certificate
 
 

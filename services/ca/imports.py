@@ -139,7 +139,7 @@ class Importing:
         self.directory.forget()
         record = self._recorded(header.issuer)
         command = _command(header, record)
-        offered = read_certificates(command)
+        offered = read_certificates(command, self._hierarchy.known_keys)
         if command.key_ref is not None:
             _require_right_to_key(record, offered[0], actor)
             check_reference(command.key_ref)

@@ -49,6 +49,7 @@ from services.clock import Clock, utc_now
 from services.config import CaSettings, ConfigError, Settings
 from services.db import issuers, position, schema
 from services.db.engine import Database
+from services.known_keys.lists import ListUnreadable, read_lists
 from services.passphrases import issuer_passphrase
 from services.pki.lint import LinterMissing
 from services.processes import spare_the_collector
@@ -83,8 +84,9 @@ async def serve(
         stack.callback(writer.close)
         refusals = RefusalLog(writer, clock)
         stack.callback(refusals.close)
-        authority = _authority(db, writer, keys, settings, clock)
-        pool = SigningPool(_setup(settings), writer, authority.directory, clock, settings.ca.signing_processes)
+        told = _authority_settings(settings)
+        authority = _authority(db, writer, keys, settings, told, clock)
+        pool = SigningPool(_setup(settings, told), writer, authority.directory, clock, settings.ca.signing_processes)
         stack.callback(pool.close)
         authority.sign_with(pool)
         workers = _executor(stack, SIGNING_THREADS, "ca-sign")
@@ -161,12 +163,12 @@ def _load_keys(db: Database, settings: Settings) -> HeldKeys:
     return load_keys(records, settings.base, passphrase, later=partial(passphrase, ask=False))
 
 
-def _setup(settings: Settings) -> Setup:
+def _setup(settings: Settings, told: AuthoritySettings) -> Setup:
     return Setup(
         database_url=settings.database.url,
         base=settings.base,
         ca=settings.ca,
-        settings=_authority_settings(settings),
+        settings=told,
         profiles={name: profile for name, profile in settings.profiles.items() if profile.lint is None},
     )
 
@@ -185,16 +187,20 @@ def _tell_unfinished_imports(db: Database) -> None:
             _logger.warning(text, issuer=record.name)
 
 
-def _authority(db: Database, writer: Writer, keys: HeldKeys, settings: Settings, clock: Clock) -> CertificateAuthority:
+def _authority(
+    db: Database, writer: Writer, keys: HeldKeys, settings: Settings, told: AuthoritySettings, clock: Clock
+) -> CertificateAuthority:
     try:
-        return CertificateAuthority(
-            db, writer, keys, _authority_settings(settings), profiles=settings.profiles, clock=clock
-        )
+        return CertificateAuthority(db, writer, keys, told, profiles=settings.profiles, clock=clock)
     except LinterMissing as missing:
         raise ConfigError(str(missing)) from None
 
 
 def _authority_settings(settings: Settings) -> AuthoritySettings:
+    try:
+        known_keys = read_lists(settings.ca.weak_key_lists)
+    except ListUnreadable as error:
+        raise ConfigError(str(error)) from None
     return AuthoritySettings(
         public_url=settings.ca.public_url,
         max_live_delegates=settings.ca.max_live_delegates,
@@ -202,6 +208,7 @@ def _authority_settings(settings: Settings) -> AuthoritySettings:
         trust_domain=settings.tls.trust_domain,
         crl_distribution=settings.ca.crl_distribution,
         crl_shards=settings.ca.crl_shards,
+        known_keys=known_keys,
     )
 
 

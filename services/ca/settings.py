@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from services.known_keys.lists import KeyList
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthoritySettings:
@@ -17,3 +19,5 @@ class AuthoritySettings:
     crl_distribution: Literal["none", "full", "sharded"] = "none"
     """Which revocation list certificates name: none, their issuer's full one, or one of `crl_shards`."""
     crl_shards: int = 16
+    known_keys: tuple[KeyList, ...] = ()
+    """Lists of keys that are refused, beside those that come along."""

@@ -87,7 +87,9 @@ class Signing:
         profile = get_profile(command.profile, self._profiles)  # step 1
         _require_role(profile, role)
         try:
-            return profile, read_csr(der=command.csr_der, pem=command.csr_pem)  # step 2
+            return profile, read_csr(  # step 2
+                der=command.csr_der, pem=command.csr_pem, known_keys=self._settings.known_keys
+            )
         except RequestRefused as refused:
             self._refuse(command, profile, refused)
 

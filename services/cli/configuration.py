@@ -24,6 +24,7 @@ public_url = {public_url}
 reasons = "rfc5280"
 # Which certificates are issued, beside the built-in profiles: [profiles.NAME] tables here, or in a file of their own,
 # profiles_file = "profiles.toml". `goodstanding profiles list` shows them; docs/profiles.md explains them.
+# Keys that are refused beside those that come along: weak_key_lists = ["blacklist.RSA-4096"]; docs/profiles.md as well.
 
 [ca.passphrase_files]
 # By name of issuer. The alternatives: GOODSTANDING_PASSPHRASE_ISSUING, systemd credentials, or a prompt. Issuers that

@@ -4,7 +4,7 @@ Only the key and the names are believed (R115); that the sender has the private 
 the cheap before the costly:
 
 1. size, PEM to DER, structure, version;
-2. algorithm, size and strength of the key;
+2. algorithm, size and strength of the key, and whether everybody knows its private half;
 3. string types in the subject, number of names;
 4. the signature.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from services.errors import DomainError, InvalidArgument
+from services.known_keys import debian
+from services.known_keys.lists import KeyList
 from services.pki import der as parts_of
 from services.pki.findings import Findings
 from services.pki.names import SubjectAlternativeNames, refuse_too_many
@@ -57,6 +59,7 @@ _KEY_ALGORITHMS = {
     bytes.fromhex("300b0609608648016503040312"): "ml-dsa-65",
     bytes.fromhex("300b0609608648016503040313"): "ml-dsa-87",
 }
+_CURVES = frozenset({"p256", "p384", "p521"})
 # UTF8String, PrintableString, IA5String: the others (T61String, BMPString, ...) are read differently by everybody.
 _STRING_TAGS = frozenset({0x0C, 0x13, 0x16})
 _LENGTHS = {
@@ -107,11 +110,16 @@ class RequestRefused(InvalidArgument):
 
 
 def read_csr(
-    *, der: bytes | None = None, pem: str | bytes | None = None, field: str | None = None
+    *,
+    der: bytes | None = None,
+    pem: str | bytes | None = None,
+    field: str | None = None,
+    known_keys: Sequence[KeyList] = (),
 ) -> CertificateRequest:
     """Read a certificate request, given as `der` or as `pem` (text around the PEM block is skipped).
 
-    `field` is what violations name: `csr_der` or `csr_pem` unless said otherwise.
+    `field` is what violations name: `csr_der` or `csr_pem` unless said otherwise. Keys in `known_keys` are refused, as
+    those are that come along (`services.known_keys`).
     Raises InvalidArgument: CSR_TOO_LARGE, CSR_MALFORMED, CSR_VERSION, KEY_TYPE_NOT_ALLOWED, KEY_TOO_SMALL,
     KEY_TOO_LARGE, KEY_WEAK, SUBJECT_INVALID, TOO_MANY_NAMES, CSR_SIGNATURE_INVALID. As RequestRefused, where the
     names could be read all the same.
@@ -120,7 +128,7 @@ def read_csr(
         raise InvalidArgument("CSR_MALFORMED", "exactly one certificate request is needed", field=field or "csr_pem")
     place = field or ("csr_der" if pem is None else "csr_pem")
     try:
-        return _read(der if der is not None else _from_pem(pem or b"", place), place)
+        return _read(der if der is not None else _from_pem(pem or b"", place), place, known_keys)
     except DomainError:
         raise
     except Exception as error:  # Whatever a library makes of hostile bytes: it is the sender's mistake, not ours.
@@ -148,7 +156,7 @@ def _refuse_large(data: bytes, field: str) -> None:
         raise InvalidArgument("CSR_TOO_LARGE", f"a certificate request has at most {MAX_BYTES} bytes", field=field)
 
 
-def _read(der: bytes, field: str) -> CertificateRequest:
+def _read(der: bytes, field: str, known_keys: Sequence[KeyList]) -> CertificateRequest:
     _refuse_large(der, field)
     parts = parts_of.request_parts(der)
     if parts.version != 0:
@@ -156,7 +164,7 @@ def _read(der: bytes, field: str) -> CertificateRequest:
     findings = Findings()
     key_type = None
     with findings:
-        key_type = check_public_key(parts.public_key_der, field)
+        key_type = check_public_key(parts.public_key_der, field, known_keys)
     sound_subject = False
     with findings:
         check_subject_strings(parts.subject, field)
@@ -206,8 +214,10 @@ def _loaded_key(csr: x509.CertificateSigningRequest, field: str) -> SubjectPubli
     return public_key
 
 
-def check_public_key(public_key_der: bytes, field: str) -> str:
+def check_public_key(public_key_der: bytes, field: str, known_keys: Sequence[KeyList] = ()) -> str:
     """Check type, size and strength of a SubjectPublicKeyInfo (R102), before any library loads it. Return its type.
+
+    It is neither one of those that Debian's broken OpenSSL made, nor in `known_keys`.
 
     Raises InvalidArgument (KEY_TYPE_NOT_ALLOWED, KEY_TOO_SMALL, KEY_TOO_LARGE, KEY_WEAK, on `field`), ValueError.
     """
@@ -218,6 +228,8 @@ def check_public_key(public_key_der: bytes, field: str) -> str:
         # Another spelling of the same key: the hashes of a CertID, for one, could not tell them apart (R27).
         raise InvalidArgument("KEY_WEAK", "the bits of this key do not make whole octets", field=field)
     kind = _KEY_ALGORITHMS[algorithm]
+    if kind in _CURVES:
+        _refuse_known("EC", kind, parts_of.x_coordinate(public_key_der), field, known_keys)
     if algorithm != _RSA:
         weakness = _weakness(kind, public_key_der)
         if weakness:
@@ -232,7 +244,18 @@ def check_public_key(public_key_der: bytes, field: str) -> str:
     weakness = "the size is not a multiple of 8 bits" if bits % 8 else weakness_of_rsa(modulus, exponent)
     if weakness:
         raise InvalidArgument("KEY_WEAK", f"this RSA key is not safe: {weakness}", field=field)
+    _refuse_known("RSA", f"rsa-{bits}", modulus, field, known_keys)
     return kind
+
+
+def _refuse_known(what: str, kind: str, number: int, field: str, known_keys: Sequence[KeyList]) -> None:
+    """Refuse a key whose private half is known (6.1.1.3 of the baseline requirements)."""
+    weakness = debian.WEAKNESS if debian.is_debians(kind, number) else ""
+    for each in known_keys:
+        if not weakness and each.holds(kind, number):
+            weakness = f"its private key is known, says {each.name} (weak_key_lists); make a new key"
+    if weakness:
+        raise InvalidArgument("KEY_WEAK", f"this {what} key is not safe: {weakness}", field=field)
 
 
 def _weakness(kind: str, public_key_der: bytes) -> str | None:

@@ -191,6 +191,13 @@ def unused_bits(public_key_der: bytes) -> int:
     return int(asn1.decode_der(_SubjectPublicKeyInfo, public_key_der).key.padding_bits())
 
 
+def x_coordinate(public_key_der: bytes) -> int:
+    """The x coordinate of an EC key, or whatever its octets are if they are no point; compressed or not."""
+    point = key_bits(public_key_der)
+    size = len(point) - 1 if point[:1] in (b"\x02", b"\x03") else len(point) // 2
+    return int.from_bytes(point[1 : 1 + size])
+
+
 def rsa_numbers(public_key_der: bytes) -> tuple[int, int]:
     """The modulus and the exponent of an RSA key, whatever they are."""
     key = asn1.decode_der(_RsaPublicKey, key_bits(public_key_der))

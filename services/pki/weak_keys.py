@@ -3,7 +3,7 @@
 RSA: small exponents, small factors, close primes, and those of a broken generator. Ed25519 and ML-DSA: those that
 anybody can sign with, for want of a secret, so that a signature proves nothing (R114).
 
-Not here: lists of keys that are known to somebody else (Debian's of 2008, published ones); those need data (R103).
+Not here: keys that everybody knows (`services.known_keys`), and those that somebody reported (R103).
 """
 
 from __future__ import annotations

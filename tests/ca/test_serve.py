@@ -24,7 +24,7 @@ from services.ca.bootstrap import register_hierarchy
 from services.ca.serve import SERVICE, serve
 from services.ca.signing_pool import SigningPool
 from services.clock import utc_now
-from services.config import load_settings
+from services.config import ConfigError, load_settings
 from services.db import position
 from services.db.engine import Database
 from services.errors import FailedPrecondition
@@ -288,3 +288,22 @@ async def test_a_wrong_passphrase_stops_the_start(installation: Installation) ->
         await installation.run(use)
     assert refused.value.reason == "KEY_PASSPHRASE_WRONG"
     assert "issuing.key" in refused.value.message
+
+
+@pytest.mark.asyncio
+async def test_a_list_of_keys_that_is_no_use_stops_the_start(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the file and the line: a list that is half read would let through what it is there for (R102)."""
+    lines = "# openssl-blacklist\n0123456789abcdef0123\nCertificate\n"
+    (installation.folder / "blacklist.RSA-4096").write_text(lines)
+    monkeypatch.setenv("GOODSTANDING_CA__WEAK_KEY_LISTS", '["blacklist.RSA-4096", "missing"]')
+
+    async def use(channel: grpc.aio.Channel) -> None:
+        raise AssertionError("it serves")
+
+    with pytest.raises(ConfigError) as refused:
+        await installation.run(use)
+    one, other = str(refused.value).splitlines()
+    assert "blacklist.RSA-4096: line 3: 20 or 64 hex digits" in one
+    assert "missing: no such file" in other

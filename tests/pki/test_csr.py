@@ -22,9 +22,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from services.errors import InvalidArgument
+from services.pki import der as parts_of
 from services.pki.csr import check_public_key, read_csr
 from services.pki.keys import KeyKind
 from services.pki.names import SubjectAlternativeNames
+from tests.known_keys.published import BADKEYS_EC, Published
+from tools.debian_weak_keys.keys import CURVES
 
 from .conftest import common_name, edited_csr, key_of, leaf_key, make_csr, rsa_spki, spki, with_key
 
@@ -311,6 +314,24 @@ def test_a_compressed_point_is_written_out(openssl: Callable[..., str]) -> None:
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-conv_form", "compressed", "-out", "k.pem")
     request = read_csr(pem=openssl("req", "-new", "-key", "k.pem", "-subj", "/CN=a.example"))
     assert len(request.public_key_der) == 91
+
+
+@pytest.mark.parametrize("is_odd", [False, True], ids=["even", "odd"])
+@pytest.mark.parametrize(
+    "form", [PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint], ids=["uncompressed", "compressed"]
+)
+@pytest.mark.parametrize("known", BADKEYS_EC, ids=lambda known: known.kind)
+def test_debians_ec_keys_in_every_spelling(known: Published, form: PublicFormat, is_odd: bool) -> None:
+    """A key on a curve is known by its x coordinate: compressed or not, and with either y (CVE-2008-0166)."""
+    curve = CURVES[known.kind]
+    x = known.number.to_bytes(-(-curve.key_size // 8))
+    key = ec.EllipticCurvePublicKey.from_encoded_point(curve, bytes([2 + is_odd]) + x)
+    algorithm = parts_of.key_algorithm(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    point = b"\0" + key.public_bytes(Encoding.X962, form)
+    content = algorithm + parts_of.header(0x03, len(point)) + point
+    with pytest.raises(InvalidArgument, match="CVE-2008-0166") as refused:
+        check_public_key(parts_of.header(0x30, len(content)) + content, "csr_der")
+    assert refused.value.reason == "KEY_WEAK"
 
 
 @pytest.mark.parametrize("bits", [2048, 4096, 8192])
