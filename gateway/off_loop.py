@@ -26,6 +26,8 @@ _FIRST_GUESS = 0.005
 """Seconds that a signature takes, while nobody knows."""
 _LATEST = 1 / 16
 """How much the latest signature counts in what they take."""
+_AT_MOST = 4
+"""Times as long as the others: what took longer counts as that, for it was not the signature that took its time."""
 
 
 class _Job(NamedTuple):
@@ -67,10 +69,9 @@ class SigningThreads:
         self.outstanding += 1
         self._jobs.put(_Job(sign, deliver))
 
-    @property
-    def seconds(self) -> float:
-        """How long it takes, about, until all that is outstanding and expected is signed."""
-        return (self.outstanding + self.expected) * self._each / self._count
+    def seconds(self, more: int = 0) -> float:
+        """How long it takes, about, until all that is outstanding and expected is signed, and so many more."""
+        return (self.outstanding + self.expected + more) * self._each / self._count
 
     def close(self) -> None:
         """Let the threads end, once they have signed what they have."""
@@ -109,7 +110,7 @@ class SigningThreads:
         while self._done:
             job, outcome, seconds = self._done.popleft()
             self.outstanding -= 1
-            self._each += (seconds - self._each) * _LATEST
+            self._each += (min(seconds, _AT_MOST * self._each) - self._each) * _LATEST
             try:
                 job.deliver(outcome)
             except Exception:  # a bug; those behind it are not to suffer from it

@@ -55,6 +55,10 @@ _BEHIND = 0.25
 """Of the time that evidence holds: while there is more than that to be signed beside the loop, nothing is looked up for
 what would have to be signed there, too. It would grow old, and be made in vain."""
 
+_LONGEST = 2.0
+"""Seconds that signing beside the loop may be behind: whoever asks then is told at once to try later. Many clients wait
+no longer, and answers for those who have gone keep the others waiting."""
+
 _HOT = ANSWERS["hot"]
 _NONCE_HEADERS = {size: bytes((0x04, size)) for size in NONCE_SIZES}
 
@@ -203,7 +207,8 @@ class Responder:
         if not isinstance(begun, Question):
             self._hand_over(begun, _Asker(request_der, deliver, again))
             return
-        if self._pending + len(begun.missing) > self._max_pending or len(self._held_back) >= self._max_pending:
+        is_too_much = begun.takes_long and self._is_too_much(len(self._held_back))
+        if is_too_much or self._pending + len(begun.missing) > self._max_pending:
             deliver(self._refused(OcspStatus.TRY_LATER))
         elif begun.takes_long and self._is_behind():
             self._held_back.append(partial(self._send_out, begun, deliver, again=again))
@@ -220,7 +225,14 @@ class Responder:
         task.add_done_callback(self._tasks.discard)
 
     def _is_behind(self) -> bool:
-        return self._threads is not None and self._threads.seconds > self._knowledge.max_staleness * _BEHIND
+        return self._threads is not None and self._threads.seconds() > self._knowledge.max_staleness * _BEHIND
+
+    def _is_too_much(self, waiting: int = 0) -> bool:
+        """Whether nothing more can be signed beside the event loop, where so many wait to be looked up."""
+        threads = self._threads
+        if threads is None:
+            return False
+        return threads.outstanding + waiting >= self._max_pending or threads.seconds(waiting) > _LONGEST
 
     def _catch_up(self) -> None:
         """Less is to be signed than was a moment ago: look up what was held back."""
@@ -289,7 +301,7 @@ class Responder:
                 under_way.askers.append(asker)
                 return
             self._joined[key] = joined
-        if threads.outstanding >= self._max_pending:
+        if self._is_too_much():
             self._signed(joined, Refusal(OcspStatus.TRY_LATER, Why.OVERLOADED))
             return
         try:

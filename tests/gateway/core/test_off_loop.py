@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import ocsp
 
+from gateway import off_loop
 from gateway.answer import Answer
 from gateway.ocsp.response import OcspStatus, ResponseSigner, error_response
 from gateway.signer_keys import SignerKey
@@ -259,6 +260,26 @@ async def test_nothing_is_begun_that_would_grow_old_before_it_is_signed(narrow: 
     answers = await asyncio.gather(*asked)
     assert all(ocsp.load_der_ocsp_response(answer.body).certificate_status.name == "UNKNOWN" for answer in answers)
     assert hand.begun == count + begun + 1  # of the unknown only what had been begun was signed twice
+
+
+async def test_who_would_wait_for_too_long_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of signatures are not begun for clients that will not wait for them, known or unknown."""
+    monkeypatch.setattr(off_loop, "_FIRST_GUESS", 0.5)
+    world = World(kind=SignerKey.RSA2048, signing_threads=1)
+    world.watch()
+    world.service.issue(world.key(0x10))
+    await world.responder.answer(world.request(0x10, nonce=b"m" * 16))
+    hand = Hand(_signer(world))
+    _signer(world).sign_octets = hand  # type: ignore[misc]
+    with hand.held():
+        asked = [world.responder.answer(world.request(0x10, nonce=bytes((n,)) * 16)) for n in range(10)]
+        known = list(map(asyncio.ensure_future, asked))
+        await _until(lambda: any(each.done() for each in known))
+        unknown = await _ask_for_unknown(world, 10)
+        assert [each.result().body for each in unknown] == [TRY_LATER] * 10
+    answers = await asyncio.gather(*known)
+    assert 3 <= sum(answer.body != TRY_LATER for answer in answers) <= 7
+    world.responder.close()
 
 
 async def test_those_who_wait_are_not_forgotten_when_look_ups_fail(narrow: World) -> None:
