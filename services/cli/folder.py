@@ -108,13 +108,16 @@ class DataFolder:
             )
 
     def running(self) -> Running | None:
-        """What runs here, if anything does."""
+        """What runs here, if anything does that we may know of."""
         try:
             running = Running(**json.loads(self.run_file.read_text("utf-8-sig")))
+        except (OSError, ValueError, TypeError):
+            return None
+        try:
             os.kill(running.pid, 0)
         except PermissionError:
-            return running
-        except (OSError, ValueError, TypeError):
+            return running  # another user's
+        except (OSError, ValueError, TypeError, OverflowError):
             return None
         return running
 

@@ -104,7 +104,8 @@ def _make_engine(url: URL, *, begin: str, query_only: bool, pool_size: int) -> E
     if not path.exists():
         raise FailedPrecondition(
             "DATABASE_MISSING",
-            f"database.url: there is no database at {path}; create it with: goodstanding db upgrade",
+            f"database.url: there is no database at {path}; bring it back from a backup, or correct the path; "
+            "only where there has never been one: goodstanding db upgrade",
         )
     engine = create_engine(
         "sqlite://",

@@ -37,6 +37,18 @@ def test_terminal_escapes_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(character.isprintable() for line in printed.splitlines() for character in line)
 
 
+def test_a_folder_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it cannot be read what runs there, nothing is known of it: the next file tells why, in one line."""
+    folder = DataFolder(tmp_path)
+    folder.run_file.write_text("{}")
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert folder.running() is None
+
+
 def test_secrets_go_to_those_they_are_for() -> None:
     """No child inherits what it has no use for: the gateway, which strangers talk to, gets its own signers' alone."""
     names = ("ISSUING", "ROOT", "TLS_CA", "GATEWAY_ROOT")

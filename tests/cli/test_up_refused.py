@@ -48,8 +48,9 @@ CURES = {
     [
         *((("serve", "ca"), missing, cure) for missing, cure in CURES.items()),
         (("up", *FREE), "tls/ca-server.pem", CURES["tls/ca-server.pem"]),
+        (("up", *FREE), "secrets/issuing.passphrase", CURES["secrets/issuing.passphrase"]),
     ],
-    ids=[*(f"serve-{missing}" for missing in CURES), "up-tls/ca-server.pem"],
+    ids=[*(f"serve-{missing}" for missing in CURES), "up-tls/ca-server.pem", "up-secrets/issuing.passphrase"],
 )
 def test_missing_files(command: tuple[str, ...], missing: str, cure: str, pristine: Path, tmp_path: Path) -> None:
     """A missing file is one line with its name and the cure; a cure that is a command works."""
@@ -61,6 +62,7 @@ def test_missing_files(command: tuple[str, ...], missing: str, cure: str, pristi
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
     assert str(data / missing) in error
     assert cure.format(data) in error
+    assert "never awaited" not in done.stderr
     if cure.startswith("goodstanding"):
         goodstanding(*shlex.split(cure.format(data))[1:], check=True)
         assert (data / missing).exists()

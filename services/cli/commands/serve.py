@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def run(service: str, config: Path, workers: int | None) -> None:
     wait_for_release()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve)
+            runner.run(serve())
     except mistake as error:
         raise Failed(in_one_line(error)) from error
     except (click.ClickException, DomainError, OSError):
@@ -112,7 +113,7 @@ def wait_for_release() -> None:
 
 # What serves, and the error that says what is wrong with its configuration. Each imports its own side only: a gateway
 # has neither the database's code nor the CA's in its process.
-Service = tuple[Coroutine[Any, Any, None], type[Exception]]
+Service = tuple[Callable[[], Coroutine[Any, Any, None]], type[Exception]]
 
 
 def _services(name: str, config: Path) -> Service:
@@ -129,9 +130,9 @@ def _services(name: str, config: Path) -> Service:
         except passphrases.PassphraseError as error:
             raise Failed(passphrase_text(error, "GOODSTANDING_PASSPHRASE_ISSUING for the key issuing")) from error
 
-    return serve(), configuration.ConfigError
+    return serve, configuration.ConfigError
 
 
 def _gateway(config: Path, workers: int | None = None) -> Service:
     error: type[Exception] = importlib.import_module("gateway.config").ConfigError
-    return importlib.import_module("gateway.serve").serve(config, workers=workers), error
+    return partial(importlib.import_module("gateway.serve").serve, config, workers=workers), error
