@@ -306,7 +306,6 @@ class CertificateAuthorityServicer(IssuerMethods):
             chain_der=result.chain_der,
             certificate_pem=messages.pem(der) if der else "",
             chain_pem=messages.pem_chain(result.chain_der),
-            replayed=result.replayed,
         )
 
 

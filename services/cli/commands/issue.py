@@ -154,7 +154,6 @@ def show(
         if as_json:
             issued = {"certificate_pem": response.certificate_pem or None, "chain_pem": response.chain_pem}
             asked = {"request_id": request.request_id, "validate_only": request.validate_only}
-            asked["replayed"] = response.replayed
             output.emit({**described, **asked, **issued})
         elif (out is None or unwritten) and pem:
             click.echo(pem, nl=False)
@@ -171,7 +170,7 @@ def show(
             f"(serial number {described['serial_number']}, request id {request.request_id})"
         )
     if not as_json:
-        output.note(summary(described, out, dry_run=request.validate_only, replayed=response.replayed))
+        output.note(summary(described, out, dry_run=request.validate_only))
 
 
 def require_writable(out: Path) -> None:
@@ -196,13 +195,13 @@ def write(out: Path, pem: str) -> str | None:
     return None
 
 
-def summary(described: output.Json, out: Path | None, *, dry_run: bool, replayed: bool = False) -> str:
+def summary(described: output.Json, out: Path | None, *, dry_run: bool) -> str:
     """One line for a person."""
     what = ", ".join(described["subject_alternative_names"]) or described["subject"]
     until = f"profile {described['profile']}, valid until {described['not_after_time']}"
     if dry_run:
         return f"would be issued by {described['issuer']}: {what}; {until}. Nothing was issued."
     where = f"; written to {out}" if out is not None else ""
-    done = "issued before, under this request id," if replayed else "issued"
-    state = f"; it is {described['state']} now" if replayed and described["state"] != "valid" else ""
-    return f"{done} by {described['issuer']}: {what}; serial number {described['serial_number']}; {until}{where}{state}"
+    # What an earlier call with this request id issued comes as it stands.
+    state = f"; it was issued before, and is {described['state']} now" if described["state"] != "valid" else ""
+    return f"issued by {described['issuer']}: {what}; serial number {described['serial_number']}; {until}{where}{state}"

@@ -235,13 +235,10 @@ class IssueCertificateResponse(_message.Message):
     CHAIN_DER_FIELD_NUMBER: _builtins.int
     CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
     CHAIN_PEM_FIELD_NUMBER: _builtins.int
-    REPLAYED_FIELD_NUMBER: _builtins.int
     certificate_pem: _builtins.str
     """Output only. The certificate in PEM."""
     chain_pem: _builtins.str
     """Output only. chain_der as PEM."""
-    replayed: _builtins.bool
-    """Output only. Nothing was issued now: this is what an earlier call with the same request_id was given, as it stands."""
     @_builtins.property
     def certificate(self) -> _types_pb2.Certificate:
         """Output only. The certificate, as recorded. Without DER and serial number where validate_only was set."""
@@ -257,11 +254,10 @@ class IssueCertificateResponse(_message.Message):
         chain_der: _abc.Iterable[_builtins.bytes] | None = ...,
         certificate_pem: _builtins.str = ...,
         chain_pem: _builtins.str = ...,
-        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "certificate_pem", b"certificate_pem", "chain_der", b"chain_der", "chain_pem", b"chain_pem", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "certificate_pem", b"certificate_pem", "chain_der", b"chain_der", "chain_pem", b"chain_pem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
