@@ -62,7 +62,7 @@ def test_filters_of_the_command(run: Run, certificate: x509.Certificate) -> None
         ("--expiring", "9d"),
         ("--issued-before", "2020-01-01"),
         ("--reason", "superseded"),
-        ("--by", "me"),
+        ("--issued-by", "me"),
     ]:
         found = answer(run("list", *options, "--all", "--json"))["certificates"]
         assert serial not in [each["serial_number"] for each in found], options

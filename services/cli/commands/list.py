@@ -46,7 +46,9 @@ COLUMNS = (
 @click.option(
     "--public-key", metavar="SHA256", default="", help="Only those with this key: the hash of its DER, in hex."
 )
-@click.option("--by", "identity", metavar="URI", default="", help="Only those that this identity asked for.")
+@click.option(
+    "--by", "--issued-by", "identity", metavar="URI", default="", help="Only those that this identity asked for."
+)
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at the most.")
 @click.option("--all", "without_limit", is_flag=True, help="All of them.")
 @format_options
