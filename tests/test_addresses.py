@@ -51,3 +51,9 @@ def test_bad_urls(text: str) -> None:
     """Only what a client without any trusted certificate can fetch, and nothing behind the path."""
     with pytest.raises(ValueError, match="plain URL"):
         parse_http_url(text)
+
+
+def test_no_https() -> None:
+    """The reason is told: it looks right to most people."""
+    with pytest.raises(ValueError, match="would have to check that of https first"):
+        parse_http_url("https://ocsp.example.com")
