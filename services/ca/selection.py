@@ -169,7 +169,8 @@ class ByFilter:
         # "Everything of this root" is no way to say "and the issuers below it".
         if self.profile:
             return _pages(db, wanted, clock)
-        return ([_without_cas(each) for each in page] for page in _pages(db, wanted, clock, own_serials(issuers.all())))
+        own = _own_certificates(issuers.all())
+        return ([_without_cas(each) for each in page] for page in _pages(db, wanted, clock, own))
 
 
 def _without_cas(selected: Selected) -> Selected:
@@ -178,6 +179,17 @@ def _without_cas(selected: Selected) -> Selected:
     profile = selected.record.profile
     text = f"a filter means the certificate of a CA only where it names its profile, which is {profile}"
     return replace(selected, refused=FailedPrecondition("PROFILE_REQUIRED", text, field="filter.profile"))
+
+
+def _own_certificates(records: Sequence[IssuerRecord]) -> frozenset[tuple[int, bytes]]:
+    """The issuers' own certificates: who issued each, and its serial number, which others may have given out, too."""
+    holders = {der: record.id for record in records for der in record.certificates_der}
+    return frozenset(
+        (holders[record.chain_der[0]] if record.chain_der else record.id, _serial(der))
+        for record in records
+        for der in record.certificates_der
+        if not record.chain_der or record.chain_der[0] in holders
+    )
 
 
 def own_serials(records: Iterable[IssuerRecord]) -> frozenset[bytes]:
@@ -191,7 +203,7 @@ def _serial(der: bytes) -> bytes:
 
 
 def _pages(
-    db: Database, wanted: CertificateSelection, clock: Clock, without: frozenset[bytes] = frozenset()
+    db: Database, wanted: CertificateSelection, clock: Clock, without: frozenset[tuple[int, bytes]] = frozenset()
 ) -> Iterator[list[Selected]]:
     # Up to the last one of now: a caller who issues and issues would otherwise keep the call going.
     with db.read() as conn:
@@ -201,8 +213,8 @@ def _pages(
     while True:
         with db.read() as conn:
             page, after = selection.select_certificates(conn, wanted, now=to_epoch(clock()), limit=STEP, after=after)
-            meant = [Selected(next(numbers), record) for record in page if record.serial not in without]
-            step = _marked(conn, meant)
+            meant = [record for record in page if (record.issuer_id, record.serial) not in without]
+            step = _marked(conn, [Selected(next(numbers), record) for record in meant])
         if step or (not page and after is not None):
             yield step
         if after is None:

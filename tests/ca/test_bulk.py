@@ -356,6 +356,25 @@ def test_cas_are_revoked_with_a_reason_and_by_their_profile(
     assert outcomes(revoke_all(ca, revoker, ways[0], Reason.SUPERSEDED)) == ["revoked"]
 
 
+def test_a_serial_number_that_a_ca_has_as_well(
+    ca: Ca, issuer: Actor, revoker: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one CA issued is revoked by a filter, though a CA's own certificate has the same number from another.
+
+    Those of OpenSSL begin at 1000, and each counts for itself.
+    """
+    (own,) = (
+        x509.load_der_x509_certificate(each.certificates_der[0]) for each in ca.authority.issuers() if each.chain_der
+    )
+    serial = serial_from_int(own.serial_number)
+    monkeypatch.setattr(ca.authority._issuing._signing, "_serials", lambda: serial)
+    leaf = ca.issue(issuer).certificate
+    assert leaf.serial == serial
+    swept = revoke_all(ca, revoker, ByFilter(issued_from=START - timedelta(days=9)), Reason.SUPERSEDED)
+    assert [each.record.id for each in swept if each.record] == [leaf.id]
+    assert outcomes(swept) == ["revoked"]
+
+
 def test_the_audit_log_tells_what_was_passed_over(ca: Ca, issuer: Actor, revoker: Actor) -> None:
     """Each change has an entry, which names the certificate; a step has one for the others, and a dry run none."""
     serials = [ca.issue(issuer).certificate.serial for _ in range(3)]
