@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -68,13 +68,13 @@ def open_serials(path: Path) -> Iterator[SerialsFile]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    if str(path) != "-":
-        with path.open("rb") as file:
+    with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+        if str(path) != "-" and file.seekable():
             yield file
-        return
-    with tempfile.TemporaryFile() as copy:  # to be read twice
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield copy
+            return
+        with tempfile.TemporaryFile() as copy:  # to be read twice, which a pipe cannot be
+            shutil.copyfileobj(file, copy)
+            yield copy
 
 
 def _read_line(numbered: tuple[int, bytes]) -> Line | None:

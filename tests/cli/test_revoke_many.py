@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,17 @@ def test_a_file_of_serial_numbers(desk: Desk, name: str, monkeypatch: pytest.Mon
     assert [desk.state(each) for each in (one, two, three)] == ["affiliationChanged", "keyCompromise", "superseded"]
     again = desk.revoke("--serials", name, "--reason", "affiliationChanged", status=1, input=text)
     assert counts(again[-1]) == {"unchanged": 3, "refused": 1}
+
+
+def test_serial_numbers_through_a_pipe(desk: Desk) -> None:
+    """A named pipe, such as the shell makes of <(…), is as good as a file."""
+    (serial,) = desk.issue(1)
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text(f"{serial} superseded\n"))
+    writer.start()
+    assert counts(desk.revoke("--serials", "pipe")[-1]) == {"revoked": 1}
+    writer.join()
+    assert desk.state(serial) == "superseded"
 
 
 MISTAKES = {
