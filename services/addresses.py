@@ -19,7 +19,8 @@ def parse_http_url(text: str) -> str:
     # whoever checks a certificate would need a checked certificate first (RFC 5280, section 8).
     if text.lower().startswith("https:"):
         raise ValueError(
-            "must be a plain URL with http: whoever checks a certificate would have to check that of https first"
+            "must be a plain URL, such as http://ocsp.example.com: whoever checks a certificate would have to check "
+            "that of https first"
         )
     match = re.fullmatch(r"http://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?", text)
     if match is None or int(match[1] or 80) > 65535:

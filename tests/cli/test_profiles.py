@@ -27,7 +27,7 @@ def run(*arguments: str) -> Result:
 def example(tmp_path: Path) -> Path:
     """The example of docs/profiles.md as a file of its own."""
     file = tmp_path / "profiles.toml"
-    file.write_text("".join(blocks(PAGE.read_text("utf-8"), "toml")))
+    file.write_text("".join(block for block in blocks(PAGE.read_text("utf-8"), "toml") if "[profiles." in block))
     return file
 
 
