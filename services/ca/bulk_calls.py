@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
@@ -20,6 +21,7 @@ from services.ca.bridge import Bridge
 from services.ca.bulk import BulkCommand, BulkRun, ItemResult, Outcome
 from services.ca.selection import ByFilter, ByKey, Listed, ListedTarget, Selected, Selection
 from services.ca.target import ByCertificate, BySerial
+from services.ca.turns import Turn
 from services.clock import Clock
 from services.errors import DomainError, InvalidArgument, ResourceExhausted
 from services.pki import der
@@ -33,6 +35,9 @@ T = TypeVar("T")
 MAX_LISTED = 1000
 SIGN_OF_LIFE_SECONDS = 3.0
 QUEUE_FULL_SECONDS = 0.2
+STEPS_OF_ONE = 2
+STEPS_OF_ALL = 4
+"""In progress, of one caller and of all: each has the database for some ten milliseconds."""
 
 _OUTCOMES = {
     Outcome.REVOKED: ca_pb2.REVOCATION_OUTCOME_REVOKED,
@@ -43,22 +48,35 @@ _OUTCOMES = {
 }
 
 
-async def carry_out(run: BulkRun, bridge: Bridge, readers: Executor) -> AsyncGenerator[list[ItemResult]]:
-    """The results of one step after the other, each once it is durable; empty ones while nothing can be told."""
-    loop = asyncio.get_running_loop()
+async def carry_out(
+    run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn = nullcontext
+) -> AsyncGenerator[list[ItemResult]]:
+    """The results of one step after the other, each once it is durable; empty ones while nothing can be told.
+
+    Each step waits for a `turn`.
+    """
     while True:
-        finding = asyncio.ensure_future(loop.run_in_executor(readers, run.find))
-        async for _ in _alive(finding):
-            yield []
-        step = finding.result()
-        if step is None:
+        step = asyncio.ensure_future(_step(run, bridge, readers, turn))
+        try:
+            async for _ in _alive(step):
+                yield []
+        finally:
+            step.cancel()  # nobody waits for it any more, unless it is done
+        results = step.result()
+        if results is None:
             return
-        if not step:
-            yield []
-            continue
-        while (results := await _written(run, step, bridge)) is None:
-            yield []
         yield results
+
+
+async def _step(run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn) -> list[ItemResult] | None:
+    """The results of the next step; None at the end."""
+    async with turn():
+        step = await asyncio.get_running_loop().run_in_executor(readers, run.find)
+        if not step:
+            return None if step is None else []
+        while (results := await _written(run, step, bridge)) is None:
+            continue
+        return results
 
 
 async def _written(run: BulkRun, step: list[Selected], bridge: Bridge) -> list[ItemResult] | None:
@@ -70,9 +88,9 @@ async def _written(run: BulkRun, step: list[Selected], bridge: Bridge) -> list[I
         return None
 
 
-async def count(run: BulkRun, bridge: Bridge, readers: Executor) -> int:
+async def count(run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn) -> int:
     """How many certificates it was about."""
-    return sum([len(results) async for results in carry_out(run, bridge, readers)])
+    return sum([len(results) async for results in carry_out(run, bridge, readers, turn)])
 
 
 async def _alive(waiting: asyncio.Future[T]) -> AsyncIterator[None]:

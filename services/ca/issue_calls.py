@@ -1,9 +1,9 @@
 """Bulk issuing: one call, many requests, and a result for each once it is durable.
 
 Requests go on in portions small enough for other callers to get their turn between them, into the signing threads or,
-where they are quick, straight to the writer. How many
-are in progress is bounded: beyond it nothing more is read, and the sender waits (gRPC's flow control). The same where
-the caller does not take his results.
+where they are quick, straight to the writer. How many are in progress is bounded, for a call, a caller and all of them:
+beyond it nothing more is read, and the sender waits (gRPC's flow control). The same where the caller does not take his
+results. So there is always room in the writer's queue for those who want one thing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from goodstanding.ca.v1 import ca_pb2
 from services.ca.bridge import Bridge
 from services.ca.issue import IssueResult
+from services.ca.turns import Turn
 from services.clock import Clock
 from services.errors import DomainError, InvalidArgument, ResourceExhausted
 from services.rpc import messages
@@ -27,6 +28,10 @@ from services.rpc.errors import code_of
 MAX_LISTED = 100
 PORTION = 16
 MAX_PORTIONS = 8
+"""In progress, in one call."""
+PORTIONS_OF_ONE = 8
+PORTIONS_OF_ALL = 32
+"""In progress, of one caller and of all: an eighth of what the writer queues."""
 SILENCE_SECONDS = 30.0
 
 Begin = Callable[[ca_pb2.IssueCertificateRequest], Future[IssueResult]]
@@ -49,10 +54,12 @@ async def carry_out(
     begin: Begin,
     bridge: Bridge,
     is_quick: Callable[[ca_pb2.IssueCertificateRequest], bool],
+    turn: Turn,
 ) -> AsyncGenerator[list[Result]]:
     """The results of one portion after the other, in the order in which they are done.
 
-    `is_quick` says of a request whether to `begin` it takes no time: it then needs no other thread.
+    `is_quick` says of a request whether to `begin` it takes no time: it then needs no other thread. `turn` makes a
+    portion wait until it is this caller's.
 
     Raises InvalidArgument (LIST_SIZE_INVALID), ResourceExhausted (STREAM_SILENT).
     """
@@ -61,10 +68,7 @@ async def carry_out(
     try:
         while working or not portions.ended:
             while portions.waiting and len(working) < MAX_PORTIONS:
-                portion = portions.waiting.popleft()
-                start = partial(_begin_portion, portion, begin)
-                is_all_quick = all(is_quick(request) for _, request in portion)
-                run = bridge.wait_for(start()) if is_all_quick else bridge.run(start)
+                run = _run_portion(portions.waiting.popleft(), begin, bridge, is_quick, turn)
                 working.add(asyncio.ensure_future(run))
             reading = portions.read() if not portions.waiting else None
             pending: set[asyncio.Future[list[Result]] | asyncio.Future[None]] = {*working}
@@ -88,6 +92,20 @@ async def carry_out(
         portions.close()
         for each in working:
             each.cancel()
+
+
+async def _run_portion(
+    portion: _Portion,
+    begin: Begin,
+    bridge: Bridge,
+    is_quick: Callable[[ca_pb2.IssueCertificateRequest], bool],
+    turn: Turn,
+) -> list[Result]:
+    async with turn():
+        start = partial(_begin_portion, portion, begin)
+        if all(is_quick(request) for _, request in portion):
+            return await bridge.wait_for(start())
+        return await bridge.run(start)
 
 
 class _Portions:

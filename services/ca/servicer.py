@@ -31,6 +31,7 @@ from services.ca.list_requests import read_list_query
 from services.ca.profile_messages import profile_message
 from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
+from services.ca.turns import Turns
 from services.clock import Clock, to_epoch, utc_now
 from services.db.records import Actor
 from services.errors import DomainError, FailedPrecondition
@@ -57,6 +58,8 @@ class CertificateAuthorityServicer(IssuerMethods):
     ) -> None:
         self._authority = authority
         self._bridge = Bridge(workers)
+        self._turns = Turns(of_one=issue_calls.PORTIONS_OF_ONE, of_all=issue_calls.PORTIONS_OF_ALL)
+        self._bulk_turns = Turns(of_one=bulk_calls.STEPS_OF_ONE, of_all=bulk_calls.STEPS_OF_ALL)
         self._readers = readers
         self._clock = clock
 
@@ -84,7 +87,8 @@ class CertificateAuthorityServicer(IssuerMethods):
             actor = caller.actor(requests.read_request_id(request.request_id))
             return self._authority.begin_issue(_issue_command(request), actor)
 
-        sent = issue_calls.carry_out(request_iterator, begin, self._bridge, self._issues_quickly)
+        turn = partial(self._turns.turn, caller.identity)
+        sent = issue_calls.carry_out(request_iterator, begin, self._bridge, self._issues_quickly, turn)
         async for found in sent:
             results = await self._again_after_roll_over(found, begin)
             for result in results:
@@ -103,11 +107,10 @@ class CertificateAuthorityServicer(IssuerMethods):
         command = _revoke_command(request)
         same_key = await self._read(lambda: self._same_key(command, actor)) if command.all_with_same_key else None
         record = await self._bridge.run(lambda: self._authority.begin_revoke(command, actor))
+        turn = partial(self._bulk_turns.turn, actor.identity)
+        others = await bulk_calls.count(same_key, self._bridge, self._readers, turn) - 1 if same_key else 0
         return ca_pb2.RevokeCertificateResponse(
-            certificate=messages.certificate_message(record, self._clock()),
-            others_with_same_key_count=(
-                await bulk_calls.count(same_key, self._bridge, self._readers) - 1 if same_key else 0
-            ),
+            certificate=messages.certificate_message(record, self._clock()), others_with_same_key_count=others
         )
 
     async def RevokeCertificates(
@@ -120,7 +123,8 @@ class CertificateAuthorityServicer(IssuerMethods):
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = bulk_calls.read_command(request)
         run = self._authority.bulk.start(command, actor)
-        async for results in bulk_calls.carry_out(run, self._bridge, self._readers):
+        turn = partial(self._bulk_turns.turn, actor.identity)
+        async for results in bulk_calls.carry_out(run, self._bridge, self._readers, turn):
             yield bulk_calls.response(results, self._clock)
 
     async def GetCertificate(

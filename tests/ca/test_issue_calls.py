@@ -16,7 +16,7 @@ from services.ca import issue_calls
 from services.ca.servicer import CertificateAuthorityServicer
 from services.errors import InvalidArgument, ResourceExhausted
 from services.rpc.identity import Caller, set_caller
-from tests.ca.world import START, Ca, make_actor, make_csr
+from tests.ca.world import START, Ca, call_as, make_actor, make_csr
 
 CSR = make_csr()
 
@@ -114,6 +114,28 @@ def test_a_message_too_large(ca: Ca) -> None:
     with pytest.raises(InvalidArgument, match="at the most") as refused:
         issue_many(ca, [asked()] * 101)
     assert refused.value.reason == "LIST_SIZE_INVALID"
+
+
+def test_many_calls_of_one_caller(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many streams somebody opens, there is room in the queue for others: nothing is refused, but waits."""
+    monkeypatch.setattr(ca.writer, "_max_queue", issue_calls.PORTIONS_OF_ONE * issue_calls.PORTION + 10)
+
+    async def sent() -> AsyncIterator[ca_pb2.IssueCertificatesRequest]:
+        yield ca_pb2.IssueCertificatesRequest(requests=[asked()] * 40)
+
+    async def call(servicer: CertificateAuthorityServicer) -> list[ca_pb2.IssuanceResult]:
+        context: Any = None
+        return [each async for answer in servicer.IssueCertificates(sent(), context) for each in answer.results]
+
+    async def run() -> list[ca_pb2.IssuanceResult]:
+        call_as(make_actor("issuer"))
+        with ThreadPoolExecutor(2) as pool:
+            servicer = CertificateAuthorityServicer(ca.authority, workers=pool, readers=pool, clock=ca.clock)
+            return [each for found in await asyncio.gather(*map(call, [servicer] * 10)) for each in found]
+
+    results = asyncio.run(run())
+    assert {each.error.reason for each in results} == {""}
+    assert len({each.certificate.serial_number for each in results}) == 400
 
 
 def test_silence(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
