@@ -147,6 +147,11 @@ class BulkRun:
         self._actor = actor
         self._steps = steps
 
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is recorded: it then reads the database where it would queue changes."""
+        return self._command.validate_only
+
     def find(self) -> list[Selected] | None:
         """The next certificates, perhaps none yet; None at the end. Reads the database. Raises DomainError."""
         return next(self._steps, None)

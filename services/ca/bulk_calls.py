@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from functools import partial
 from hashlib import sha256
 from typing import TypeVar
 
@@ -74,6 +73,8 @@ async def _step(run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn) -> 
         step = await asyncio.get_running_loop().run_in_executor(readers, run.find)
         if not step:
             return None if step is None else []
+        if run.is_dry:
+            return await asyncio.get_running_loop().run_in_executor(readers, lambda: run.carry_out(step).result())
         while (results := await _written(run, step, bridge)) is None:
             continue
         return results
@@ -82,7 +83,7 @@ async def _step(run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn) -> 
 async def _written(run: BulkRun, step: list[Selected], bridge: Bridge) -> list[ItemResult] | None:
     """The results; None after a moment where the writer's queue is full: those who want one thing go first."""
     try:
-        return await bridge.run(partial(run.carry_out, step))
+        return await bridge.wait_for(run.carry_out(step))  # in no thread that is busy with requests to issue
     except ResourceExhausted:
         await asyncio.sleep(QUEUE_FULL_SECONDS)
         return None

@@ -33,7 +33,7 @@ from services.ca.revoke import RevokeCommand
 from services.ca.target import ByCertificate, BySerial, Target
 from services.ca.turns import Turns
 from services.clock import Clock, to_epoch, utc_now
-from services.db.records import Actor
+from services.db.records import Actor, CertificateRecord
 from services.errors import DomainError, FailedPrecondition
 from services.pki.names import SubjectAlternativeNames
 from services.pki.reasons import NAMES
@@ -49,8 +49,8 @@ REASON_NAMES: Mapping[int, str] = {int(reason): name for reason, name in NAMES.i
 class CertificateAuthorityServicer(IssuerMethods):
     """Serves goodstanding.ca.v1.CertificateAuthorityService.
 
-    `workers` checks and signs, `readers` reads; two executors, so that a slow listing does not hold up issuing. Make it
-    inside the event loop that serves.
+    `workers` checks and signs, `readers` reads; two executors, so that a slow listing does not hold up issuing. Slow
+    issuing does not hold up revoking, which needs no thread. Make it inside the event loop that serves.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class CertificateAuthorityServicer(IssuerMethods):
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _revoke_command(request)
         same_key = await self._read(lambda: self._same_key(command, actor)) if command.all_with_same_key else None
-        record = await self._bridge.run(lambda: self._authority.begin_revoke(command, actor))
+        record = await self._revoke(command, actor)
         turn = partial(self._bulk_turns.turn, actor.identity)
         others = await bulk_calls.count(same_key, self._bridge, self._readers, turn) - 1 if same_key else 0
         return ca_pb2.RevokeCertificateResponse(
@@ -197,6 +197,12 @@ class CertificateAuthorityServicer(IssuerMethods):
         # Whoever names no issuer does not notice a roll-over: what was signed with the old key is forgotten.
         self._authority.directory.forget()
         return await self._begin_issue(command, actor)
+
+    async def _revoke(self, command: RevokeCommand, actor: Actor) -> CertificateRecord:
+        """Straight to the writer: no revocation waits for threads that are busy with requests to issue."""
+        if command.validate_only:
+            return await self._read(lambda: self._authority.revoke(command, actor))
+        return await self._bridge.wait_for(self._authority.begin_revoke(command, actor))
 
     async def _begin_issue(self, command: IssueCommand, actor: Actor) -> IssueResult:
         quick = self._authority.issues_quickly(command.profile, command.issuer, command.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
@@ -25,7 +26,7 @@ from services.errors import DomainError, InvalidArgument
 from services.rpc.identity import Caller, set_caller
 from services.rpc.messages import timestamp
 from tests.ca.test_bad_input import call
-from tests.ca.world import START, Ca, make_actor, make_csr
+from tests.ca.world import START, Ca, call_as, make_actor, make_csr
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 KEY_DER = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -139,6 +140,35 @@ def test_a_full_queue(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
 
     *while_full, last = asyncio.run(wait())
     assert (set(while_full), last) == ({0}, 2)
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["real", "dry-run"])
+def test_no_revocation_waits_for_requests_to_issue(ca: Ca, dry_run: bool) -> None:
+    """One or many are revoked while all threads that check and sign are busy with something else."""
+    one, *_ = issue(ca, 3)
+    named = types_pb2.IssuerAndSerialNumber(serial_number=one.hex())
+    alone = ca_pb2.RevokeCertificateRequest(issuer_and_serial_number=named, reason=COMPROMISE, validate_only=dry_run)
+    alone.all_with_same_key = True
+    many = ca_pb2.RevokeCertificatesRequest(
+        filter=ca_pb2.CertificateFilter(profile="server"), reason=COMPROMISE, validate_only=dry_run
+    )
+    over = threading.Event()
+
+    async def run() -> tuple[int, int]:
+        call_as(make_actor("revoker"))
+        with ThreadPoolExecutor(1) as busy, ThreadPoolExecutor(1) as readers:
+            busy.submit(over.wait, 30)
+            servicer = CertificateAuthorityServicer(ca.authority, workers=busy, readers=readers, clock=ca.clock)
+            context: Any = None
+            try:
+                async with asyncio.timeout(20):
+                    others = (await servicer.RevokeCertificate(alone, context)).others_with_same_key_count
+                    answers = servicer.RevokeCertificates(many, context)
+                    return others, len([each async for found in answers for each in found.results])
+            finally:
+                over.set()
+
+    assert asyncio.run(run()) == (2, 3)
 
 
 LISTED = ca_pb2.ListedCertificate(issuer_and_serial_number=types_pb2.IssuerAndSerialNumber(serial_number="0a"))
