@@ -32,6 +32,11 @@ MAX_PORTIONS = 8
 PORTIONS_OF_ONE = 8
 PORTIONS_OF_ALL = 32
 """In progress, of one caller and of all: an eighth of what the writer queues."""
+SLOW_PORTION = 8
+"""How many that are not quick a thread has at a time, so that others get theirs in between."""
+SLOW_OF_ONE = 16
+SLOW_OF_ALL = 64
+"""How often one caller, and all, wait for such a thread: with a portion of these, or a call for one certificate."""
 SILENCE_SECONDS = 30.0
 
 Begin = Callable[[ca_pb2.IssueCertificateRequest], Future[IssueResult]]
@@ -55,11 +60,12 @@ async def carry_out(
     bridge: Bridge,
     is_quick: Callable[[ca_pb2.IssueCertificateRequest], bool],
     turn: Turn,
+    slow_turn: Turn,
 ) -> AsyncGenerator[list[Result]]:
     """The results of one portion after the other, in the order in which they are done.
 
     `is_quick` says of a request whether to `begin` it takes no time: it then needs no other thread. `turn` makes a
-    portion wait until it is this caller's.
+    portion wait until it is this caller's, and `slow_turn` what is not quick.
 
     Raises InvalidArgument (LIST_SIZE_INVALID), ResourceExhausted (STREAM_SILENT).
     """
@@ -68,7 +74,7 @@ async def carry_out(
     try:
         while working or not portions.ended:
             while portions.waiting and len(working) < MAX_PORTIONS:
-                run = _run_portion(portions.waiting.popleft(), begin, bridge, is_quick, turn)
+                run = _run_portion(portions.waiting.popleft(), begin, bridge, is_quick, turn, slow_turn)
                 working.add(asyncio.ensure_future(run))
             reading = portions.read() if not portions.waiting else None
             pending: set[asyncio.Future[list[Result]] | asyncio.Future[None]] = {*working}
@@ -100,12 +106,18 @@ async def _run_portion(
     bridge: Bridge,
     is_quick: Callable[[ca_pb2.IssueCertificateRequest], bool],
     turn: Turn,
+    slow_turn: Turn,
 ) -> list[Result]:
     async with turn():
-        start = partial(_begin_portion, portion, begin)
         if all(is_quick(request) for _, request in portion):
-            return await bridge.wait_for(start())
-        return await bridge.run(start)
+            return await bridge.wait_for(_begin_portion(portion, begin))
+        results: list[Result] = []
+        for place in range(0, len(portion), SLOW_PORTION):
+            start = partial(_begin_portion, portion[place : place + SLOW_PORTION], begin)
+            async with slow_turn():
+                done = await bridge.run(start)
+            results += done
+        return results
 
 
 class _Portions:

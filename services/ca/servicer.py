@@ -59,6 +59,7 @@ class CertificateAuthorityServicer(IssuerMethods):
         self._authority = authority
         self._bridge = Bridge(workers)
         self._turns = Turns(of_one=issue_calls.PORTIONS_OF_ONE, of_all=issue_calls.PORTIONS_OF_ALL)
+        self._slow_turns = Turns(of_one=issue_calls.SLOW_OF_ONE, of_all=issue_calls.SLOW_OF_ALL)
         self._bulk_turns = Turns(of_one=bulk_calls.STEPS_OF_ONE, of_all=bulk_calls.STEPS_OF_ALL)
         self._readers = readers
         self._clock = clock
@@ -87,8 +88,8 @@ class CertificateAuthorityServicer(IssuerMethods):
             actor = caller.actor(requests.read_request_id(request.request_id))
             return self._authority.begin_issue(_issue_command(request), actor)
 
-        turn = partial(self._turns.turn, caller.identity)
-        sent = issue_calls.carry_out(request_iterator, begin, self._bridge, self._issues_quickly, turn)
+        turns = partial(self._turns.turn, caller.identity), partial(self._slow_turns.turn, caller.identity)
+        sent = issue_calls.carry_out(request_iterator, begin, self._bridge, self._issues_quickly, *turns)
         async for found in sent:
             results = await self._again_after_roll_over(found, begin)
             for result in results:
@@ -208,7 +209,8 @@ class CertificateAuthorityServicer(IssuerMethods):
         quick = self._authority.issues_quickly(command.profile, command.issuer, command.size)
         if quick and not command.validate_only:
             return await self._bridge.wait_for(self._authority.begin_issue(command, actor))
-        return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
+        async with self._slow_turns.turn(actor.identity):
+            return await self._bridge.run(lambda: self._authority.begin_issue(command, actor))
 
     async def _again_after_roll_over(
         self, results: list[issue_calls.Result], begin: issue_calls.Begin

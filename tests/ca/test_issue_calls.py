@@ -138,6 +138,45 @@ def test_many_calls_of_one_caller(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> No
     assert len({each.certificate.serial_number for each in results}) == 400
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("in_a_stream", [False, True], ids=["calls", "stream"])
+def test_what_takes_long_takes_turns(ca: Ca, monkeypatch: pytest.MonkeyPatch, in_a_stream: bool) -> None:
+    """However much one caller wants of the threads that check and sign, others have theirs in between."""
+    monkeypatch.setattr(issue_calls, "SLOW_OF_ONE", 2)
+    done = []
+
+    async def sent() -> AsyncIterator[ca_pb2.IssueCertificatesRequest]:
+        yield ca_pb2.IssueCertificatesRequest(requests=[asked(validate_only=True)] * 100)
+
+    async def one(servicer: CertificateAuthorityServicer) -> None:
+        context: Any = None
+        await servicer.IssueCertificate(asked(validate_only=True), context)
+        done.append(1)
+
+    async def stream(servicer: CertificateAuthorityServicer) -> None:
+        context: Any = None
+        async for answer in servicer.IssueCertificates(sent(), context):
+            done.extend(each.index for each in answer.results)
+
+    async def run() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            servicer = CertificateAuthorityServicer(ca.authority, workers=pool, readers=pool, clock=ca.clock)
+            call_as(make_actor("issuer"))
+            flood = [stream(servicer)] if in_a_stream else [one(servicer) for _ in range(100)]
+            tasks = [asyncio.ensure_future(each) for each in flood]
+            while not done:
+                await asyncio.sleep(0)
+            call_as(make_actor("admin"))
+            context: Any = None
+            await servicer.BlockPublicKeys(ca_pb2.BlockPublicKeysRequest(public_key_sha256=[bytes(32)]), context)
+            before = len(done)
+            await asyncio.gather(*tasks)
+            return before
+
+    assert asyncio.run(run()) < 50
+    assert len(done) == 100
+
+
 def test_silence(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends nothing more, and does not end the call, is not waited for."""
     monkeypatch.setattr(issue_calls, "SILENCE_SECONDS", 0.05)
