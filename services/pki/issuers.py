@@ -137,6 +137,7 @@ def check_ca_certificate(certificate: x509.Certificate) -> None:
     """
     _key_identifier(certificate)
     _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc  # there is no year 0
+    _ = certificate.issuer  # the library reads it only when it is asked for
     if certificate.subject.public_bytes() != subject_der(certificate):
         raise ValueError("the subject of the CA certificate is encoded in a way that cannot be repeated")
 

@@ -68,6 +68,7 @@ class Parts:
     version: bytes = tlv(0xA0, b"\x02\x01\x02")
     serial: bytes = tlv(0x02, SERIAL.to_bytes(2))
     algorithm: bytes = ECDSA
+    issuer: bytes = NAME
     begins: bytes = tlv(0x17, b"210101000000Z")
     ends: bytes = tlv(0x17, b"290101000000Z")
     subject: bytes = tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.3") + tlv(0x0C, b"Odd"))))
@@ -77,7 +78,7 @@ class Parts:
     def der(self) -> bytes:
         """Signed with the old CA's key, whatever it is."""
         period, extensions = tlv(0x30, self.begins + self.ends), tlv(0xA3, tlv(0x30, b"".join(self.extensions)))
-        first = self.version + self.serial + self.algorithm + NAME + period + self.subject + self.public_key
+        first = self.version + self.serial + self.algorithm + self.issuer + period + self.subject + self.public_key
         part = tlv(0x30, first + extensions)
         return tlv(0x30, part + self.algorithm + tlv(0x03, b"\x00" + signature(KEY, part)[1]))
 
@@ -128,6 +129,10 @@ ODD: dict[str, Parts] = {
     "a subject with a NUL": replace(GOOD, subject=tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.3") + tlv(0x0C, b"a\0b"))))),
     "a subject in BMPString of odd length": replace(
         GOOD, subject=tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.3") + tlv(0x1E, b"\x00"))))
+    ),
+    "an issuer without a value": replace(GOOD, issuer=tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.3"))))),
+    "an issuer in a string of no type": replace(
+        GOOD, issuer=tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.3") + tlv(0x0D, b"Odd"))))
     ),
     "a subject without a value": replace(GOOD, subject=tlv(0x30, tlv(0x31, tlv(0x30, oid("2.5.4.3"))))),
 }
