@@ -159,9 +159,7 @@ class EntryReader:
         if revoked_at is None:
             raise RefusedError("REVOCATION_TIME_MISSING", "it is revoked, and not told since when")
         if _time(revoked_at, "revocation_time") > self._now:
-            # With a time to come, relying parties (Java) take it for good until then.
             self._find(sent, "REVOCATION_TIME_IN_FUTURE", f"revoked at {_told(revoked_at)}: it is revoked from now on")
-            revoked_at = self._now
         if invalidity_at is not None and not _EARLIEST <= invalidity_at <= self._now:
             self._find(sent, "INVALIDITY_TIME_IN_FUTURE", f"its invalidity time is {_told(invalidity_at)}")
             invalidity_at = invalidity_at if _EARLIEST <= invalidity_at <= _LATEST else None
