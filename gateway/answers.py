@@ -206,6 +206,8 @@ class AnswerCache:
         entry.covered = False
         for ready in entry.ready.values():
             self._forget_request(ready)
+        # They hold each other: memory that the limits no longer count would wait for the collector of cycles.
+        entry.ready.clear()
 
     def drop_issuer(self, issuer: str) -> None:
         """Forget everything of one issuer."""

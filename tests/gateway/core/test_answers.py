@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from functools import partial
+
 import pytest
 
 from gateway.answer import Answer
@@ -72,6 +75,28 @@ def test_entries_and_bytes_are_bounded() -> None:
         assert cache.size <= 200_000
     cache.clear()
     assert (len(cache), cache.size) == (0, 0)
+
+
+def test_what_goes_is_given_back_at_once() -> None:
+    """Entries that had to go take no memory: the bounds would mean little if they waited for a collection of cycles."""
+    cache = AnswerCache(10, 10**6)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(1000):
+            entry = cache.put(status(number), 5.0, 10)
+            answer = Answer(b"x", fresh=partial(is_held, (entry,)))
+            cache.add_ready(Ready(answer, b"%d" % number, b"cert id", None, 100, entry))
+        assert len(cache) == 10
+        del entry, answer
+        assert sum(isinstance(each, Entry) for each in gc.get_objects()) == 10
+    finally:
+        gc.enable()
+
+
+def is_held(entries: tuple[Entry, ...]) -> bool:
+    """Whether answers made from these may be given."""
+    return all(entry.covered for entry in entries)
 
 
 def test_spellings_of_one_certificate_are_bounded() -> None:
