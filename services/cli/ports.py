@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
+import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from services.cli.failures import Failed
@@ -14,6 +16,13 @@ from services.cli.failures import Failed
 # Processes that were killed together with their supervisor may hold their ports for a moment longer.
 PATIENCE = 1.0
 LISTENING = "0A"
+_LOWEST = 10_000
+_ENOUGH = 1000
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+# Nobody gets a port twice, and those who look at the same time begin far from each other: nothing keeps a port for
+# them between here and where they listen.
+_given = itertools.count()
+_APART = 7919
 
 
 def claim(addresses: Mapping[str, str]) -> dict[str, str]:
@@ -45,6 +54,28 @@ def _hold(held: contextlib.ExitStack, option: str, address: str) -> str:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    if port:
+        return _listen(host, port)
+    for candidate in _lasting_ports():
+        try:
+            return _listen(host, candidate)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _listen(host, 0)
+
+
+def _lasting_ports() -> Iterator[int]:
+    """Some ports to try: the address is kept, so none that the kernel may give to a connection as its own end."""
+    try:
+        choice = int(_EPHEMERAL.read_text().split()[0]) - _LOWEST
+    except (OSError, ValueError):
+        return
+    if choice >= _ENOUGH:
+        yield from (_LOWEST + (os.getpid() * _APART + next(_given)) % choice for _ in range(_ENOUGH))
+
+
+def _listen(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:

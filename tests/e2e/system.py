@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from services.cli.ports import claim
 from tests import forked
 from tests.command import Up
 from tests.waiting import wait_until
@@ -18,17 +16,8 @@ BIN = Path(sys.executable).parent
 
 
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses that nobody listens on now.
-
-    Below the ports that the kernel gives to whoever wants any: between now and their use, no connection of another test
-    may take one of them as its own end.
-    """
-    addresses: set[str] = set()
-    while len(addresses) < count:
-        port = random.randrange(10_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            addresses.add(f"127.0.0.1:{port}")
-    return sorted(addresses)
+    """Loopback addresses that nobody listens on now."""
+    return list(claim({str(number): "127.0.0.1:0" for number in range(count)}).values())
 
 
 def environment(**more: str) -> dict[str, str]:
