@@ -13,11 +13,16 @@ from services.rpc.server import RpcServer
 _logger = structlog.get_logger(__name__)
 
 
+class EndedError(RuntimeError):
+    """A server came to its end without having been asked to."""
+
+
 async def serve_until_signal(server: RpcServer, *, ready: Callable[[], None] | None = None, grace: float = 5.0) -> None:
     """Start `server`, call `ready`, and return after SIGTERM or SIGINT when everything has stopped.
 
     Health says NOT_SERVING at once, calls in progress get `grace` seconds. A second signal ends the wait for them.
     Cleaning up what the handlers used (database, deny list, writer) is the caller's, after this returns.
+    Raises EndedError, for the process to be started again: the server itself accepts no more calls.
     """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -29,13 +34,22 @@ async def serve_until_signal(server: RpcServer, *, ready: Callable[[], None] | N
         _logger.info("serving", port=server.port)
         if ready is not None:
             ready()
-        received = await asked.get()
+        received = await _first_signal(server, asked)
         _logger.info("stopping", signal=received.name, grace_seconds=grace)
         await _stop(server, grace, asked)
         _logger.info("stopped")
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def _first_signal(server: RpcServer, asked: asyncio.Queue[signal.Signals]) -> signal.Signals:
+    received = asyncio.ensure_future(asked.get())
+    await asyncio.wait((received, server.ended), return_when=asyncio.FIRST_COMPLETED)
+    if received.done():
+        return received.result()
+    received.cancel()
+    raise EndedError("no more calls are accepted") from server.ended.result()
 
 
 async def _stop(server: RpcServer, grace: float, asked: asyncio.Queue[signal.Signals]) -> None:

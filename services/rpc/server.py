@@ -5,6 +5,7 @@ Certificate files that changed are read again at the next handshake (`tls`).
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.addresses import parse_address
 from services.config import ConfigError
+from services.rpc.accepting import make_server
 from services.rpc.deny_list import DenyList
 from services.rpc.identity import Authenticator
 from services.rpc.interceptor import Guard
@@ -58,8 +60,11 @@ class RpcServer:
         health_servicer: health.aio.HealthServicer,
         port: int,
         services: Iterable[str],
+        ended: asyncio.Future[BaseException],
     ) -> None:
         self.port = port
+        self.ended = ended
+        """Has a result as soon as no calls are accepted any more though nobody asked for that."""
         self._server = server
         self._guard = guard
         self._health = health_servicer
@@ -116,16 +121,15 @@ def build_server(
         metrics=metrics,
         on_refusal=on_refusal,
     )
-    server = grpc.aio.server(
-        interceptors=[guard], options=_options(limits), maximum_concurrent_rpcs=limits.concurrent_rpcs
-    )
+    ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    server = make_server([guard], _options(limits), limits.concurrent_rpcs, ended.set_result)
     for add in services.values():
         add(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = (*services, health.SERVICE_NAME, REFLECTION)
     enable_reflection(names, server)
-    return RpcServer(server, guard, health_servicer, _bind(server, listen, credentials), services)
+    return RpcServer(server, guard, health_servicer, _bind(server, listen, credentials), services, ended)
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
