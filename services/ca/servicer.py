@@ -35,7 +35,7 @@ from services.ca.turns import Turns
 from services.clock import Clock, to_epoch, utc_now
 from services.db.records import Actor, CertificateRecord
 from services.errors import DomainError, FailedPrecondition
-from services.pki.names import SubjectAlternativeNames
+from services.pki.names import MAX_NAMES, SubjectAlternativeNames, refuse_too_many
 from services.pki.reasons import NAMES
 from services.rpc import messages, paging, requests
 from services.rpc.identity import current_caller
@@ -296,7 +296,8 @@ class CertificateAuthorityServicer(IssuerMethods):
         )
 
     def _issues_quickly(self, request: ca_pb2.IssueCertificateRequest) -> bool:
-        size = len(request.csr_der or request.csr_pem)
+        # All of the request, and a little more than its certificate request and names are.
+        size = request.ByteSize()
         return not request.validate_only and self._authority.issues_quickly(request.profile, request.issuer, size)
 
     async def _read(self, call: Callable[[], T]) -> T:
@@ -330,7 +331,7 @@ def _issue_object(request: ca_pb2.IssueCertificateRequest) -> CallObject:
     csr = request.csr_der or request.csr_pem.encode()
     asked = {
         "csr_sha256": hashlib.sha256(csr).hexdigest(),
-        "names": _names(request.subject_alternative_names).labelled()[:10],
+        "names": _names(request.subject_alternative_names, most=10).labelled()[:10],
         "profile": request.profile,
     }
     return CallObject(
@@ -378,9 +379,12 @@ def _keys_object(request: ca_pb2.BlockPublicKeysRequest | ca_pb2.UnblockPublicKe
 
 
 def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:
+    names = request.subject_alternative_names
+    # A message has room for half a million of them: nobody else's calls are to wait while they are looked at.
+    count = sum(map(len, (names.dns_names, names.ip_addresses, names.email_addresses, names.uris)))
+    refuse_too_many(count, "subject_alternative_names")
     csr_der, csr_pem = requests.read_csr(request)
     not_after, validity = requests.read_lifetime(request)
-    names = request.subject_alternative_names
     return IssueCommand(
         csr_der=csr_der,
         csr_pem=csr_pem,
@@ -393,12 +397,13 @@ def _issue_command(request: ca_pb2.IssueCertificateRequest) -> IssueCommand:
     )
 
 
-def _names(given: ca_pb2.SubjectAlternativeNames) -> SubjectAlternativeNames:
+def _names(given: ca_pb2.SubjectAlternativeNames, *, most: int = MAX_NAMES) -> SubjectAlternativeNames:
+    """The first names of each kind."""
     return SubjectAlternativeNames(
-        dns=tuple(given.dns_names),
-        ip=tuple(given.ip_addresses),
-        email=tuple(given.email_addresses),
-        uri=tuple(given.uris),
+        dns=tuple(given.dns_names[:most]),
+        ip=tuple(given.ip_addresses[:most]),
+        email=tuple(given.email_addresses[:most]),
+        uri=tuple(given.uris[:most]),
     )
 
 

@@ -43,8 +43,9 @@ class IssueCommand:
 
     @property
     def size(self) -> int:
-        """Octets, or characters, of the certificate request."""
-        return len(self.csr_der or self.csr_pem or b"")
+        """Octets, or characters, of the certificate request and the names beside it."""
+        names = 0 if self.names is None else sum(map(len, self.names.labelled()))
+        return len(self.csr_der or self.csr_pem or b"") + names
 
 
 @dataclass(frozen=True, slots=True)

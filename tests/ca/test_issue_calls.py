@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,9 @@ from cryptography import x509
 from goodstanding.ca.v1 import ca_pb2
 from services.ca import issue_calls
 from services.ca.servicer import CertificateAuthorityServicer
+from services.ca.signing import IssueCommand
 from services.errors import InvalidArgument, ResourceExhausted
+from services.pki.names import SubjectAlternativeNames
 from services.rpc.identity import Caller, set_caller
 from tests.ca.world import START, Ca, call_as, make_actor, make_csr
 
@@ -176,6 +179,40 @@ def test_what_takes_long_takes_turns(ca: Ca, monkeypatch: pytest.MonkeyPatch, in
 
     assert asyncio.run(run()) < 250
     assert len(done) == 500
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_names_by_the_thousand_take_nobodys_time(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More names than a certificate holds are refused by their number alone: the authority hears nothing of them."""
+
+    def heard(*_: object) -> None:
+        raise AssertionError("the writer's time was taken")
+
+    monkeypatch.setattr(ca.authority, "begin_issue", heard)
+    labelled: list[int] = []
+    original = SubjectAlternativeNames.labelled
+
+    def counted(names: SubjectAlternativeNames) -> tuple[str, ...]:
+        labelled.append(len(names))
+        return original(names)
+
+    monkeypatch.setattr(SubjectAlternativeNames, "labelled", counted)
+    request = asked("again")
+    for kind in ("dns_names", "ip_addresses", "email_addresses", "uris"):
+        getattr(request.subject_alternative_names, kind).extend(["x"] * 30_000)
+    (result,) = issue_many(ca, [request])
+    assert result.error.reason == "TOO_MANY_NAMES"
+    assert sum(labelled) <= 40, "what the audit log says of it"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_long_names_are_not_quick(ca: Ca) -> None:
+    """What is checked in the writer's thread is small as a whole, and not its certificate request alone."""
+    issue_many(ca, [asked()])  # from then on its issuer is known to sign quickly
+    command = IssueCommand(csr_der=make_csr(), names=SubjectAlternativeNames(dns=("a.example.com",)))
+    assert ca.authority.issues_quickly("", "", command.size)
+    long = replace(command, names=SubjectAlternativeNames(uri=("https://example.com/" + "a" * 2000,)))
+    assert not ca.authority.issues_quickly("", "", long.size)
 
 
 def test_silence(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
