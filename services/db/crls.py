@@ -31,7 +31,7 @@ KEPT = 3
 def scopes_of(conn: Connection, issuer_id: int) -> list[CrlScope]:
     """The scopes that the issuer has lists of, or shall have; the full one first."""
     query = select(crl_scopes).where(crl_scopes.c.issuer_id == issuer_id).order_by(crl_scopes.c.scope)
-    return [CrlScope(row.issuer_id, row.scope, row.url) for row in conn.execute(query)]
+    return [_scope(row) for row in conn.execute(query)]
 
 
 def add_full_scope(conn: Connection, issuer_id: int) -> None:
@@ -137,9 +137,10 @@ def newest_list(conn: Connection, issuer_id: int, scope: int, *, scheduled: bool
     return None if row is None else _description(row)
 
 
-def newest_times(conn: Connection) -> list[tuple[int, datetime | None, datetime | None]]:
-    """Of each scope the issuer, and thisUpdate and nextUpdate of its newest list; None while there is none."""
-    return [(row.issuer_id, _moment(row.this_update), _moment(row.next_update)) for row in conn.execute(_newest_times)]
+def newest_times(conn: Connection) -> list[tuple[CrlScope, datetime | None, datetime | None]]:
+    """Each scope, and thisUpdate and nextUpdate of its newest list; None while there is none."""
+    rows = conn.execute(_newest_times)
+    return [(_scope(row), _moment(row.this_update), _moment(row.next_update)) for row in rows]
 
 
 def _moment(seconds: int | None) -> datetime | None:
@@ -151,7 +152,7 @@ _newest = (
     .group_by(crl_lists.c.issuer_id, crl_lists.c.scope)
     .subquery("newest")
 )
-_newest_times = select(crl_scopes.c.issuer_id, crl_lists.c.this_update, crl_lists.c.next_update).select_from(
+_newest_times = select(crl_scopes, crl_lists.c.this_update, crl_lists.c.next_update).select_from(
     crl_scopes.outerjoin(
         _newest, (_newest.c.issuer_id == crl_scopes.c.issuer_id) & (_newest.c.scope == crl_scopes.c.scope)
     ).outerjoin(
@@ -252,6 +253,10 @@ def _forget_old(conn: Connection, crl: CrlDescription) -> None:
         )
     )
     conn.execute(delete(crl_lists).where(in_scope, lists.number.not_in([*kept, scheduled or 0])))
+
+
+def _scope(row: Row[Any]) -> CrlScope:
+    return CrlScope(row.issuer_id, row.scope, row.url)
 
 
 def _values(crl: CrlDescription) -> dict[str, Any]:

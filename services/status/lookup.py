@@ -21,7 +21,16 @@ from services.db.crls import latest_crl, newest_list, read_block
 from services.db.engine import Connection, Database
 from services.db.issuers import issuers_changed_between, list_issuers
 from services.db.position import read_position
-from services.db.records import FULL, CertificateRecord, CrlDescription, CrlRecord, IssuerRecord, Position, StatusRecord
+from services.db.records import (
+    FULL,
+    CertificateRecord,
+    CrlDescription,
+    CrlRecord,
+    IssuerRecord,
+    IssuerState,
+    Position,
+    StatusRecord,
+)
 from services.db.status import find_issuers_of_serial, get_status_at, get_statuses
 from services.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.pki.paths import is_signed_by
@@ -182,6 +191,8 @@ class StatusReader:
         crl = newest_list(conn, known.id, shard)
         if crl is None:
             raise NotFound("CRL_NOT_AVAILABLE", f"issuer {issuer!r} has no certificate revocation list", field="issuer")
+        if shard != FULL and known.state is IssuerState.OFFLINE:
+            return _standing_in(crl, newest_list(conn, known.id, FULL))
         return crl
 
     def _issuers_at(self, conn: Connection, position: Position) -> IssuerIndex:
@@ -196,6 +207,14 @@ class StatusReader:
         # Threads may overwrite each other's index, even a later one: each is right for the position it carries.
         self._index = index
         return index
+
+
+def _standing_in(shard: CrlDescription, full: CrlDescription | None) -> CrlDescription:
+    """What is at a shard's address once the issuer's key is elsewhere, and with it whoever makes lists: the newer one.
+
+    A full list has no issuing distribution point, so it is complete wherever a certificate points to (RFC 5280, 6.3.3).
+    """
+    return shard if full is None or full.this_update <= shard.this_update else full
 
 
 def find_all(conn: Connection, index: IssuerIndex, references: Sequence[Reference]) -> list[Finding]:

@@ -19,6 +19,7 @@ from services.status.compromise import as_issuer_stands
 from tests.ca.world import Ca
 
 ISSUING = 2
+PUBLIC_URL = "http://ocsp.example.com"
 
 
 class Ticks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -27,31 +26,21 @@ from services.pki.crl_entries import RevokedEntries
 from services.pki.issuers import Issuer
 from services.pki.reasons import Reason
 from services.pki.serials import serial_from_int
-from tests.ca.revocation_lists import ISSUING, Lists, Ticks, answers, entries_of, issue, make_schedule, number_of
+from tests.ca.revocation_lists import (
+    ISSUING,
+    PUBLIC_URL,
+    Lists,
+    Ticks,
+    answers,
+    entries_of,
+    issue,
+    make_schedule,
+    number_of,
+)
 from tests.ca.test_bulk import issue_ca
-from tests.ca.world import START, Ca, Hierarchy, ManualClock, make_ca, make_csr
+from tests.ca.world import START, Ca, Hierarchy, make_ca, make_csr
 
-URL = "http://ocsp.example.com"
 ADMIN = Actor("spiffe://goodstanding/admin/test", "test", "admin", "ab" * 32, "ipv4:127.0.0.1:1", "")
-
-
-@pytest.fixture
-def lists(ca: Ca) -> Iterator[Lists]:
-    """With full lists only."""
-    ticks = Ticks()
-    schedule = make_schedule(ca, ticks)
-    yield Lists(ca, schedule, ticks)
-    schedule.close()
-
-
-@pytest.fixture
-def sharded(database: Database, writer: Writer, hierarchy: Hierarchy, clock: ManualClock) -> Iterator[Lists]:
-    """With three shards."""
-    settings = AuthoritySettings(public_url=URL, crl_distribution="sharded", crl_shards=3)
-    ca, ticks = make_ca(database, writer, hierarchy, clock, settings), Ticks()
-    schedule = make_schedule(ca, ticks)
-    yield Lists(ca, schedule, ticks)
-    schedule.close()
 
 
 def test_the_first_list_is_made_at_the_start(lists: Lists, hierarchy: Hierarchy) -> None:
@@ -298,7 +287,7 @@ def test_more_shards_and_another_address_later(sharded: Lists, issuer: Actor, re
     before = [ca.issue(issuer).certificate for _ in range(4)]
     sharded.step()
     for settings, shards in [
-        (AuthoritySettings(public_url=URL, crl_distribution="sharded", crl_shards=5), 5),
+        (AuthoritySettings(public_url=PUBLIC_URL, crl_distribution="sharded", crl_shards=5), 5),
         (AuthoritySettings(public_url="http://new.example.com", crl_distribution="sharded", crl_shards=2), 7),
         (AuthoritySettings(public_url="http://new.example.com"), 7),
     ]:
@@ -331,13 +320,13 @@ def test_what_certificates_name(
     database: Database, writer: Writer, hierarchy: Hierarchy, issuer: Actor, responder: Actor, distribution: str
 ) -> None:
     """Leaves name what is configured, one http address; responder certificates never name a list (R66, R98)."""
-    settings = AuthoritySettings(public_url=URL, crl_distribution=distribution, crl_shards=1)  # type: ignore[arg-type]
+    settings = AuthoritySettings(public_url=PUBLIC_URL, crl_distribution=distribution, crl_shards=1)  # type: ignore[arg-type]
     ca = make_ca(database, writer, hierarchy, settings=settings)
     leaf = x509.load_der_x509_certificate(ca.issue(issuer).certificate.der or b"")
     delegate = ca.issue(responder, profile="ocsp-responder", csr_der=make_csr(), issuer="issuing").certificate
     named = [each.value for each in leaf.extensions if isinstance(each.value, x509.CRLDistributionPoints)]
     urls = [name.value for value in named for point in value for name in point.full_name or ()]
-    wanted = {"none": [], "full": [f"{URL}/crl/issuing.crl"], "sharded": [f"{URL}/crl/issuing/1.crl"]}
+    wanted = {"none": [], "full": [f"{PUBLIC_URL}/crl/issuing.crl"], "sharded": [f"{PUBLIC_URL}/crl/issuing/1.crl"]}
     assert urls == wanted[distribution]
     extensions = x509.load_der_x509_certificate(delegate.der or b"").extensions
     assert all(not isinstance(each.value, x509.CRLDistributionPoints) for each in extensions)
@@ -346,11 +335,11 @@ def test_what_certificates_name(
 @pytest.mark.parametrize("distribution", ["none", "full", "sharded"])
 def test_cas_always_name_a_list(database: Database, writer: Writer, distribution: str) -> None:
     """The certificate of a CA names one, one http address, also where leaves name none (R98)."""
-    settings = AuthoritySettings(public_url=URL, crl_distribution=distribution, crl_shards=1)  # type: ignore[arg-type]
+    settings = AuthoritySettings(public_url=PUBLIC_URL, crl_distribution=distribution, crl_shards=1)  # type: ignore[arg-type]
     _, made = issue_ca(database, writer, ADMIN, settings)
     (point,) = point_of(made.der)
     assert [name.value for name in point.full_name or ()] == [
-        f"{URL}/crl/issuing/1.crl" if distribution == "sharded" else f"{URL}/crl/issuing.crl"
+        f"{PUBLIC_URL}/crl/issuing/1.crl" if distribution == "sharded" else f"{PUBLIC_URL}/crl/issuing.crl"
     ]
 
 
