@@ -169,7 +169,10 @@ class Guard(grpc.aio.ServerInterceptor):
         except asyncio.CancelledError:  # the caller went away, or the server stops
             call.code = grpc.StatusCode.CANCELLED.value[0]
             raise
-        except Exception as error:  # noqa: BLE001 - the one place where every other failure becomes a status
+        except Exception as error:  # the one place where every other failure becomes a status
+            if self._stopping and isinstance(error, grpc.aio.BaseError):  # gRPC has given up the call
+                call.code = grpc.StatusCode.CANCELLED.value[0]
+                raise
             status = _status_of(error, call)
             self._tell(error, call)
             call.code = status.code

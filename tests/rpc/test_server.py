@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from goodstanding.ca.v1 import ca_pb2_grpc
+from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from services.clock import utc_now
 from services.config import ConfigError
 from services.rpc.client import explain
@@ -26,7 +27,7 @@ from services.rpc.lifecycle import serve_until_signal
 from services.rpc.metrics import RpcMetrics, serve_metrics
 from services.rpc.server import RpcServer, TlsFiles, build_server
 
-from .conftest import CA_SERVICE, Authority, Credential, Running, Start, get, write_tls
+from .conftest import CA_SERVICE, Authority, Credential, Running, Start, TinyStatus, get, write_tls
 
 
 async def works(running: Running, credential: Credential, authority: Authority | None = None) -> bool:
@@ -114,6 +115,38 @@ async def test_sigterm_stops_cleanly(tmp_path: Path, authority: Authority) -> No
             await watch.read()
         assert "[SHUTTING_DOWN]" in explain(caught.value)
         await asyncio.wait_for(serving, 2)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_begins_while_the_server_stops(
+    start: Start, authority: Authority, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GRPC gives such calls up by itself; nobody has to be woken for that."""
+    entered, stopped, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def late(_servicer: object, requests: Any, _context: object) -> Any:
+        entered.set()
+        while not stopped.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await stopped.wait()
+        try:
+            async for _ in requests:
+                yield status_pb2.WatchCertificateStatusResponse()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(TinyStatus, "WatchCertificateStatus", late)
+    async with start() as running, running.channel(authority.client("responder")) as channel:
+        stub: Any = status_pb2_grpc.CertificateStatusServiceStub(channel)
+        watching = stub.WatchCertificateStatus()
+        await watching.write(status_pb2.WatchCertificateStatusRequest())
+        async with asyncio.timeout(10):
+            await entered.wait()
+            await running.server.stop(0)
+            stopped.set()
+            await ended.wait()
+            await asyncio.sleep(0)
+    assert "unexpectedly" not in "".join(capsys.readouterr())
 
 
 def test_metrics_are_served_and_taken_addresses_told() -> None:
