@@ -55,7 +55,7 @@ class CertificateAuthority:
         self.bulk = BulkRevoking(db, writer, self.directory, self._revoking, clock)
         self._finding = Finding(db, self.directory, clock)
         self.hierarchy = Hierarchy(db, writer, self.directory, keys, clock, settings.known_keys)
-        self.foreign_crls = ForeignCrls(writer, self.directory, clock)
+        self.foreign_crls = ForeignCrls(db, writer, self.directory, clock)
         self.blocking = Blocking(db, writer, clock)
         self.importing = Importing(db, writer, self.directory, self.hierarchy, keys, clock)
 

@@ -1,8 +1,13 @@
-"""Revocation lists that were signed elsewhere: those of issuers whose keys are kept offline (R106 to R108)."""
+"""Revocation lists that were signed elsewhere: those of issuers whose keys are kept offline (R106 to R108).
+
+Guarantee: a list is recorded only if it is the issuer's full one, and revokes what is revoked here, no more and no less
+of what is known here, at the moment at which it is recorded (R112, R113).
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,26 +15,31 @@ from datetime import timedelta
 from cryptography import x509
 
 from services.ca.batch import Batch, Exclusive, Plan
-from services.ca.bootstrap import crl_row
+from services.ca.crl_making import SLACK
 from services.ca.issuers import IssuerDirectory
 from services.ca.writer import Writer
-from services.clock import Clock, rfc3339
-from services.db import crls
+from services.clock import Clock, rfc3339, to_epoch
+from services.db import crls, revocations, status
 from services.db.chain import AuditEvent, details
-from services.db.engine import Connection
+from services.db.engine import Connection, Database
+from services.db.position import read_position
 from services.db.records import FULL, Actor, CrlRecord, IssuerRecord, IssuerState
-from services.errors import InvalidArgument
+from services.errors import FailedPrecondition, InvalidArgument
 from services.pki.crls import MAX_CARRIED_ON
-from services.pki.unreadable import UNREADABLE
+from services.pki.full_lists import FullList, read_full_list
 
 SKEW = timedelta(minutes=5)
 """How far the clock of whoever signed a list may be ahead."""
+
+_NAMED = 3
+_AT_A_TIME = 500
 
 
 class ForeignCrls:
     """The use case."""
 
-    def __init__(self, writer: Writer, directory: IssuerDirectory, clock: Clock) -> None:
+    def __init__(self, db: Database, writer: Writer, directory: IssuerDirectory, clock: Clock) -> None:
+        self._db = db
         self._writer = writer
         self._directory = directory
         self._clock = clock
@@ -37,7 +47,8 @@ class ForeignCrls:
     def begin(self, issuer: str, der: bytes, actor: Actor) -> Future[int]:
         """Record a list; the future resolves to its number.
 
-        Raises NotFound ISSUER_UNKNOWN, InvalidArgument CRL_INVALID; the future AlreadyExists CRL_NUMBER_USED.
+        Raises NotFound ISSUER_UNKNOWN, InvalidArgument CRL_INVALID, FailedPrecondition CRL_INCOMPLETE and
+        REVOCATION_NOT_RECORDED; the future the last two as well, and AlreadyExists CRL_NUMBER_USED.
         """
         record = self._directory.named(issuer)
         event = AuditEvent(
@@ -47,51 +58,121 @@ class ForeignCrls:
             issuer=record.name,
             details=details({"crl_sha256": hashlib.sha256(der).hexdigest()}),
         )
-        return self._writer.submit(_Recording(self._read(record, der), event))
+        found = self._read(record, der)
+        row = CrlRecord(record.id, found.number, der, found.this_update, found.next_update)
+        # Looked through here, since there may be millions of revocations; what comes in meanwhile is few, and looked
+        # at when the list is recorded.
+        with self._db.read() as conn:
+            revision = read_position(conn).revision
+            _require_agreement(conn, record, found)
+        return self._writer.submit(_Recording(_Compared(row, found.serials, record.name, revision), event))
 
-    def _read(self, issuer: IssuerRecord, der: bytes) -> CrlRecord:
+    def _read(self, issuer: IssuerRecord, der: bytes) -> FullList:
         try:
-            crl = x509.load_der_x509_crl(der)
-            row = crl_row(der, issuer.id)
-            public_key = x509.load_der_x509_certificate(issuer.certificates_der[0]).public_key()
-            sound = crl.is_signature_valid(public_key)  # type: ignore[arg-type]
-            extensions = crl.extensions
-        except UNREADABLE as error:
-            raise _invalid(f"not a revocation list that can be served: {error}") from error
-        if crl.issuer.public_bytes() != issuer.subject_der or not sound:
-            raise _invalid(f"the list is not signed by issuer {issuer.name}")
-        if any(isinstance(each.value, x509.DeltaCRLIndicator) for each in extensions):
-            raise _invalid("it is a delta, which tells only what has changed: the full list is wanted")
-        if row.next_update <= self._clock():
+            found = read_full_list(der, issuer.name, x509.load_der_x509_certificate(issuer.certificates_der[0]))
+        except ValueError as error:
+            raise _invalid(str(error)) from error
+        if found.next_update <= self._clock():
             raise _invalid("the list is over already")
-        if row.this_update > self._clock() + SKEW:
-            raise _invalid(f"the list is not valid before {rfc3339(row.this_update)}: relying parties would refuse it")
-        if row.number > MAX_CARRIED_ON:
+        if found.this_update > self._clock() + SKEW:
+            since = rfc3339(found.this_update)
+            raise _invalid(f"the list is not valid before {since}: relying parties would refuse it")
+        if found.number > MAX_CARRIED_ON:
             raise _invalid(f"its number is above {MAX_CARRIED_ON:x} (hex): no room is left for those after it")
-        return row
+        return found
+
+
+def _require_agreement(conn: Connection, issuer: IssuerRecord, found: FullList) -> None:
+    """Of a compromised issuer, whose certificates all are revoked, those are asked for that are so by themselves."""
+    before = crls.newest_list(conn, issuer.id, FULL, scheduled=True)
+    # RFC 5280, section 3.3: an entry stays until a list has shown it that was made after the certificate's end. What
+    # was shown by lists that have never been here is not known.
+    shown = to_epoch(found.this_update if before is None else before.this_update - SLACK)
+    lacking, rest = [], set(found.serials)
+    for row in revocations.revoked(conn, [issuer.id], not_before=0):
+        if row.serial in found.serials:
+            rest.discard(row.serial)
+        elif max(row.not_after, row.changed_at) >= shown:
+            lacking.append(row.serial)
+    _refuse_lacking(issuer.name, lacking)
+    if issuer.compromise is None:
+        _refuse_unrecorded(issuer.name, _recorded(conn, issuer.id, sorted(rest)))
+
+
+def _recorded(conn: Connection, issuer_id: int, serials: list[bytes]) -> list[bytes]:
+    """Those of which something is recorded: of others, nobody is told that they are good."""
+    chunks = (serials[begin : begin + _AT_A_TIME] for begin in range(0, len(serials), _AT_A_TIME))
+    return [serial for chunk in chunks for serial in status.get_statuses(conn, issuer_id, chunk)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A list that agrees with what is recorded up to a revision."""
+
+    row: CrlRecord
+    serials: frozenset[bytes]
+    issuer: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Recording(Exclusive):
-    row: CrlRecord
+    found: _Compared
     event: AuditEvent
 
     def decide(self, batch: Batch) -> Plan[int]:
-        crls.require_next(batch.conn, self.row)
-        offline = batch.issuers()[self.row.issuer_id].state is IssuerState.OFFLINE
-        return Plan(lambda: self.row.number, others=_Rows(self.row, offline), audit=[self.event])
+        row = self.found.row
+        crls.require_next(batch.conn, row)
+        offline = batch.issuers()[row.issuer_id].state is IssuerState.OFFLINE
+        return Plan(lambda: row.number, others=_Rows(self.found, offline), audit=[self.event])
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    row: CrlRecord
+    found: _Compared
     offline: bool
 
     def write(self, conn: Connection) -> None:
+        # What the others of the batch change is written by now.
+        self._require_agreement(conn)
+        row = self.found.row
         # Where the key is here, lists are made here, and know of every change. Where it was here once, and is not any
         # more, nobody else makes the next one: it takes over from the last of ours.
-        before = crls.newest_list(conn, self.row.issuer_id, FULL) if self.offline else None
-        crls.add_crl(conn, self.row, revision=0 if before is None else before.revision)
+        before = crls.newest_list(conn, row.issuer_id, FULL) if self.offline else None
+        crls.add_crl(conn, row, revision=0 if before is None else before.revision)
+
+    def _require_agreement(self, conn: Connection) -> None:
+        found = self.found
+        rows = [
+            row
+            for row in revocations.changed(conn, found.revision, read_position(conn).revision)
+            if row.issuer_id == found.row.issuer_id and (row.serial in found.serials) is (row.revoked_at is None)
+        ]
+        _refuse_lacking(found.issuer, [row.serial for row in rows if row.revoked_at is not None])
+        _refuse_unrecorded(found.issuer, [row.serial for row in rows if row.revoked_at is None])
+
+
+def _refuse_lacking(issuer: str, serials: list[bytes]) -> None:
+    if serials:
+        text = f"the list lacks {_shown(serials)}, revoked here: make a newer one that has all of them"
+        text += f" (with the key, `goodstanding ca crl {issuer}` does)"
+        raise FailedPrecondition("CRL_INCOMPLETE", text, field="crl_der")
+
+
+def _refuse_unrecorded(issuer: str, serials: list[bytes]) -> None:
+    if serials:
+        text = f"the list revokes {_shown(serials)}, not revoked here: revoke that here first"
+        text += f" (`goodstanding revoke`, issuer {issuer}), or make a newer one without it"
+        raise FailedPrecondition("REVOCATION_NOT_RECORDED", text, field="crl_der")
+
+
+def _shown(serials: Iterable[bytes]) -> str:
+    first, *others = found = sorted(set(serials))
+    named = ", ".join(serial.hex() for serial in found[:_NAMED])
+    if not others:
+        return f"serial number {first.hex()}"
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return f"serial numbers {named}{more}"
 
 
 def _invalid(text: str) -> InvalidArgument:

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.pki.unreadable import UNREADABLE
 
+_INTEGER = b"\x02"
+
 
 @asn1.sequence
 class _Signed:
@@ -75,6 +77,16 @@ def subject_der(certificate: x509.Certificate) -> bytes:
 def issuer_der(certificate: x509.Certificate) -> bytes:
     """The issuer's name as it stands in the certificate (Name)."""
     return asn1.encode_der(_tbs(certificate).issuer)
+
+
+def crl_issuer_der(der: bytes) -> bytes:
+    """The issuer's name as it stands in a revocation list (Name), whatever is in it."""
+    version_or_algorithm, *others = elements(signed_parts(der)[0])
+    # Version 1 does not say so (RFC 5280, section 5.1.2.1).
+    place = 1 if version_or_algorithm[:1] == _INTEGER else 0
+    if len(others) <= place:
+        raise ValueError("a revocation list without an issuer")
+    return others[place]
 
 
 def public_key_der(certificate: x509.Certificate) -> bytes:

@@ -258,11 +258,13 @@ class CertificateAuthorityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportCertificateRevocationList(self, request, context):
-        """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+        """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline. It has
+        to be the full list, and to revoke what is revoked here.
 
         Roles: admin.
-        Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
-        issuer; ALREADY_EXISTS when the number is not higher than all before.
+        Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, not a full one, or over already; NOT_FOUND for
+        an unknown issuer; FAILED_PRECONDITION when it lacks what is revoked here, or revokes what is good here;
+        ALREADY_EXISTS when the number is not higher than all before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

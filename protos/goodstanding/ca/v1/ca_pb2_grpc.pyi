@@ -139,11 +139,13 @@ class CertificateAuthorityServiceStub:
     by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
     """
     ImportCertificateRevocationList: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]
-    """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+    """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline. It has
+    to be the full list, and to revoke what is revoked here.
 
     Roles: admin.
-    Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
-    issuer; ALREADY_EXISTS when the number is not higher than all before.
+    Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, not a full one, or over already; NOT_FOUND for
+    an unknown issuer; FAILED_PRECONDITION when it lacks what is revoked here, or revokes what is good here;
+    ALREADY_EXISTS when the number is not higher than all before.
     """
     BlockPublicKeys: _grpc.UnaryUnaryMultiCallable[_ca_pb2.BlockPublicKeysRequest, _ca_pb2.BlockPublicKeysResponse]
     """Blocks public keys: none of them is certified from then on, whoever asks. What was issued for them stays as it is;
@@ -277,11 +279,13 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
     by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
     """
     ImportCertificateRevocationList: _aio.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]  # type: ignore[assignment]
-    """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+    """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline. It has
+    to be the full list, and to revoke what is revoked here.
 
     Roles: admin.
-    Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
-    issuer; ALREADY_EXISTS when the number is not higher than all before.
+    Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, not a full one, or over already; NOT_FOUND for
+    an unknown issuer; FAILED_PRECONDITION when it lacks what is revoked here, or revokes what is good here;
+    ALREADY_EXISTS when the number is not higher than all before.
     """
     BlockPublicKeys: _aio.UnaryUnaryMultiCallable[_ca_pb2.BlockPublicKeysRequest, _ca_pb2.BlockPublicKeysResponse]  # type: ignore[assignment]
     """Blocks public keys: none of them is certified from then on, whoever asks. What was issued for them stays as it is;
@@ -478,11 +482,13 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ca_pb2.ImportCertificateRevocationListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ca_pb2.ImportCertificateRevocationListResponse, _abc.Awaitable[_ca_pb2.ImportCertificateRevocationListResponse]]:
-        """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline.
+        """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline. It has
+        to be the full list, and to revoke what is revoked here.
 
         Roles: admin.
-        Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, or over already; NOT_FOUND for an unknown
-        issuer; ALREADY_EXISTS when the number is not higher than all before.
+        Errors: INVALID_ARGUMENT for a list that is malformed, not the issuer's, not a full one, or over already; NOT_FOUND for
+        an unknown issuer; FAILED_PRECONDITION when it lacks what is revoked here, or revokes what is good here;
+        ALREADY_EXISTS when the number is not higher than all before.
         """
 
     @_abc_1.abstractmethod
