@@ -20,7 +20,6 @@ from services.pki.certificates import Draft, sign_with
 from services.pki.issuers import Issuer, PrivateKey
 from services.pki.profile import LintLevel, LintRules, Profile
 
-_MAX_FINDINGS = 10
 _CURVES: dict[int, ec.EllipticCurve] = {256: ec.SECP256R1(), 384: ec.SECP384R1(), 521: ec.SECP521R1()}
 
 
@@ -51,7 +50,7 @@ class Linter:
             found = self._rules[profile.lint].findings(der, profile.lint_level)
         texts = [text for code, text in found if code not in profile.lint_accept]
         if texts:
-            violations = [FieldViolation(field, "LINT_FAILED", text) for text in texts[:_MAX_FINDINGS]]
+            violations = [FieldViolation(field, "LINT_FAILED", text) for text in texts]
             text = f"the linter ({profile.lint}) refuses the certificate: {texts[0]}"
             raise InvalidArgument("LINT_FAILED", text, violations=violations)
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_AUTHORITY_END = re.compile(r"[/?#]")
 _SPIFFE_PATH = re.compile(r"(?:/[A-Za-z0-9._-]+)+", re.ASCII)
 
 
@@ -144,8 +145,8 @@ def lowered_authority(uri: str) -> str:
     scheme, colon, rest = uri.partition(":")
     if not rest.startswith("//"):
         return scheme.lower() + colon + rest
-    authority, slash, path = rest[2:].partition("/")
-    return f"{scheme.lower()}://{authority.lower()}{slash}{path}"
+    authority = _AUTHORITY_END.split(rest[2:], maxsplit=1)[0]
+    return f"{scheme.lower()}://{authority.lower()}{rest[2 + len(authority) :]}"
 
 
 def _begins(uri: str, prefix: str) -> bool:

@@ -16,14 +16,13 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 
 from services.errors import FieldViolation, InvalidArgument
-from services.pki.name_rules import ANY_NAMES, NameRules
+from services.pki.name_rules import ANY_NAMES, NameRules, lowered_authority
 
 MAX_NAMES = 100
 """In one certificate. Each costs every relying party a comparison."""
 
 _MAX_URI = 2048
 _MAX_EMAIL = 254
-_MAX_VIOLATIONS = 10
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", re.ASCII)
 # RFC 3986: a scheme, and then only characters that may stand in a URI.
@@ -110,7 +109,7 @@ def check_names(
     just `field`.
 
     Raises InvalidArgument: TOO_MANY_NAMES, NAME_INVALID, NAME_NOT_ALLOWED, NAME_RESERVED. Where several names are
-    wrong, the reason is that of the first, and the first ten are listed as violations.
+    wrong, the reason is that of the first, and all of them are listed as violations.
     """
     refuse_too_many(len(names), field)
     found: dict[str, dict[str, str]] = {kind: {} for kind in _FIELDS}
@@ -119,13 +118,13 @@ def check_names(
         try:
             normal = _normal(kind, name, allowed_kinds, trust_domain)
             _require_rule(rules, kind, normal, found)
-            found[kind].setdefault(normal.lower(), normal)
+            found[kind].setdefault(_key(kind, normal), normal)
         except _Wrong as wrong:
             place = f"{field}.{_FIELDS[kind]}[{index}]" if indexed and kind in _FIELDS else field
             violations.append(FieldViolation(place, wrong.reason, wrong.description))
     if violations:
         first = violations[0]
-        raise InvalidArgument(first.reason, first.description, violations=violations[:_MAX_VIOLATIONS])
+        raise InvalidArgument(first.reason, first.description, violations=violations)
     dns, ip, email, uri = (tuple(found[kind].values()) for kind in _FIELDS)
     return SubjectAlternativeNames(dns, ip, email, uri)
 
@@ -134,6 +133,14 @@ def refuse_too_many(count: int, field: str) -> None:
     """Raise InvalidArgument (TOO_MANY_NAMES, on `field`) beyond `MAX_NAMES`. Done before anything costly."""
     if count > MAX_NAMES:
         raise InvalidArgument("TOO_MANY_NAMES", f"{count} names; a certificate holds {MAX_NAMES} at most", field=field)
+
+
+def field_of_name(asked: SubjectAlternativeNames, kind: str, name: str, field: str) -> str:
+    """Where among names that `check_names` has taken one of those stands that it returned: `FIELD.dns_names[3]`."""
+    for each, index, given in _each(asked):
+        if each == kind and _key(kind, _NORMAL[kind](given)) == _key(kind, name):
+            return f"{field}.{_FIELDS[kind]}[{index}]"
+    return field
 
 
 def is_dns_name(text: str) -> bool:
@@ -166,6 +173,11 @@ def _normal(kind: str, name: str, allowed_kinds: AbstractSet[str], trust_domain:
     return normal
 
 
+def _key(kind: str, normal: str) -> str:
+    """What two names have in common that are the same: in a path, and in front of an @, case may mean something."""
+    return lowered_authority(normal) if kind == "uri" else normal
+
+
 def _require_rule(rules: NameRules, kind: str, normal: str, found: dict[str, dict[str, str]]) -> None:
     """What the profile says about this very name, and about how many there are of its kind."""
     if rules is ANY_NAMES:
@@ -174,7 +186,7 @@ def _require_rule(rules: NameRules, kind: str, normal: str, found: dict[str, dic
     if objection:
         raise _Wrong("NAME_NOT_ALLOWED", f"the profile does not allow {_shown(normal)}: {objection}")
     most = rules.most(kind)
-    if most is not None and len(found[kind].keys() | {normal.lower()}) > most:
+    if most is not None and len(found[kind].keys() | {_key(kind, normal)}) > most:
         raise _Wrong("TOO_MANY_NAMES", f"the profile allows {most} names of this kind ({kind}) at most")
 
 

@@ -6,7 +6,8 @@ that nobody foresaw a caller gets nothing but an id to ask about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -16,6 +17,7 @@ from services.errors import (
     AlreadyExists,
     DomainError,
     FailedPrecondition,
+    FieldViolation,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -26,9 +28,12 @@ from services.errors import (
 
 DOMAIN = "goodstanding"
 
-# Details travel in the trailers, and clients refuse more than 8 KiB of those; base64 and the message need the rest.
-_MAX_VIOLATION_BYTES = 3000
+# Message and details travel in the trailers, of which many clients refuse more than 8 KiB.
+_TRAILER_BYTES = 7 << 10
+_OVERHEAD = 100
+"""Around the violations: the name of their type, and lengths."""
 _MAX_TEXT = 300
+_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 CODES: Mapping[type[DomainError], grpc.StatusCode] = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,21 +56,38 @@ def to_status(error: DomainError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and, where fields are at fault, BadRequest."""
     status = make_status(code_of(error), error.reason, error.message, error.metadata)
     if error.violations:
-        status.details.append(_packed(_violations(error)))
+        status.details.append(_packed(_violations(error.violations, _room(status))))
     return status
 
 
-def _violations(error: DomainError) -> error_details_pb2.BadRequest:
-    """As many as there is room for; the first in any case."""
+def _room(status: status_pb2.Status) -> int:
+    """How many octets more the details may have: they go as base64, beside the message in percent encoding."""
+    size: int = status.ByteSize()
+    return (_TRAILER_BYTES - len(quote(status.message, safe=_PLAIN))) * 3 // 4 - size - _OVERHEAD
+
+
+def _violations(given: Sequence[FieldViolation], room: int) -> error_details_pb2.BadRequest:
+    """As many as there is room for, the first in any case; then how many more there are."""
     found = error_details_pb2.BadRequest()
-    for each in error.violations:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(each.field), reason=each.reason, description=_cut(each.description)
-        )
-        if found.field_violations and found.ByteSize() + violation.ByteSize() > _MAX_VIOLATION_BYTES:
+    room -= _violation(_more(given)).ByteSize()
+    for place, each in enumerate(given):
+        violation = _violation(each)
+        if place and found.ByteSize() + violation.ByteSize() > room:
+            found.field_violations.append(_violation(_more(given[place:])))
             break
         found.field_violations.append(violation)
     return found
+
+
+def _more(left_out: Sequence[FieldViolation]) -> FieldViolation:
+    first = left_out[0]
+    return FieldViolation(first.field.rpartition("[")[0] or first.field, first.reason, f"and {len(left_out)} more")
+
+
+def _violation(each: FieldViolation) -> error_details_pb2.BadRequest.FieldViolation:
+    return error_details_pb2.BadRequest.FieldViolation(
+        field=_cut(each.field), reason=each.reason, description=_cut(each.description)
+    )
 
 
 def make_status(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -103,7 +105,28 @@ async def test_long_errors_still_arrive(start: Start, authority: Authority) -> N
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.GetCertificate(get("many"), timeout=5)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "[NAME_INVALID]" in explain(caught.value)
+    told = explain(caught.value)
+    assert "[NAME_INVALID]" in told
+    assert told.endswith(f"and {100 - told.count('xxx…')} more [NAME_INVALID]")
+
+
+@pytest.mark.parametrize("text", ["y", "ü", "%", "🙂"])
+@pytest.mark.parametrize("length", [1, 60, 300])
+@pytest.mark.parametrize("count", [1, 5, 100])
+def test_violations_fit_into_trailers(text: str, length: int, count: int) -> None:
+    """As many as clients can read, and how many more there are; all of them where these are few."""
+    given = [FieldViolation(f"names.dns_names[{n}]", "X_Y", text * length) for n in range(count)]
+    status = to_status(InvalidArgument("X_Y", text * length, violations=given))
+    assert len(b64encode(status.SerializeToString())) + len(quote(status.message, safe=" ")) < (7 << 10)
+    found = error_details_pb2.BadRequest()
+    status.details[1].Unpack(found)
+    told = found.field_violations
+    if len(told) == count:
+        assert all(each.description == text * length for each in told)
+        return
+    assert count == 100 or length == 300
+    last = told.pop()
+    assert (last.field, last.reason, last.description) == ("names.dns_names", "X_Y", f"and {count - len(told)} more")
 
 
 def test_text_that_is_no_unicode_does_not_break_the_answer() -> None:
