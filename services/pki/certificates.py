@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -28,11 +29,11 @@ from services.pki.extensions import (
     subject_key_identifier,
 )
 from services.pki.findings import Findings
-from services.pki.issuer_limits import require_within
+from services.pki.issuer_limits import ISSUER_FIELD, require_within
 from services.pki.issuers import Issuer, PrivateKey
-from services.pki.names import SubjectAlternativeNames
+from services.pki.names import SubjectAlternativeNames, field_of_name
 from services.pki.profile import KEY_TYPES, Profile
-from services.pki.subjects import decide_names
+from services.pki.subjects import NAMES_FIELD, decide_names
 from services.pki.validity import BACK_DATING, decide_period
 
 __all__ = [
@@ -146,6 +147,18 @@ class Wishes:
     not_after: datetime | None
     validity: timedelta | None
 
+    def places(self, request: RequestedNames) -> Callable[[str, str], str]:
+        """Where a name comes from, as `issuer_limits.require_within` wants it."""
+
+        def place(kind: str, name: str) -> str:
+            if kind == "subject":  # much of it may be the profile's
+                return ISSUER_FIELD
+            if self.sans is None or kind == "common name":
+                return request.field
+            return field_of_name(self.sans, kind, name, NAMES_FIELD)
+
+        return place
+
 
 def refuse(refused: RequestRefused, wishes: Wishes) -> NoReturn:
     """Raise InvalidArgument with what is wrong with a request, and with everything else that was asked for.
@@ -170,7 +183,7 @@ def _decide(
         named = decide_names(wishes.profile, wishes.issuer, request, wishes.sans, wishes.trust_domain)
     with findings:
         subject, names = named or (x509.Name([]), SubjectAlternativeNames())
-        require_within(wishes.issuer.limits, wishes.profile, subject, names)
+        require_within(wishes.issuer.limits, wishes.profile, subject, names, wishes.places(request))
     return period, named
 
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from services.pki.csr import check_public_key
 from services.pki.extensions import NO_REVOCATION_AVAILABLE
-from services.pki.issuer_limits import names_problem
+from services.pki.issuer_limits import name_problems
 from services.pki.profile import OCSP_RESPONDER
 from services.pki.serials import MAX_OCTETS
 from services.pki.validity import BACK_DATING, SECOND, SHORT_LIVED, longest_validity
@@ -210,5 +210,5 @@ def _check_issuer(draft: Draft, values: _Values, issuer: Issuer) -> None:
     features = values.get(ExtensionOID.TLS_FEATURE, ())
     if not limits.tls_features <= set(features if isinstance(features, x509.TLSFeature) else ()):
         _fail("TLS features of the issuer")
-    if names_problem(limits, draft.profile, draft.subject, draft.sans):
+    if name_problems(limits, draft.profile, draft.subject, draft.sans):
         _fail("names within the constraints of the issuer")

@@ -44,6 +44,16 @@ class Case(NamedTuple):
     names: SubjectAlternativeNames = SubjectAlternativeNames(dns=("a.corp.example",))
     common_name: str = "leaf"
 
+    def places(self) -> set[str]:
+        """What may be ruled out in it."""
+        return {kind for kind in ("dns", "ip", "email", "uri") if getattr(self.names, kind)} | {"cn", "issuer"}
+
+
+FIELDS = {"issuer": "issuer", "csr_der": "cn"} | {
+    f"subject_alternative_names.{name}[0]": kind
+    for name, kind in (("dns_names", "dns"), ("ip_addresses", "ip"), ("email_addresses", "email"), ("uris", "uri"))
+}
+
 
 def organization(text: str) -> x509.DirectoryName:
     """The subtree of those whose subject begins with an organisation."""
@@ -58,6 +68,11 @@ def permitted(*subtrees: x509.GeneralName) -> x509.NameConstraints:
 def excluded(*subtrees: x509.GeneralName) -> x509.NameConstraints:
     """None of these."""
     return x509.NameConstraints(None, subtrees)
+
+
+def mailboxes(text: str) -> x509.RFC822Name:
+    """A subtree of email addresses, whatever it says."""
+    return x509.RFC822Name._init_without_validation(text)
 
 
 NONE = SubjectAlternativeNames()
@@ -94,8 +109,79 @@ CASES = {
         names=SubjectAlternativeNames(dns=("a.corp.example",), ip=("10.0.0.1",)),
         common_name="10.0.0.1",
     ),
+    "wildcard below what is permitted": Case(
+        permitted(x509.DNSName(".corp.example")),
+        SERVER,
+        good=True,
+        names=SubjectAlternativeNames(dns=("*.corp.example",)),
+    ),
+    "wildcard beside what is permitted": Case(
+        permitted(x509.DNSName("corp.example")), SERVER, good=False, names=SubjectAlternativeNames(dns=("*.example",))
+    ),
+    "nothing but what is permitted with a dot behind": Case(
+        permitted(x509.DNSName("corp.example.")), SERVER, good=False
+    ),
+    "no address is permitted": Case(
+        permitted(mailboxes("")), ANY_NAME, good=False, names=SubjectAlternativeNames(email=("a@corp.example",))
+    ),
+    "case in front of the @": Case(
+        permitted(mailboxes("A@corp.example")),
+        ANY_NAME,
+        good=False,
+        names=SubjectAlternativeNames(email=("a@corp.example",)),
+    ),
+    "dot behind the host of a uri": Case(
+        permitted(URI), ANY_NAME, good=False, names=SubjectAlternativeNames(uri=("https://corp.example./",))
+    ),
     "purpose": Case(PURPOSE, SERVER, good=True),
     "other purpose": Case(PURPOSE, CLIENT, good=False),
+}
+
+
+def hosts(text: str) -> x509.UniformResourceIdentifier:
+    """A subtree of URIs."""
+    return x509.UniformResourceIdentifier(text)
+
+
+def of(**kinds: str) -> SubjectAlternativeNames:
+    """One name of each kind."""
+    return SubjectAlternativeNames(**{kind: (name,) for kind, name in kinds.items()})
+
+
+KEEP = replace(ANY_NAME, name="keep", subject_policy="keep")
+KEEP_HOST = replace(KEEP, name="host", extended_key_usages=SERVER.extended_key_usages)
+ADDRESSES = x509.IPAddress(ip_network("10.0.0.0/8"))
+# OpenSSL (or another relying party) takes them, and takes them for what is ruled out.
+STRICTER = {
+    "wildcard as common name": Case(permitted(DNS), CLIENT, False, NONE, "*.evil.example"),
+    "wildcard in a label": Case(permitted(DNS), CLIENT, False, NONE, "w*.evil.example"),
+    "wildcard as common name, excluded": Case(
+        excluded(x509.DNSName("example.com")), CLIENT, False, NONE, "*.example.com"
+    ),
+    "wildcard that reaches": Case(excluded(x509.DNSName("a.example.com")), CLIENT, False, NONE, "*.example.com"),
+    "wildcard beside an address": Case(permitted(DNS), KEEP, False, of(ip="10.0.0.1"), "*.evil.example"),
+    "common name with a dot behind": Case(permitted(DNS), CLIENT, False, NONE, "evil.example."),
+    "common name within, with a dot behind": Case(permitted(DNS), CLIENT, True, NONE, "a.corp.example."),
+    "wildcard within": Case(permitted(DNS), CLIENT, True, NONE, "*.corp.example"),
+    "name of a person": Case(permitted(DNS), CLIENT, True, NONE, "Alice"),
+    "name of a person with spaces": Case(permitted(DNS), KEEP_HOST, True, of(ip="10.0.0.1"), "Alice B."),
+    "single label of a host": Case(permitted(DNS), KEEP_HOST, False, of(ip="10.0.0.1"), "localhost"),
+    "single label beside a name": Case(permitted(DNS), KEEP_HOST, True, of(dns="a.corp.example"), "localhost"),
+    "dot behind a host": Case(excluded(hosts("a.example")), ANY_NAME, False, of(uri="https://a.example./x")),
+    "dot behind a host below": Case(excluded(hosts(".a.example")), ANY_NAME, False, of(uri="https://b.a.example./x")),
+    "address as a host": Case(excluded(hosts("a.example")), ANY_NAME, False, of(uri="https://10.0.0.1/x")),
+    "IPv6 address as a host": Case(excluded(hosts("a.example")), ANY_NAME, False, of(uri="https://[::1]/x")),
+    "number as a host": Case(excluded(hosts("a.example")), ANY_NAME, False, of(uri="https://0x7f000001/x")),
+    "other host": Case(excluded(hosts("a.example")), ANY_NAME, True, of(uri="https://b.example/x")),
+    "all URIs": Case(excluded(hosts("")), ANY_NAME, False, of(uri="https://a.example/x")),
+    "all email addresses": Case(excluded(mailboxes("")), ANY_NAME, False, of(email="a@a.example")),
+    "email address in another case": Case(excluded(mailboxes("A@a.example")), ANY_NAME, False, of(email="a@a.example")),
+    "email addresses with a dot behind": Case(
+        excluded(mailboxes("a.example.")), ANY_NAME, False, of(email="a@a.example")
+    ),
+    "all DNS names": Case(excluded(x509.DNSName(".")), SERVER, False),
+    "dot behind what is excluded": Case(excluded(x509.DNSName("corp.example.")), SERVER, False),
+    "address that is mapped": Case(excluded(ADDRESSES), ANY_NAME, False, of(ip="::ffff:10.0.0.1")),
 }
 
 
@@ -171,7 +257,44 @@ def test_limits_of_those_above(name: str, depth: int, tmp_path: Path) -> None:
         return
     with pytest.raises(InvalidArgument) as refused:
         issue(path, case, knows_path=True)
-    assert (refused.value.reason, refused.value.violations[0].field) == ("ISSUER_CONSTRAINED", "issuer")
+    assert refused.value.reason == "ISSUER_CONSTRAINED"
+    assert FIELDS[refused.value.violations[0].field] in case.places()
+
+
+@pytest.mark.parametrize("name", STRICTER)
+def test_what_others_would_take(name: str, tmp_path: Path) -> None:
+    """OpenSSL verifies it, and what its host names are checked against is ruled out; what is harmless is issued."""
+    case = STRICTER[name]
+    path = make_path(case.limit, 1)
+    leaf = issue(path, case, knows_path=False)
+    purpose = "sslserver" if case.profile.extended_key_usages == SERVER.extended_key_usages else "sslclient"
+    assert openssl_takes(leaf, path, purpose, tmp_path) or case.common_name.endswith(".")
+    if case.good:
+        assert issue(path, case, knows_path=True)
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        issue(path, case, knows_path=True)
+    assert refused.value.reason == "ISSUER_CONSTRAINED"
+    assert FIELDS[refused.value.violations[0].field] in case.places()
+
+
+def test_all_that_is_ruled_out_is_told() -> None:
+    """Every name, with its place in the request, and the purposes as well."""
+    limits = (permitted(DNS), excluded(hosts("")), x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]))
+    path = tuple(make_path(limit, 0)[0] for limit in limits)
+    dns = ("A.corp.example", "b.example", "a.corp.example", "C.example")
+    names = SubjectAlternativeNames(dns=dns, uri=("https://a.corp.example/X",))
+    with pytest.raises(InvalidArgument) as refused:
+        issue(path, Case(limits[0], ANY_NAME, False, names), knows_path=True)
+    found = [(each.field, each.description.partition(" ")[0]) for each in refused.value.violations[1:]]
+    assert refused.value.violations[0].field == "issuer"
+    assert refused.value.violations[0].description == refused.value.message
+    assert found == [
+        ("subject_alternative_names.dns_names[1]", "b.example"),
+        ("subject_alternative_names.dns_names[3]", "c.example"),
+        ("subject_alternative_names.uris[0]", "https://a.corp.example/X"),
+    ]
+    assert {each.reason for each in refused.value.violations} == {"ISSUER_CONSTRAINED"}
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.good])
