@@ -17,6 +17,7 @@ from click.core import ParameterSource
 from services.addresses import parse_address, parse_http_url
 from services.cli.failures import Failed
 from services.cli.key_types import KEY_TYPES
+from services.cli.once import Once
 
 if TYPE_CHECKING:
     from goodstanding.ca.v1.ca_pb2 import RevokeCertificateRequest
@@ -57,9 +58,12 @@ workers_option = click.option(
     help="Processes of the gateway that answer.  [default: gateway.workers of the configuration, or 1]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-issuer_option = click.option("--issuer", metavar="NAME", default="", help="The issuer; needed where several fit.")
+issuer_option = click.option(
+    "--issuer", cls=Once, metavar="NAME", default="", help="The issuer; needed where several fit."
+)
 request_id_option = click.option(
     "--request-id",
+    cls=Once,
     metavar="ID",
     default="",
     help="Makes a retry safe: the same id and input gets the same result. For one certificate, one is made up "
@@ -212,7 +216,11 @@ def target_options(function: Callable[..., R]) -> Callable[..., R]:
 
     @click.argument("serial", required=False)
     @click.option(
-        "--cert", metavar="FILE", type=READABLE, help="The certificate itself, PEM or DER (-: standard input)."
+        "--cert",
+        cls=Once,
+        metavar="FILE",
+        type=READABLE,
+        help="The certificate itself, PEM or DER (-: standard input).",
     )
     @functools.wraps(function)
     def with_target(serial: str | None, cert: Path | None, **others: Any) -> R:

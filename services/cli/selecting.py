@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from services.cli import output
+from services.cli.once import Once
 from services.cli.options import READABLE, Moment, Target, read_certificate
 
 R = TypeVar("R")
@@ -71,6 +72,7 @@ def selection_options(function: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--serials",
         "serials_file",
+        cls=Once,
         metavar="FILE",
         type=READABLE,
         help="Serial numbers, one a line, each with a reason behind it if it has its own (-: standard input).",
@@ -78,24 +80,35 @@ def selection_options(function: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--key",
         "leaked_key",
+        cls=Once,
         metavar="FILE",
         type=READABLE,
         help="All with this key: a certificate, certificate request, public or private key. A private key is not sent.",
     )
-    @click.option("--issuer", metavar="NAME", default="", help="The issuer; needed where several fit. Alone: a filter.")
+    @click.option(
+        "--issuer", cls=Once, metavar="NAME", default="", help="The issuer; needed where several fit. Alone: a filter."
+    )
     @click.option(
         "--profile",
+        cls=Once,
         metavar="NAME",
-        default="",
         help="Filter: all of this profile. CAs and OCSP responders are meant only by theirs.",
     )
-    @click.option("--name", metavar="NAME", default="", help="Filter: all with this common or alternative name, whole.")
-    @click.option("--issued-by", metavar="IDENTITY", default="", help="Filter: all that this caller asked for.")
-    @click.option("--issued-from", "issue_from_time", type=Moment(), help="Filter: issued at this time or later.")
-    @click.option("--issued-before", "issue_until_time", type=Moment(), help="Filter: issued before this time.")
-    @click.option("--expires-from", "not_after_from_time", type=Moment(), help="Filter: expires then or later.")
-    @click.option("--expires-before", "not_after_until_time", type=Moment(), help="Filter: expires before this time.")
-    @click.option("--state", type=click.Choice(list(output.STATES)), help="Filter: in this state.")
+    @click.option("--name", cls=Once, metavar="NAME", help="Filter: all with this common or alternative name, whole.")
+    @click.option("--issued-by", cls=Once, metavar="IDENTITY", help="Filter: all that this caller asked for.")
+    @click.option(
+        "--issued-from", "issue_from_time", cls=Once, type=Moment(), help="Filter: issued at this time or later."
+    )
+    @click.option(
+        "--issued-before", "issue_until_time", cls=Once, type=Moment(), help="Filter: issued before this time."
+    )
+    @click.option(
+        "--expires-from", "not_after_from_time", cls=Once, type=Moment(), help="Filter: expires then or later."
+    )
+    @click.option(
+        "--expires-before", "not_after_until_time", cls=Once, type=Moment(), help="Filter: expires before this time."
+    )
+    @click.option("--state", cls=Once, type=click.Choice(list(output.STATES)), help="Filter: in this state.")
     @functools.wraps(function)
     def with_selection(
         serials: tuple[str, ...],
@@ -108,7 +121,7 @@ def selection_options(function: Callable[..., R]) -> Callable[..., R]:
     ) -> R:
         filters = {name: others.pop(name) for name in ("profile", "name", "issued_by", *FILTER_TIMES)}
         filters["state"] = output.STATES[state] if state else None
-        given = {name: value for name, value in filters.items() if value}
+        given = {name: value for name, value in filters.items() if value is not None}
         selection = Selection(serials, certificates, serials_file, leaked_key, given, issuer)
         selection.check()
         return function(selection=selection, **others)

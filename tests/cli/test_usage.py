@@ -75,6 +75,10 @@ MISTAKES = {
     "revoke two things": (["revoke", "0a", "--cert", "FILE"], "serial number (hex) or --cert FILE"),
     "revoke by two ways": (["revoke", "--key", "FILE", "--name", "a.example.com"], "--serials FILE"),
     "a key of one issuer": (["revoke", "--key", "FILE", "--issuer", "issuing"], "whoever issued them"),
+    "a filter twice": (["revoke", "--name", "a.example.com", "--name", "b.example.com", "--yes"], "given 2 times"),
+    "a listing by two states": (["list", "--state", "valid", "--state", "revoked"], "'--state': it is given 2 times"),
+    "two certificates for one": (["status", "--cert", "FILE", "--cert", "FILE"], "'--cert': it is given 2 times"),
+    "a request id that is none": (["revoke", "0a", "--request-id", ""], "'--request-id': it is empty"),
     "revoke unseen": (["revoke", "--profile", "server"], "--dry-run"),
     "the same key without a compromise": (["revoke", "0a", "--same-key"], "--reason keyCompromise"),
     "the same key of several": (
@@ -114,6 +118,40 @@ def test_wrong_usage(arguments: list[str], told: str, tmp_path: Path, monkeypatc
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 2, result.output
     assert told in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+EMPTY = {
+    "revoke": (["revoke", "--profile", "server", "--issuer", "ext", "--yes"], ["--name", "--issued-by"]),
+    "revoke all of an issuer": (["revoke", "--issuer", "ext", "--yes"], ["--name", "--issued-by", "--profile"]),
+    "revoke all of a name": (["revoke", "--name", "a", "--yes"], ["--issuer", "--issued-from", "--state"]),
+    "list": (["list"], ["--issuer", "--profile", "--name", "--serial-prefix", "--public-key", "--by", "--issued-by"]),
+    "count": (["count"], ["--issuer"]),
+    "audit list": (["audit", "list"], ["--identity", "--method", "--result"]),
+    "audit show": (["audit", "show", "0a"], ["--issuer"]),
+    "keys blocked": (["keys", "blocked"], ["--spki-sha256"]),
+    "status": (["status", "0a"], ["--issuer"]),
+    "get": (["get", "0a"], ["--issuer"]),
+    "explain": (["explain", "0a"], ["--issuer"]),
+    "issue": (["issue", "FILE"], ["--issuer", "--profile", "--request-id"]),
+    "export openssl": (["export", "openssl", "folder"], ["--issuer"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [pytest.param(words, option, id=f"{name} {option}") for name, (words, each) in EMPTY.items() for option in each],
+)
+@pytest.mark.parametrize("value", ["", " "], ids=["empty", "blank"])
+def test_filters_without_a_value(
+    arguments: list[str], option: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that is not set never widens what is meant: the option is named, and nothing is asked of a service."""
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_bytes(b"")
+    result = CliRunner().invoke(cli, [*arguments, option, value])
+    assert result.exit_code == 2, result.output
+    assert f"Invalid value for '{option}" in result.stderr or f"Invalid value for '--by' / '{option}'" in result.stderr
     assert result.stdout == ""
 
 

@@ -17,6 +17,7 @@ from services.cli.client import Client, connect
 from services.cli.failures import Failed
 from services.cli.groups import Group
 from services.cli.listing import Column, Format, format_options, show
+from services.cli.once import Once
 from services.cli.options import (
     READABLE,
     WRITABLE,
@@ -71,11 +72,15 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--from", "time_from", type=Moment(), help="Only entries of this time or later.")
-@click.option("--until", "time_until", type=Moment(), help="Only entries of before this time.")
-@click.option("--identity", metavar="URI", default="", help="Only entries of this identity.")
-@click.option("--method", metavar="NAME", default="", help="Only entries of this method, such as IssueCertificate.")
-@click.option("--result", metavar="REASON", default="", help="Only entries with this result: OK, or a reason.")
+@click.option("--from", "time_from", cls=Once, type=Moment(), help="Only entries of this time or later.")
+@click.option("--until", "time_until", cls=Once, type=Moment(), help="Only entries of before this time.")
+@click.option("--identity", cls=Once, metavar="URI", default="", help="Only entries of this identity.")
+@click.option(
+    "--method", cls=Once, metavar="NAME", default="", help="Only entries of this method, such as IssueCertificate."
+)
+@click.option(
+    "--result", cls=Once, metavar="REASON", default="", help="Only entries with this result: OK, or a reason."
+)
 @click.option("--refused", is_flag=True, help="Only what was refused.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at the most.")
 @click.option("--all", "without_limit", is_flag=True, help="All of them.")

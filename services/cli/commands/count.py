@@ -7,13 +7,14 @@ import click
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import output
 from services.cli.client import connect
+from services.cli.once import Once
 from services.cli.options import Connection, connection_options, json_option
 
 STATES = ("valid", "revoked", "expired")
 
 
 @click.command("count")
-@click.option("--issuer", metavar="NAME", default="", help="Only those of this issuer.")
+@click.option("--issuer", cls=Once, metavar="NAME", default="", help="Only those of this issuer.")
 @json_option
 @connection_options
 def command(issuer: str, as_json: bool, connection: Connection) -> None:

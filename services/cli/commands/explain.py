@@ -23,6 +23,7 @@ from services.cli.explaining.telling import tell_answer, tell_status
 from services.cli.explaining.verification import Given
 from services.cli.failures import Failed
 from services.cli.folder import DataFolder
+from services.cli.once import Once
 from services.cli.options import (
     READABLE,
     Connection,
@@ -44,8 +45,12 @@ _BETTER_HERE = frozenset({"issuer-not-ours", "never-issued"})
 
 @click.command("explain")
 @click.argument("what", metavar="SERIAL|FILE|URL|BASE64", required=False)
-@click.option("--cert", metavar="FILE", type=READABLE, help="The certificate to explain, or that an answer is about.")
-@click.option("--issuer", metavar="NAME|FILE", default="", help="The issuer: its name here, or its certificate.")
+@click.option(
+    "--cert", cls=Once, metavar="FILE", type=READABLE, help="The certificate to explain, or that an answer is about."
+)
+@click.option(
+    "--issuer", cls=Once, metavar="NAME|FILE", default="", help="The issuer: its name here, or its certificate."
+)
 @click.option("--request", "request_file", metavar="FILE", type=READABLE, help="The request that an answer is to.")
 @click.option("--fetch", "fetches", is_flag=True, help="GET the URL too, and explain the answer.")
 @click.option("--as", "kind", type=Spelt(_KINDS), help="What it is, where that is not plain.")

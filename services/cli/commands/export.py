@@ -15,6 +15,7 @@ from services.cli.export import Progress, export_openssl
 from services.cli.folder import DataFolder
 from services.cli.groups import Group
 from services.cli.index_writer import Exported
+from services.cli.once import Once
 from services.cli.options import FOLDER, Connection, connection_options, json_option
 
 
@@ -25,7 +26,7 @@ def command() -> None:
 
 @command.command("openssl")
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--issuer", metavar="NAME", default="", help="The issuer; needed where several are active.")
+@click.option("--issuer", cls=Once, metavar="NAME", default="", help="The issuer; needed where several are active.")
 @json_option
 @connection_options
 def openssl_command(folder: Path, issuer: str, as_json: bool, connection: Connection) -> None:

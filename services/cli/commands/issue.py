@@ -14,6 +14,7 @@ from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import output
 from services.cli.client import connect
 from services.cli.failures import Failed
+from services.cli.once import Once
 from services.cli.options import (
     ANYWHERE,
     READABLE_OR_FOLDER,
@@ -33,7 +34,9 @@ KINDS = {"DNS": "dns_names", "IP": "ip_addresses", "EMAIL": "email_addresses", "
 @click.command("issue")
 @click.argument("csrs", metavar="CSR...", type=READABLE_OR_FOLDER, nargs=-1, required=True)
 @issuer_option
-@click.option("--profile", metavar="NAME", default="server", show_default=True, help="What the certificate is for.")
+@click.option(
+    "--profile", cls=Once, metavar="NAME", default="server", help="What the certificate is for.  [default: server]"
+)
 @click.option("--days", type=click.IntRange(1, 36500), help="How long it is valid; the profile's default otherwise.")
 @click.option(
     "--san",

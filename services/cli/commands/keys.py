@@ -14,6 +14,7 @@ from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
 from services.cli.groups import Group
+from services.cli.once import Once
 from services.cli.options import READABLE, Connection, connection_options, is_pem, json_option, read
 
 IN_ONE_CALL = 1000
@@ -31,7 +32,11 @@ def command() -> None:
 
 file_argument = click.argument("file", metavar="[FILE]", type=READABLE, required=False)
 cert_option = click.option(
-    "--cert", metavar="FILE", type=READABLE, help="The key of a certificate, request or public key, PEM or DER."
+    "--cert",
+    cls=Once,
+    metavar="FILE",
+    type=READABLE,
+    help="The key of a certificate, request or public key, PEM or DER.",
 )
 hash_option = click.option("--spki-sha256", metavar="HEX", multiple=True, help="A key by its hash. May be repeated.")
 
@@ -114,7 +119,7 @@ def unblock_command(
 
 
 @command.command("blocked")
-@click.option("--spki-sha256", metavar="HEX", default="", help="Only this key.")
+@click.option("--spki-sha256", cls=Once, metavar="HEX", default="", help="Only this key.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at the most.")
 @json_option
 @connection_options

@@ -12,6 +12,7 @@ from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.listing import Column, Format, format_options, show
+from services.cli.once import Once
 from services.cli.options import Connection, Moment, Span, Spelt, connection_options
 from services.clock import utc_now
 
@@ -30,24 +31,38 @@ COLUMNS = (
 
 
 @click.command("list")
-@click.option("--issuer", metavar="NAME", default="", help="Only those of this issuer.")
-@click.option("--state", type=click.Choice(list(output.STATES)), help="Only those in this state.")
-@click.option("--reason", type=Spelt(output.REASONS), help="Only those that are revoked for this reason.")
-@click.option("--profile", metavar="NAME", default="", help="Only those of this profile.")
-@click.option("--name", metavar="NAME", default="", help="Only those with this common or alternative name, whole.")
+@click.option("--issuer", cls=Once, metavar="NAME", default="", help="Only those of this issuer.")
+@click.option("--state", cls=Once, type=click.Choice(list(output.STATES)), help="Only those in this state.")
+@click.option("--reason", cls=Once, type=Spelt(output.REASONS), help="Only those that are revoked for this reason.")
+@click.option("--profile", cls=Once, metavar="NAME", default="", help="Only those of this profile.")
 @click.option(
-    "--expiring", metavar="SPAN", type=Span(), help="Valid ones that expire within 30d, 12h …, soonest first."
-)
-@click.option("--expires-from", type=Moment(), help="Only those that expire at this time or later.")
-@click.option("--expires-before", type=Moment(), help="Only those that expire before this time.")
-@click.option("--issued-from", type=Moment(), help="Only those that were issued at this time or later.")
-@click.option("--issued-before", type=Moment(), help="Only those that were issued before this time.")
-@click.option("--serial-prefix", metavar="HEX", default="", help="Only those whose serial number begins with this.")
-@click.option(
-    "--public-key", metavar="SHA256", default="", help="Only those with this key: the hash of its DER, in hex."
+    "--name", cls=Once, metavar="NAME", default="", help="Only those with this common or alternative name, whole."
 )
 @click.option(
-    "--by", "--issued-by", "identity", metavar="URI", default="", help="Only those that this identity asked for."
+    "--expiring", cls=Once, metavar="SPAN", type=Span(), help="Valid ones that expire within 30d, 12h …, soonest first."
+)
+@click.option("--expires-from", cls=Once, type=Moment(), help="Only those that expire at this time or later.")
+@click.option("--expires-before", cls=Once, type=Moment(), help="Only those that expire before this time.")
+@click.option("--issued-from", cls=Once, type=Moment(), help="Only those that were issued at this time or later.")
+@click.option("--issued-before", cls=Once, type=Moment(), help="Only those that were issued before this time.")
+@click.option(
+    "--serial-prefix", cls=Once, metavar="HEX", default="", help="Only those whose serial number begins with this."
+)
+@click.option(
+    "--public-key",
+    cls=Once,
+    metavar="SHA256",
+    default="",
+    help="Only those with this key: the hash of its DER, in hex.",
+)
+@click.option(
+    "--by",
+    "--issued-by",
+    "identity",
+    cls=Once,
+    metavar="URI",
+    default="",
+    help="Only those that this identity asked for.",
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many at the most.")
 @click.option("--all", "without_limit", is_flag=True, help="All of them.")

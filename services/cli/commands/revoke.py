@@ -15,6 +15,7 @@ from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import bulk, output
 from services.cli.bulk_requests import Call, Wish, prepare
 from services.cli.client import Client, connect
+from services.cli.once import Once
 from services.cli.options import (
     Connection,
     Moment,
@@ -31,12 +32,15 @@ from services.cli.selecting import Selection, selection_options
 @selection_options
 @click.option(
     "--reason",
+    cls=Once,
     type=Spelt(output.REASONS),
     default="unspecified",
     show_default=True,
     help="Why (RFC 5280, section 5.3.1). removeFromCRL releases a hold.",
 )
-@click.option("--invalidity-time", type=Moment(), help="Since when to distrust it, such as 2026-02-03T04:05:06Z.")
+@click.option(
+    "--invalidity-time", cls=Once, type=Moment(), help="Since when to distrust it, such as 2026-02-03T04:05:06Z."
+)
 @click.option("--same-key", is_flag=True, help="With keyCompromise: revoke all others with the same key, too.")
 @request_id_option
 @click.option("--dry-run", is_flag=True, help="Check everything, and record nothing.")

@@ -9,6 +9,7 @@ import click
 from goodstanding.status.v1 import status_pb2, status_pb2_grpc
 from services.cli import output
 from services.cli.client import connect
+from services.cli.once import Once
 from services.cli.options import (
     Connection,
     Moment,
@@ -23,7 +24,9 @@ from services.cli.options import (
 @click.command("status")
 @target_options
 @issuer_option
-@click.option("--at", type=Moment(), help="The status that it had at this past time, such as 2026-02-03T04:05:06Z.")
+@click.option(
+    "--at", cls=Once, type=Moment(), help="The status that it had at this past time, such as 2026-02-03T04:05:06Z."
+)
 @json_option
 @connection_options
 def command(target: Target, issuer: str, at: datetime | None, as_json: bool, connection: Connection) -> None:
