@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
-from services.cli.commands.keys import hashes_in
 from services.cli.failures import Failed
+from services.cli.key_hashes import in_file, of_certificate
 from tests.command import Up, make_csr
 
 from .test_commands import answer, invoke
@@ -41,7 +48,7 @@ def test_from_blocking_to_refusal(running: Up, tmp_path: Path) -> None:
     assert "[KEY_BLOCKED] (field csr_pem)" in refused.stderr
     mistake = ("keys", "unblock", "--cert", csr, "--spki-sha256", "01" * 32)
     assert invoke(*mistake, *data).returncode == 2, "without a reason"
-    assert invoke(*mistake, "--because", "a slip", *data).stderr == "1 keys unblocked; 1 were not blocked\n"
+    assert invoke(*mistake, "--because", "a slip", *data).stderr == "1 key unblocked; 1 was not blocked\n"
     assert invoke("issue", csr, *data).returncode == 0
 
 
@@ -62,15 +69,79 @@ def test_the_profiles_of_the_service(running: Up) -> None:
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    """A wrong line is named; a wrong option is a matter of usage; other files are refused."""
+    """A wrong line is named; a wrong option is a matter of usage."""
     with pytest.raises(Failed, match="list, line 2"):
-        hashes_in(b"ab" * 32 + b"\nxyz", "list")
-    for content in (b"\xff", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"):
-        with pytest.raises(Failed):
-            hashes_in(content, "file")
+        in_file(b"ab" * 32 + b"\nxyz", "list")
     assert invoke("keys", "block", "--spki-sha256", "ab").returncode == 2
     assert invoke("keys", "block").returncode == 2
+    (tmp_path / "empty").write_bytes(b"# nothing\n")
+    assert "names no key" in invoke("keys", "block", tmp_path / "empty").stderr
+
+
+PEM, PUBLIC, PKCS8, PLAIN = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo, PrivateFormat.PKCS8, NoEncryption()
+FIRST, SECOND = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+HEX = b"ab" * 32 + b"\n"
+OTHER = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+
+
+def public(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A public key in PEM."""
+    return key.public_key().public_bytes(PEM, PUBLIC)
+
+
+def private(key: ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> bytes:
+    """A private key in PEM."""
+    return key.private_bytes(PEM, PKCS8, BestAvailableEncryption(passphrase) if passphrase else PLAIN)
+
+
+def spki_hash(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """What names a key."""
+    return hashlib.sha256(key.public_key().public_bytes(Encoding.DER, PUBLIC)).digest()
+
+
+def test_everything_in_a_file_counts() -> None:
+    """Lines of hex among blocks, and private keys beside others: each key once, in the order of the file."""
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    content = b"# found\n" + private(FIRST) + HEX + b"\n" + parameters + public(SECOND) + public(FIRST)
+    assert in_file(content, "x") == [spki_hash(FIRST), bytes.fromhex("ab" * 32), spki_hash(SECOND)]
+
+
+def test_keys_in_every_form(tmp_path: Path) -> None:
+    """A certificate request, public and private keys, in PEM and DER; before PEM openssl may have put text."""
     csr = make_csr(tmp_path)
     der = x509.load_pem_x509_csr(csr.read_bytes()).public_bytes(Encoding.DER)
-    public = x509.load_der_x509_csr(der).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    assert hashes_in(der, "x", may_be_der=True) == hashes_in(public + csr.read_bytes(), "x")[:1] == [sha256_of(csr)]
+    assert of_certificate(der, "x") == of_certificate(b"Data:\n  ab\n" + csr.read_bytes(), "x") == [sha256_of(csr)]
+    traditional = FIRST.private_bytes(PEM, PrivateFormat.TraditionalOpenSSL, PLAIN)
+    in_der = FIRST.private_bytes(Encoding.DER, PKCS8, PLAIN)
+    for content in (public(FIRST), private(FIRST), traditional, in_der):
+        assert of_certificate(content, "x") == [spki_hash(FIRST)]
+
+
+OF_NO_KEY = {
+    "neither": (b"\xff", "neither PEM nor lines of hex"),
+    "a block of another kind": (public(FIRST) + OTHER, "block 2, in line 5: X509 CRL"),
+    "a block that cannot be read": (OTHER.replace(b"X509 CRL", b"PRIVATE KEY"), "block 1, in line 1: PRIVATE KEY"),
+    "a block without its end": (public(FIRST) + OTHER[:30], "line 5: this block has no end"),
+    "a short hash beside a block": (public(FIRST) + HEX[2:], "line 5: a key is given by"),
+    "an encrypted key beside its public half": (public(FIRST) + private(FIRST, b"a"), "block 2 is encrypted.*-pubout"),
+    "many": (OTHER * 7, "block 5, in line 13: X509 CRL; and 2 more"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), OF_NO_KEY.values(), ids=OF_NO_KEY)
+def test_what_is_no_key(content: bytes, told: str) -> None:
+    """It is named, and nothing of the file is used."""
+    with pytest.raises(Failed, match=told):
+        in_file(content, "file")
+
+
+def test_what_is_no_certificate() -> None:
+    """--cert takes keys alone: a list of hashes beside them would be forgotten, and a passphrase cannot be given."""
+    locked = FIRST.private_bytes(Encoding.DER, PKCS8, BestAvailableEncryption(b"a"))
+    for content, told in (
+        (public(FIRST) + HEX, "line 5, is a hash"),
+        (locked, "encrypted"),
+        (b"\xff", "something else"),
+    ):
+        with pytest.raises(Failed, match=told):
+            of_certificate(content, "file")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +12,12 @@ from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
 from services.cli.groups import Group
+from services.cli.key_hashes import hash_of, in_file, of_certificate
 from services.cli.once import Once
-from services.cli.options import READABLE, Connection, connection_options, is_pem, json_option, read
+from services.cli.options import READABLE, Connection, connection_options, json_option, read
 
 IN_ONE_CALL = 1000
 PAGE = 1000
-_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
-# Private keys, which may lie beside a certificate, are none of our business.
-_BLOCK = re.compile(rb"-----BEGIN ((?:NEW )?CERTIFICATE(?: REQUEST)?|PUBLIC KEY)-----[^-]*-----END \1-----")
 SOURCES = {ca_pb2.BLOCKED_KEY_SOURCE_REVOCATION: "revocation", ca_pb2.BLOCKED_KEY_SOURCE_IMPORT: "import"}
 
 
@@ -36,7 +32,7 @@ cert_option = click.option(
     cls=Once,
     metavar="FILE",
     type=READABLE,
-    help="The key of a certificate, request or public key, PEM or DER.",
+    help="The key of a certificate, request, public or private key, PEM or DER. A private key is not sent.",
 )
 hash_option = click.option("--spki-sha256", metavar="HEX", multiple=True, help="A key by its hash. May be repeated.")
 
@@ -61,7 +57,8 @@ def block_command(
     """Block the keys in FILE (-: standard input), of --cert, or of --spki-sha256.
 
     FILE holds the SHA-256 of a key's SubjectPublicKeyInfo on each line, in hex ("#" begins a comment), or certificates,
-    certificate requests and public keys in PEM. What was issued for these keys stays as it is: revoke it.
+    certificate requests, public and private keys in PEM, or both. Of a private key only the hash of its public half is
+    sent. With anything else in it, nothing is blocked. What was issued for these keys stays as it is: revoke it.
     """
     hashes = _named(file, cert, spki_sha256)
     blocked = already = 0
@@ -77,7 +74,9 @@ def block_command(
     if as_json:
         output.emit({"blocked_count": blocked, "already_blocked_count": already, "validate_only": dry_run})
     else:
-        output.note(f"{blocked} keys {'would be ' if dry_run else ''}blocked; {already} were blocked before")
+        output.note(
+            f"{_keys(blocked)} {'would be ' if dry_run else ''}blocked; {already} {_were(already)} blocked before"
+        )
 
 
 @command.command("unblock")
@@ -115,7 +114,9 @@ def unblock_command(
     if as_json:
         output.emit({"unblocked_count": unblocked, "not_blocked_count": others, "validate_only": dry_run})
     else:
-        output.note(f"{unblocked} keys {'would be ' if dry_run else ''}unblocked; {others} were not blocked")
+        output.note(
+            f"{_keys(unblocked)} {'would be ' if dry_run else ''}unblocked; {others} {_were(others)} not blocked"
+        )
 
 
 @command.command("blocked")
@@ -162,71 +163,30 @@ def _described(key: ca_pb2.BlockedPublicKey) -> output.Json:
     }
 
 
+def _keys(count: int) -> str:
+    return "1 key" if count == 1 else f"{count} keys"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def _named(file: Path | None, cert: Path | None, spki_sha256: tuple[str, ...]) -> list[bytes]:
     """The hashes of the keys that the options name. Raises UsageError without any, Failed."""
     hashes = [_given(text) for text in spki_sha256]
     if cert is not None:
-        hashes += hashes_in(read(cert), str(cert), may_be_der=True)
+        hashes += of_certificate(read(cert), str(cert))
     if file is not None:
-        hashes += hashes_in(read(file), str(file))
+        hashes += in_file(read(file), str(file))
     if not hashes:
         raise click.UsageError("Name keys: a FILE, --cert or --spki-sha256.")
-    return hashes
-
-
-def hashes_in(content: bytes, name: str, *, may_be_der: bool = False) -> list[bytes]:
-    """The hashes of the keys in a file. Raises Failed, naming the file and the line."""
-    if is_pem(content):
-        found = [_hash_of(block[0], name) for block in _BLOCK.finditer(content)]
-        if not found:
-            raise Failed(f"{name} holds something else than certificates, requests and public keys")
-        return found
-    if may_be_der:
-        return [_hash_of(content, name)]
-    try:
-        lines = content.decode("ascii").splitlines()
-    except UnicodeDecodeError:
-        raise Failed(f"{name} holds neither PEM nor lines of hex") from None
-    words = ((number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1))
-    return [_hash(word, f"{name}, line {number}") for number, word in words if word]
+    return list(dict.fromkeys(hashes))
 
 
 def _given(text: str) -> bytes:
     """The hash in an option."""
     try:
-        return _hash(text, "")
+        return hash_of(text, "")
     except Failed:
         hint = "'--spki-sha256'"
         raise click.BadParameter("a SHA-256 has 64 hex digits.", param_hint=hint) from None
-
-
-def _hash(text: str, place: str) -> bytes:
-    plain = text.strip().replace(":", "").lower()
-    if not _HASH.fullmatch(plain):
-        raise Failed(f"{place}: a key is given by the SHA-256 of its SubjectPublicKeyInfo, 64 hex digits")
-    return bytes.fromhex(plain)
-
-
-def _hash_of(content: bytes, name: str) -> bytes:
-    """The hash of the key in a certificate, a request, or a file of its own, as it would stand in a certificate."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization as form
-
-    from services.pki.unreadable import UNREADABLE
-
-    loaders = (
-        (x509.load_pem_x509_certificate, x509.load_pem_x509_csr)
-        if is_pem(content)
-        else (x509.load_der_x509_certificate, x509.load_der_x509_csr)
-    )
-    for load in loaders:
-        try:
-            key = load(content).public_key()
-        except UNREADABLE:
-            continue
-        return hashlib.sha256(key.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)).digest()
-    try:
-        alone = form.load_pem_public_key(content) if is_pem(content) else form.load_der_public_key(content)
-    except UNREADABLE:
-        raise Failed(f"{name} holds something else than certificates, requests and public keys") from None
-    return hashlib.sha256(alone.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)).digest()
