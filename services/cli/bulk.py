@@ -42,12 +42,18 @@ _DRY_SUMS = {
 }
 
 
-def carry_out(client: Client, calls: Iterable[Call], retry: str = "") -> Iterator[output.Json]:
-    """What became of each certificate, in order."""
+def carry_out(
+    client: Client,
+    calls: Iterable[Call],
+    retry: str = "",
+    see: Callable[[ca_pb2.RevocationResult], object] = lambda _: None,
+) -> Iterator[output.Json]:
+    """What became of each certificate, in order. `see` gets each result as it is told."""
     stub = ca_pb2_grpc.CertificateAuthorityServiceStub(client.channel)
     for call in calls:
         for response in client.stream(stub.RevokeCertificates, call.request, retry=retry):
             for result in response.results:
+                see(result)
                 yield describe(result, call.names)
 
 

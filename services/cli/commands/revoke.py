@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections import Counter
-from collections.abc import Iterable
-from contextlib import ExitStack
 from datetime import datetime
 
 import click
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
-from services.cli import bulk, output
-from services.cli.bulk_requests import Call, Wish, prepare
-from services.cli.client import Client, connect
+from services.cli import output
+from services.cli.bulk_requests import Wish
+from services.cli.client import connect
 from services.cli.once import Once
 from services.cli.options import (
     Connection,
@@ -25,6 +22,7 @@ from services.cli.options import (
     json_option,
     request_id_option,
 )
+from services.cli.revoking import ask_about_issuer, notes_on_issuer, revoke_many
 from services.cli.selecting import Selection, selection_options
 
 
@@ -44,7 +42,7 @@ from services.cli.selecting import Selection, selection_options
 @click.option("--same-key", is_flag=True, help="With keyCompromise: revoke all others with the same key, too.")
 @request_id_option
 @click.option("--dry-run", is_flag=True, help="Check everything, and record nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before revoking what a key or filters select.")
+@click.option("--yes", is_flag=True, help="Do not ask before revoking what a key or filters select, or a CA.")
 @json_option
 @connection_options
 def command(
@@ -71,33 +69,48 @@ def command(
     wish = Wish(output.REASONS[reason], invalidity_time, request_id, dry_run)
     if same_key and (target is None or reason != "keyCompromise"):
         raise click.UsageError("--same-key goes with one certificate and --reason keyCompromise; see --key, too.")
+    on_terminal = sys.stdin is not None and sys.stdin.isatty()
+    asking = on_terminal and not (yes or dry_run)
     if target is not None:
-        _revoke_one(connection, target, selection.issuer, wish, same_key=same_key, as_json=as_json)
+        _revoke_one(connection, target, selection.issuer, wish, same_key=same_key, asking=asking, as_json=as_json)
         return
-    if selection.is_open and not (yes or dry_run or sys.stdin.isatty()):
+    if selection.is_open and not (yes or dry_run or on_terminal):
         raise click.UsageError("Nobody can be asked here: see with --dry-run what is meant, and then give --yes.")
-    _revoke_many(connection, selection, wish, ask=selection.is_open and not (yes or dry_run), as_json=as_json)
+    revoke_many(connection, selection, wish, asking=asking, as_json=as_json)
 
 
 def _revoke_one(
-    connection: Connection, target: Target, issuer: str, wish: Wish, *, same_key: bool, as_json: bool
+    connection: Connection,
+    target: Target,
+    issuer: str,
+    wish: Wish,
+    *,
+    same_key: bool,
+    asking: bool,
+    as_json: bool,
 ) -> None:
     request = ca_pb2.RevokeCertificateRequest(all_with_same_key=same_key)
     wish.put_into(request)
     target.put_into(request, issuer)
     retry = f"whether it was recorded is not known: repeat with --request-id {request.request_id} to be sure"
     with connect(connection, "ca") as ca:
+        if asking:
+            ask_about_issuer(ca, request)
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
-        response = ca.call(stub.RevokeCertificate, request, retry="" if wish.dry_run else retry)
+        response = ca.renewed().call(stub.RevokeCertificate, request, retry="" if wish.dry_run else retry)
+        notes = notes_on_issuer(ca, response.certificate, dry_run=wish.dry_run)
     described = output.certificate(response.certificate)
     others = response.others_with_same_key_count
     if as_json:
-        more = {"others_with_same_key_count": others} if same_key else {}
+        more: output.Json = {"others_with_same_key_count": others} if same_key else {}
+        more |= {"notes": notes} if notes else {}
         output.emit({**described, "request_id": request.request_id, "validate_only": request.validate_only, **more})
         return
     click.echo(output.plain(summary(described, dry_run=wish.dry_run)))
     if same_key:
         click.echo(f"{others} others with the same key: {'they would be revoked, too' if wish.dry_run else 'revoked'}")
+    for line in notes:
+        output.note(line)
 
 
 def summary(described: output.Json, *, dry_run: bool) -> str:
@@ -109,34 +122,3 @@ def summary(described: output.Json, *, dry_run: bool) -> str:
     if revocation is None:
         return f"{name}: released, in good standing again"
     return f"{name}: {output.revocation_words(revocation)}"
-
-
-def _revoke_many(connection: Connection, selection: Selection, wish: Wish, *, ask: bool, as_json: bool) -> None:
-    with ExitStack() as stack:
-        make_calls, total = prepare(stack, selection, wish)
-        ca = stack.enter_context(connect(connection, "ca"))
-        if ask:
-            total = _confirm(ca, make_calls())
-        retry = "" if wish.dry_run else "what was told is done: the same command again goes on"
-        results = bulk.carry_out(ca, make_calls(), retry)
-        tally = bulk.show(results, as_json=as_json, dry_run=wish.dry_run, total=total)
-    if as_json:
-        output.emit_line(
-            {"summary": bulk.as_counts(tally), "request_id": wish.request_id or None, "validate_only": wish.dry_run}
-        )
-    else:
-        click.echo(bulk.summarise(tally, dry_run=wish.dry_run))
-    if tally[bulk.REFUSED]:
-        raise click.exceptions.Exit(1)
-
-
-def _confirm(ca: Client, calls: Iterable[Call]) -> int:
-    """See what is meant, and ask whether to go on where it is more than one. Returns how many."""
-    tally: Counter[str] = Counter()
-    for call in calls:
-        call.request.validate_only = True
-        tally.update(result["outcome"] for result in bulk.carry_out(ca, [call]))
-    if tally.total() > 1:
-        click.echo(bulk.summarise(tally, dry_run=True), err=True)
-        click.confirm("Go on?", abort=True, err=True)
-    return tally.total()
