@@ -1,16 +1,18 @@
 """Refused calls in the audit log, bounded: nobody fills the database, or slows issuing down, by being refused.
 
 What it guarantees: in each minute an identity gets so many entries and all together so many; the same refusal again is
-counted and told once, at the end of the minute; what was left out is counted and told, too. Entries are written once a
+counted and told once, at the end of the minute, as are refusals that differ in what was asked for alone, beyond the
+first few; what was left out is counted and told, too. Entries are written once a
 second, together, by the same writer as everything else. A process that is killed loses the last second of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -31,6 +33,8 @@ from services.rpc.refusals import Refusal
 MINUTE = 60.0
 PER_IDENTITY = 20
 TOTAL = 60
+MAX_VARIANTS = 5
+"""How many refusals of one caller, method, reason and certificate are told that differ in what was asked for."""
 MAX_WAITING = 500
 MAX_NAMED = 10
 """How many identities an entry about what was left out names."""
@@ -44,6 +48,8 @@ class _Seen:
     event: AuditEvent
     said: dict[str, object]
     repeated: int = 0
+    others: int = 0
+    """Refusals that differ from it in what was asked for, and were not told."""
 
 
 class RefusalLog:
@@ -63,16 +69,20 @@ class RefusalLog:
         about = refusal.about
         # Kept for a minute: no longer than an issuer's name may be.
         issuer = about.issuer[:64]
-        key = (who, refusal.method, refusal.reason, issuer, about.serial)
+        kind = (who, refusal.method, refusal.reason, issuer, about.serial)
+        said = _said(refusal)
+        asked = details(said)
+        key = (*kind, hashlib.sha256(asked.encode()).hexdigest())
         with self._lock:
             self._end_minute()
             if (seen := self._seen.get(key)) is not None:
                 seen.repeated += 1
+            elif len(variants := self._variants.get(kind, [])) >= MAX_VARIANTS:
+                variants[0].others += 1
             elif self._of_identity[who] >= PER_IDENTITY or len(self._seen) >= TOTAL:
                 self._leave_out(who)
             else:
                 self._of_identity[who] += 1
-                said = _said(refusal)
                 event = AuditEvent(
                     refusal.method,
                     refusal.actor,
@@ -80,9 +90,10 @@ class RefusalLog:
                     refusal.reason,
                     issuer,
                     about.serial,
-                    details=details(said),
+                    details=asked,
                 )
-                self._seen[key] = _Seen(event, said)
+                self._seen[key] = first = _Seen(event, said)
+                self._variants[kind].append(first)
                 self._wait(event)
 
     def write(self) -> Future[None] | None:
@@ -137,7 +148,8 @@ class RefusalLog:
 
     def _begin_minute(self) -> None:
         self._began = self._ticks()
-        self._seen: dict[tuple[str, str, str, str, bytes], _Seen] = {}
+        self._seen: dict[tuple[str, str, str, str, bytes, str], _Seen] = {}
+        self._variants: defaultdict[tuple[str, str, str, str, bytes], list[_Seen]] = defaultdict(list)
         self._of_identity: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
 
@@ -147,9 +159,10 @@ class RefusalLog:
         seen, left_out = self._seen, self._left_out
         self._begin_minute()
         for each in seen.values():
-            if each.repeated:
-                said = details({**each.said, "repeated": each.repeated})
-                self._wait(each.event._replace(at=self._clock(), details=said))
+            counted = {"repeated": each.repeated} if each.repeated else {}
+            counted |= {"others": each.others} if each.others else {}
+            if counted:
+                self._wait(each.event._replace(at=self._clock(), details=details({**each.said, **counted})))
         if left_out:
             said = details({"identities": dict(left_out), "left_out": left_out.total()})
             self._wait(AuditEvent("LeaveOutRefusals", LOCAL, self._clock(), details=said))

@@ -114,6 +114,20 @@ def test_the_same_again_is_counted(ca: Ca, log: RefusalLog, ticks: Ticks) -> Non
     assert log.write() is None
 
 
+def test_what_was_asked_for_counts(ca: Ca, log: RefusalLog) -> None:
+    """Refusals for another reason of revocation are others; beyond the first few they are counted with the first."""
+    reasons = [f"reason {number}" for number in range(refusals.MAX_VARIANTS + 3)]
+    for reason in reasons:
+        log.note(refusal(serial=b"\1", details={"reason": reason}))
+    log.note(refusal(serial=b"\1", details={"reason": reasons[1]}))
+    log.close()
+    assert [json.loads(each.details) for each in told(ca)] == [
+        *({"reason": reason} for reason in reasons[: refusals.MAX_VARIANTS]),
+        {"reason": reasons[0], "others": 3},
+        {"reason": reasons[1], "repeated": 1},
+    ]
+
+
 def test_an_identity_has_a_share(ca: Ca, log: RefusalLog, ticks: Ticks) -> None:
     """One caller cannot fill the log, nor keep others out; what was left out is counted, by whom."""
     for number in range(10_000):
