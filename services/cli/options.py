@@ -71,6 +71,17 @@ request_id_option = click.option(
 )
 
 
+class CertificateName(click.ParamType[str]):
+    """A common or alternative name; the kind that tables print in front of it, as in DNS:test.example.com, may stay."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """The name alone."""
+        kind, colon, name = str(value).partition(":")
+        return name if colon and kind.upper() in ("DNS", "IP", "EMAIL", "URI") else str(value)
+
+
 class HostPort(click.ParamType[str]):
     """HOST:PORT, with square brackets around an IPv6 address."""
 

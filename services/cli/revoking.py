@@ -19,6 +19,7 @@ from services.cli import bulk, output
 from services.cli.bulk_requests import Call, Wish, prepare
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
+from services.cli.no_match import hints
 from services.cli.options import Connection
 from services.cli.own_certificates import Met, OwnCertificates
 from services.cli.selecting import Selection
@@ -100,6 +101,8 @@ def revoke_many(connection: Connection, selection: Selection, wish: Wish, *, ask
         results = bulk.carry_out(ca, make_calls(), retry, witness.see)
         tally = bulk.show(results, as_json=as_json, dry_run=wish.dry_run, total=total)
         notes = own.consequences(witness.met) if wish.dry_run else own.reminders(witness.met)
+        if not tally:
+            notes += hints(ca, profile=selection.filters.get("profile"), identity=selection.filters.get("issued_by"))
     if not tally and selection.key is not None and wish.reason in COMPROMISES:
         notes.append(_not_blocked(selection))
     if as_json:

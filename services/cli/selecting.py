@@ -12,7 +12,7 @@ import click
 
 from services.cli import output
 from services.cli.once import Once
-from services.cli.options import READABLE, Moment, Target, read_certificate
+from services.cli.options import READABLE, CertificateName, Moment, Target, read_certificate
 
 R = TypeVar("R")
 
@@ -94,7 +94,13 @@ def selection_options(function: Callable[..., R]) -> Callable[..., R]:
         metavar="NAME",
         help="Filter: all of this profile. CAs and OCSP responders are meant only by theirs.",
     )
-    @click.option("--name", cls=Once, metavar="NAME", help="Filter: all with this common or alternative name, whole.")
+    @click.option(
+        "--name",
+        cls=Once,
+        metavar="NAME",
+        type=CertificateName(),
+        help="Filter: all with this common or alternative name, whole.",
+    )
     @click.option("--issued-by", cls=Once, metavar="IDENTITY", help="Filter: all that this caller asked for.")
     @click.option(
         "--issued-from", "issue_from_time", cls=Once, type=Moment(), help="Filter: issued at this time or later."

@@ -213,6 +213,24 @@ def test_filters(desk: Desk) -> None:
     assert desk.run("revoke", *filters, "--yes").stdout == "No certificate fits.\n"
 
 
+def test_names_as_tables_print_them(desk: Desk) -> None:
+    """With their kind in front, which is no part of the name."""
+    (serial,) = desk.issue(1)
+    for name in (f"DNS:{desk.name}", f"dns:{desk.name.upper()}", desk.name):
+        assert desk.revoke("--name", name, "--dry-run")[0]["serial_number"] == serial
+        assert serial in desk.run("list", "--name", name).stdout
+    assert "'--name': it is empty" in desk.run("revoke", "--name", "DNS:", "--yes", status=2).stderr
+
+
+@pytest.mark.parametrize("command", [["revoke", "--yes"], ["list"]], ids=["revoke", "list"])
+def test_filters_that_nothing_can_fit(desk: Desk, command: list[str]) -> None:
+    """A profile that there is not, or a name in the place of an identity, is told: it looks like nothing left to do."""
+    assert "There is no profile nope; there are ca, client, " in desk.run(*command, "--profile", "nope").stderr
+    assert "spiffe://goodstanding/issuer/NAME" in desk.run(*command, "--issued-by", "nope").stderr
+    nobody = ["--name", "nobody.example.com", "--profile", "server", "--issued-by", "spiffe://goodstanding/issuer/a"]
+    assert desk.run(*command, *nobody).stderr == ""
+
+
 def test_the_same_key(desk: Desk) -> None:
     """A compromise takes the others with that key along."""
     serials = desk.issue(3)

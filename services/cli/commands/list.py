@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -12,8 +13,9 @@ from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.listing import Column, Format, format_options, show
+from services.cli.no_match import hints
 from services.cli.once import Once
-from services.cli.options import Connection, Moment, Span, Spelt, connection_options
+from services.cli.options import CertificateName, Connection, Moment, Span, Spelt, connection_options
 from services.clock import utc_now
 
 PAGE = 1000
@@ -36,7 +38,12 @@ COLUMNS = (
 @click.option("--reason", cls=Once, type=Spelt(output.REASONS), help="Only those that are revoked for this reason.")
 @click.option("--profile", cls=Once, metavar="NAME", default="", help="Only those of this profile.")
 @click.option(
-    "--name", cls=Once, metavar="NAME", default="", help="Only those with this common or alternative name, whole."
+    "--name",
+    cls=Once,
+    metavar="NAME",
+    type=CertificateName(),
+    default="",
+    help="Only those with this common or alternative name, whole.",
 )
 @click.option(
     "--expiring", cls=Once, metavar="SPAN", type=Span(), help="Valid ones that expire within 30d, 12h …, soonest first."
@@ -109,7 +116,13 @@ def command(
     put_times(request, expires_from, expires_before, issued_from, issued_before)
     request.page_size = PAGE if without_limit else min(PAGE, limit + 1)
     with connect(connection, "ca") as ca:
-        show(form, "certificates", COLUMNS, certificates(ca, request), None if without_limit else limit)
+        found = certificates(ca, request)
+        first = next(found, None)
+        rest = found if first is None else itertools.chain([first], found)
+        show(form, "certificates", COLUMNS, rest, None if without_limit else limit)
+        if first is None:
+            for hint in hints(ca, profile=profile, identity=identity):
+                output.note(hint)
 
 
 def certificates(ca: Client, request: ca_pb2.ListCertificatesRequest) -> Iterator[output.Json]:
