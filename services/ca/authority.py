@@ -17,7 +17,7 @@ from services.ca.imports import Importing
 from services.ca.issue import IssueCommand, IssueResult, Issuing
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore
-from services.ca.revoke import RevokeCommand, Revoking
+from services.ca.revoke import RevokeCommand, Revoked, Revoking
 from services.ca.settings import AuthoritySettings
 from services.ca.signing_pool import SigningPool
 from services.ca.target import BySerial
@@ -75,13 +75,13 @@ class CertificateAuthority:
         """Issue a certificate."""
         return self._issuing.begin(command, actor).result()
 
-    def begin_revoke(self, command: RevokeCommand, actor: Actor) -> Future[CertificateRecord]:
+    def begin_revoke(self, command: RevokeCommand, actor: Actor) -> Future[Revoked]:
         """Check, and queue for recording."""
         return self._revoking.begin(command, actor)
 
     def revoke(self, command: RevokeCommand, actor: Actor) -> CertificateRecord:
         """Revoke, put on hold or release a certificate, and return it as recorded."""
-        return self._revoking.begin(command, actor).result()
+        return self._revoking.begin(command, actor).result().record
 
     def get(self, target: BySerial) -> CertificateRecord:
         """Find one certificate."""

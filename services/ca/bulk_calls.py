@@ -7,6 +7,7 @@ alive.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from services.ca.selection import ByFilter, ByKey, Listed, ListedTarget, Selecte
 from services.ca.target import ByCertificate, BySerial
 from services.ca.turns import Turn
 from services.clock import Clock
+from services.db.records import CertificateRecord
 from services.errors import DomainError, InvalidArgument, ResourceExhausted
 from services.pki import der
 from services.pki.unreadable import UNREADABLE
@@ -89,9 +91,14 @@ async def _written(run: BulkRun, step: list[Selected], bridge: Bridge) -> list[I
         return None
 
 
-async def count(run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn) -> int:
-    """How many certificates it was about."""
-    return sum([len(results) async for results in carry_out(run, bridge, readers, turn)])
+async def outcomes(
+    run: BulkRun, bridge: Bridge, readers: Executor, turn: Turn, *, without: CertificateRecord
+) -> Counter[Outcome]:
+    """What became of how many certificates; one of them is not counted."""
+    tally: Counter[Outcome] = Counter()
+    async for results in carry_out(run, bridge, readers, turn):
+        tally.update(each.outcome for each in results if each.record is None or each.record.id != without.id)
+    return tally
 
 
 async def _alive(waiting: asyncio.Future[T]) -> AsyncIterator[None]:

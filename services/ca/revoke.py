@@ -64,6 +64,16 @@ class Decision:
     revocation: RevocationRecord | None
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What became of a certificate."""
+
+    record: CertificateRecord
+    """As recorded from then on."""
+    unchanged: bool
+    """It was so already."""
+
+
 class Revoking:
     """The use case."""
 
@@ -76,7 +86,7 @@ class Revoking:
         self._settings = settings
         self._clock = clock
 
-    def begin(self, command: RevokeCommand, actor: Actor) -> Future[CertificateRecord]:
+    def begin(self, command: RevokeCommand, actor: Actor) -> Future[Revoked]:
         """Queue the change; the future resolves once it is durable. Raises DomainError, as the future does."""
         require_past(command.reason, command.invalidity_at, self._clock())
         work = _Revocation(self, command, actor, None if command.validate_only else retry_key(actor, METHOD))
@@ -84,7 +94,7 @@ class Revoking:
             return self._validate(work)
         return self._writer.submit(work)
 
-    def _validate(self, work: _Revocation) -> Future[CertificateRecord]:
+    def _validate(self, work: _Revocation) -> Future[Revoked]:
         with self._db.read() as conn:
             return resolved(work.decide(Batch(conn)).answer())
 
@@ -136,11 +146,11 @@ class _Revocation:
     def serialise(self) -> bool:
         return True
 
-    def decide(self, batch: Batch) -> Plan[CertificateRecord]:
+    def decide(self, batch: Batch) -> Plan[Revoked]:
         payload = _payload(self.command)
         if earlier := batch.remembered(self.key):
             require_same(earlier, payload)
-            return _replay(batch, earlier)
+            return _replay(batch, earlier, self.actor)
         record = self.revoking.find(batch.conn, self.command.target)
         certificate = ca_certificate(batch, record)
         require_reason(self.command.reason, is_authority=certificate is not None or _is_ca(record))
@@ -158,10 +168,10 @@ class _Revocation:
             after = decision.revocation
         memory = Memory(self.key, payload, result, now) if self.key else None
 
-        def answer() -> CertificateRecord:
+        def answer() -> Revoked:
             if change is not None and change.ca_certificate is not None:
                 self.revoking.issuer_changed()
-            return as_of(record, after, result.revision or record.revision)
+            return Revoked(as_of(record, after, result.revision or record.revision), unchanged=change is None)
 
         return Plan(answer, change=change, memory=memory, audit=events)
 
@@ -183,12 +193,12 @@ def status_change(record: CertificateRecord, decision: Decision, now: datetime, 
     )
 
 
-def _replay(batch: Batch, earlier: IdempotencyRecord | Memory) -> Plan[CertificateRecord]:
+def _replay(batch: Batch, earlier: IdempotencyRecord | Memory, actor: Actor) -> Plan[Revoked]:
     """The revocation as it was recorded then, whatever has become of it since."""
     match earlier:
         case Memory(result=PendingChange() as pending):
-            record = _recorded(batch.conn, pending.change)
-            return Plan(lambda: as_of(record, pending.change.revocation, pending.revision))
+            record, own = _recorded(batch.conn, pending.change), _is_of(pending.change, actor)
+            return Plan(lambda: Revoked(as_of(record, pending.change.revocation, pending.revision), unchanged=not own))
         case Memory(result=result):
             revision = result.outcome()
         case IdempotencyRecord(outcome=revision):
@@ -197,7 +207,13 @@ def _replay(batch: Batch, earlier: IdempotencyRecord | Memory) -> Plan[Certifica
     if change is None:
         raise RuntimeError(f"a request id names change {revision}, which is gone")
     replayed = as_of(_recorded(batch.conn, change), change.revocation, revision)
-    return Plan(lambda: replayed)
+    revoked = Revoked(replayed, unchanged=not _is_of(change, actor))
+    return Plan(lambda: revoked)
+
+
+def _is_of(change: StatusChange, actor: Actor) -> bool:
+    """Whether a call made this change: one that found it so remembers a change that another one had made."""
+    return (change.actor.identity, change.actor.request_id) == (actor.identity, actor.request_id)
 
 
 def _recorded(conn: Connection, change: StatusChange) -> CertificateRecord:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
@@ -24,16 +25,16 @@ from services.ca import bulk_calls, issue_calls
 from services.ca.authority import CertificateAuthority
 from services.ca.blocked_keys import BlockCommand
 from services.ca.bridge import Bridge
-from services.ca.bulk import BulkRun
+from services.ca.bulk import BulkRun, Outcome
 from services.ca.issue import IssueCommand, IssueResult
 from services.ca.issuer_servicer import IssuerMethods
 from services.ca.list_requests import read_list_query
 from services.ca.profile_messages import profile_message
-from services.ca.revoke import RevokeCommand
+from services.ca.revoke import RevokeCommand, Revoked
 from services.ca.target import ByCertificate, BySerial, Target
 from services.ca.turns import Turns
 from services.clock import Clock, to_epoch, utc_now
-from services.db.records import Actor, CertificateRecord
+from services.db.records import Actor
 from services.errors import DomainError, FailedPrecondition
 from services.pki.names import MAX_NAMES, SubjectAlternativeNames, refuse_too_many
 from services.pki.reasons import NAMES
@@ -107,11 +108,16 @@ class CertificateAuthorityServicer(IssuerMethods):
         actor = current_caller().actor(requests.read_request_id(request.request_id))
         command = _revoke_command(request)
         same_key = await self._read(lambda: self._same_key(command, actor)) if command.all_with_same_key else None
-        record = await self._revoke(command, actor)
+        revoked = await self._revoke(command, actor)
         turn = partial(self._bulk_turns.turn, actor.identity)
-        others = await bulk_calls.count(same_key, self._bridge, self._readers, turn) - 1 if same_key else 0
+        others: Counter[Outcome] = Counter()
+        if same_key is not None:
+            others = await bulk_calls.outcomes(same_key, self._bridge, self._readers, turn, without=revoked.record)
         return ca_pb2.RevokeCertificateResponse(
-            certificate=messages.certificate_message(record, self._clock()), others_with_same_key_count=others
+            certificate=messages.certificate_message(revoked.record, self._clock()),
+            others_with_same_key_count=others.total(),
+            unchanged=revoked.unchanged,
+            others_unchanged_count=others[Outcome.UNCHANGED],
         )
 
     async def RevokeCertificates(
@@ -199,10 +205,10 @@ class CertificateAuthorityServicer(IssuerMethods):
         self._authority.directory.forget()
         return await self._begin_issue(command, actor)
 
-    async def _revoke(self, command: RevokeCommand, actor: Actor) -> CertificateRecord:
+    async def _revoke(self, command: RevokeCommand, actor: Actor) -> Revoked:
         """Straight to the writer: no revocation waits for threads that are busy with requests to issue."""
         if command.validate_only:
-            return await self._read(lambda: self._authority.revoke(command, actor))
+            return await self._read(lambda: self._authority.begin_revoke(command, actor).result())
         return await self._bridge.wait_for(self._authority.begin_revoke(command, actor))
 
     async def _begin_issue(self, command: IssueCommand, actor: Actor) -> IssueResult:

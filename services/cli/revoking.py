@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC
 
 import click
 
@@ -31,15 +32,36 @@ _CHANGES = (ca_pb2.REVOCATION_OUTCOME_REVOKED, ca_pb2.REVOCATION_OUTCOME_HELD, c
 
 @dataclass
 class _Witness:
-    """Remembers which results were about certificates of issuers."""
+    """Remembers which results were about certificates of issuers, and how many kept an earlier invalidity time."""
 
     own: OwnCertificates
+    wish: Wish
     met: list[Met] = field(default_factory=list)
+    earlier: int = 0
 
     def see(self, result: ca_pb2.RevocationResult) -> None:
         """Take in a result."""
+        self.earlier += result.outcome != ca_pb2.REVOCATION_OUTCOME_REFUSED and keeps_earlier_time(
+            result.certificate, self.wish
+        )
         if result.outcome in _CHANGES and (met := self.own.find(result.certificate)) is not None:
             self.met.append(met)
+
+
+def keeps_earlier_time(certificate: types_pb2.Certificate, wish: Wish) -> bool:
+    """Whether an earlier time since when to distrust it is recorded than the one given, which then means nothing."""
+    recorded = certificate.revocation
+    if wish.invalidity_time is None or not recorded.HasField("invalidity_time"):
+        return False
+    return recorded.invalidity_time.ToDatetime(UTC) < wish.invalidity_time
+
+
+def told_of_earlier_times(count: int) -> str:
+    """A remark about them."""
+    what = (
+        "An earlier --invalidity-time is" if count == 1 else f"For {count} certificates an earlier --invalidity-time is"
+    )
+    return f"{what} recorded already: it stays, and the one given was not recorded."
 
 
 def ask_about_issuer(ca: Client, request: ca_pb2.RevokeCertificateRequest) -> None:
@@ -93,14 +115,16 @@ def revoke_many(connection: Connection, selection: Selection, wish: Wish, *, ask
         ca = stack.enter_context(connect(connection, "ca"))
         own = OwnCertificates(ca)
         if asking and selection.is_open:
-            total = _confirm(ca, own, make_calls())
+            total = _confirm(ca, own, make_calls(), wish)
         elif asking:
             _confirm_issuers(ca, own, make_calls, wish)
-        witness = _Witness(own)
+        witness = _Witness(own, wish)
         retry = "" if wish.dry_run else "what was told is done: the same command again goes on"
         results = bulk.carry_out(ca, make_calls(), retry, witness.see)
         tally = bulk.show(results, as_json=as_json, dry_run=wish.dry_run, total=total)
         notes = own.consequences(witness.met) if wish.dry_run else own.reminders(witness.met)
+        if witness.earlier:
+            notes.append(told_of_earlier_times(witness.earlier))
         if not tally:
             notes += hints(ca, profile=selection.filters.get("profile"), identity=selection.filters.get("issued_by"))
     if not tally and selection.key is not None and wish.reason in COMPROMISES:
@@ -124,10 +148,10 @@ def _not_blocked(selection: Selection) -> str:
     )
 
 
-def _confirm(ca: Client, own: OwnCertificates, calls: Iterable[Call]) -> int:
+def _confirm(ca: Client, own: OwnCertificates, calls: Iterable[Call], wish: Wish) -> int:
     """See what is meant, and ask whether to go on where it is more than one. Returns how many."""
     tally: Counter[str] = Counter()
-    witness = _Witness(own)
+    witness = _Witness(own, wish)
     for call in calls:
         call.request.validate_only = True
         tally.update(result["outcome"] for result in bulk.carry_out(ca, [call], see=witness.see))
@@ -142,7 +166,7 @@ def _confirm(ca: Client, own: OwnCertificates, calls: Iterable[Call]) -> int:
 
 def _confirm_issuers(ca: Client, own: OwnCertificates, make_calls: Callable[[], Iterable[Call]], wish: Wish) -> None:
     """Of certificates that were named one by one, ask about those of issuers alone."""
-    witness = _Witness(own)
+    witness = _Witness(own, wish)
     for call in make_calls():
         if not (listed := own.among(call.request.certificates.certificates)):
             continue

@@ -91,9 +91,14 @@ def decide(current_reason: int | None, requested: int, preset: str = "rfc5280") 
         return Action.NOTHING
     if current_reason is None or current_reason == Reason.CERTIFICATE_HOLD or reason is Reason.KEY_COMPROMISE:
         return Action.HOLD if reason is Reason.CERTIFICATE_HOLD else Action.REVOKE
+    rule = (
+        "no other reason takes the place of that"
+        if current_reason == Reason.KEY_COMPROMISE
+        else "only keyCompromise may take the place of another reason"
+    )
     raise FailedPrecondition(
         "ALREADY_REVOKED",
-        f"it is revoked already, for {_name(current_reason)}; only keyCompromise may take the place of another reason",
+        f"it is revoked already, for {_name(current_reason)}; {rule}",
         field="reason",
         metadata={"current_reason": _name(current_reason)},
     )

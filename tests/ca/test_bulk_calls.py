@@ -226,7 +226,11 @@ def test_all_with_the_same_key(ca: Ca) -> None:
         response = call(ca, "RevokeCertificate", request, "revoker")
         assert response.others_with_same_key_count == 2
         assert response.certificate.revocation.reason == COMPROMISE
+        assert (response.unchanged, response.others_unchanged_count) == (False, 0)
         assert ca.count("status_changes") == 3
+    for more in ({"request_id": "another"}, {"request_id": "another"}, {}, {"validate_only": True}):
+        later = call(ca, "RevokeCertificate", request_for(serials[1], reason=COMPROMISE, **more), "revoker")
+        assert (later.unchanged, later.others_with_same_key_count, later.others_unchanged_count) == (True, 2, 2)
 
 
 def test_the_same_key_for_another_reason(ca: Ca) -> None:

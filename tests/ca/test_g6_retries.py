@@ -130,6 +130,8 @@ def test_a_call_that_changed_nothing_is_remembered_too(ca: Ca, issuer: Actor, re
     assert again == first
     ca.revoke(revoker, serial, Reason.KEY_COMPROMISE)
     assert ca.revoke(with_id(revoker, "again"), serial, Reason.SUPERSEDED) == first
+    command = RevokeCommand(target=BySerial(serial), reason=Reason.SUPERSEDED)
+    assert ca.authority.begin_revoke(command, with_id(revoker, "again")).result().unchanged
 
 
 @pytest.mark.parametrize("changed", ["reason", "invalidity", "target"])

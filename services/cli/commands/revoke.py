@@ -22,7 +22,13 @@ from services.cli.options import (
     json_option,
     request_id_option,
 )
-from services.cli.revoking import ask_about_issuer, notes_on_issuer, revoke_many
+from services.cli.revoking import (
+    ask_about_issuer,
+    keeps_earlier_time,
+    notes_on_issuer,
+    revoke_many,
+    told_of_earlier_times,
+)
 from services.cli.selecting import Selection, selection_options
 
 
@@ -99,26 +105,39 @@ def _revoke_one(
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
         response = ca.renewed().call(stub.RevokeCertificate, request, retry="" if wish.dry_run else retry)
         notes = notes_on_issuer(ca, response.certificate, dry_run=wish.dry_run)
+    if keeps_earlier_time(response.certificate, wish):
+        notes.append(told_of_earlier_times(1))
     described = output.certificate(response.certificate)
     others = response.others_with_same_key_count
     if as_json:
         more: output.Json = {"others_with_same_key_count": others} if same_key else {}
         more |= {"notes": notes} if notes else {}
+        more["unchanged"] = response.unchanged
         output.emit({**described, "request_id": request.request_id, "validate_only": request.validate_only, **more})
         return
-    click.echo(output.plain(summary(described, dry_run=wish.dry_run)))
+    click.echo(output.plain(summary(described, dry_run=wish.dry_run, unchanged=response.unchanged)))
     if same_key:
-        click.echo(f"{others} others with the same key: {'they would be revoked, too' if wish.dry_run else 'revoked'}")
+        click.echo(_others(others, response.others_unchanged_count, dry_run=wish.dry_run))
     for line in notes:
         output.note(line)
 
 
-def summary(described: output.Json, *, dry_run: bool) -> str:
+def _others(count: int, unchanged: int, *, dry_run: bool) -> str:
+    """One line about the others with the same key."""
+    done = "they would be revoked, too" if dry_run else "revoked"
+    if unchanged:
+        done = "revoked already" if unchanged == count else f"{done}; {unchanged} of them were already"
+    return f"{count} {'other' if count == 1 else 'others'} with the same key{f': {done}' if count else ''}"
+
+
+def summary(described: output.Json, *, dry_run: bool, unchanged: bool = False) -> str:
     """One line for a person: the state from now on."""
     name = f"{described['serial_number']} of {described['issuer']}"
+    revocation = described["revocation"]
+    if unchanged and revocation is not None:
+        return f"{name}: already {output.revocation_words(revocation)}{'. Nothing was recorded.' if dry_run else ''}"
     if dry_run:
         return f"{name}: the change is allowed. Nothing was recorded."
-    revocation = described["revocation"]
     if revocation is None:
         return f"{name}: released, in good standing again"
     return f"{name}: {output.revocation_words(revocation)}"

@@ -458,8 +458,14 @@ class RevokeCertificateResponse(_message.Message):
 
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     OTHERS_WITH_SAME_KEY_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    OTHERS_UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
     others_with_same_key_count: _builtins.int
     """Output only. Where all_with_same_key was set: how many other certificates have its public key. All are revoked."""
+    unchanged: _builtins.bool
+    """Output only. Whether the certificate was so already, and nothing was recorded. A retry says what the first call did."""
+    others_unchanged_count: _builtins.int
+    """Output only. How many of the others with its public key were so already."""
     @_builtins.property
     def certificate(self) -> _types_pb2.Certificate:
         """Output only. The certificate, as recorded after the call."""
@@ -469,10 +475,12 @@ class RevokeCertificateResponse(_message.Message):
         *,
         certificate: _types_pb2.Certificate | None = ...,
         others_with_same_key_count: _builtins.int = ...,
+        unchanged: _builtins.bool = ...,
+        others_unchanged_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "others_with_same_key_count", b"others_with_same_key_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "others_unchanged_count", b"others_unchanged_count", "others_with_same_key_count", b"others_with_same_key_count", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
