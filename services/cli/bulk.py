@@ -15,7 +15,7 @@ import click
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import listing, output
-from services.cli.bulk_requests import Call
+from services.cli.bulk_requests import Call, Name
 from services.cli.client import Client
 
 OUTCOMES: Mapping[int, str] = {
@@ -25,6 +25,7 @@ OUTCOMES: Mapping[int, str] = {
     ca_pb2.REVOCATION_OUTCOME_UNCHANGED: "unchanged",
     ca_pb2.REVOCATION_OUTCOME_REFUSED: "refused",
 }
+_FOR_PEOPLE = frozenset({"name", "given"})
 REFUSED, UNCHANGED = "refused", "unchanged"
 _SUMS = {
     "revoked": "revoked",
@@ -57,14 +58,15 @@ def carry_out(
                 yield describe(result, call.names)
 
 
-def describe(result: ca_pb2.RevocationResult, names: list[str]) -> output.Json:
-    """A result as JSON. `name` is what the user called it."""
+def describe(result: ca_pb2.RevocationResult, names: list[Name]) -> output.Json:
+    """A result as JSON. `name` and `given` are what the user called it, for people."""
     found = output.certificate(result.certificate) if result.HasField("certificate") else {}
     refused = result.HasField("error")
     error = {"reason": result.error.reason, "message": result.error.message} if refused else None
     earlier = result.HasField("earlier_revocation")
     return {
-        "name": names[result.index] if names else None,
+        "name": names[result.index].place if names else None,
+        "given": names[result.index].serial if names else None,
         "issuer": found.get("issuer"),
         "serial_number": found.get("serial_number"),
         "subject": found.get("subject"),
@@ -127,7 +129,9 @@ def _in_order(tally: Counter[str]) -> list[tuple[str, int]]:
 @contextmanager
 def _shower(*, as_json: bool, total: int | None) -> Iterator[Callable[[output.Json], None]]:
     if as_json:
-        yield lambda result: output.emit_line({name: value for name, value in result.items() if name != "name"})
+        yield lambda result: output.emit_line(
+            {name: value for name, value in result.items() if name not in _FOR_PEOPLE}
+        )
     elif sys.stdout.isatty() and sys.stderr.isatty():
         with _bar(total) as show_one:
             yield show_one
@@ -146,7 +150,7 @@ def _then(result: output.Json) -> str:
 
 
 _COLUMNS = (
-    listing.Column("SERIAL NUMBER", lambda result: result["serial_number"] or result["name"]),
+    listing.Column("SERIAL NUMBER", lambda result: result["serial_number"] or result["given"] or result["name"]),
     listing.Column("NOW", _now, spare=2),
     listing.Column("THEN", _then),
     listing.Column("SUBJECT", lambda result: result["subject"], cut=True, spare=1),

@@ -20,11 +20,19 @@ LIST_OCTETS = 500_000
 
 
 @dataclass(frozen=True)
+class Name:
+    """What the user calls a certificate: where it stands, and what stands there."""
+
+    place: str
+    serial: str = ""
+
+
+@dataclass(frozen=True)
 class Call:
     """A request, and what the user calls the certificates of its list."""
 
     request: ca_pb2.RevokeCertificatesRequest
-    names: list[str] = field(default_factory=list)
+    names: list[Name] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,19 +85,19 @@ def _put_filter(into: ca_pb2.CertificateFilter, selection: Selection) -> None:
             setattr(into, name, value)
 
 
-Named = tuple[str, ca_pb2.ListedCertificate]
+Named = tuple[Name, ca_pb2.ListedCertificate]
 
 
 def _of_lines(lines: Iterable[Line], issuer: str) -> Iterator[Named]:
     for line in lines:
-        yield f"line {line.number}", _by_serial(line.serial, issuer, line.reason)
+        yield Name(f"line {line.number}", line.serial), _by_serial(line.serial, issuer, line.reason)
 
 
 def _of_arguments(selection: Selection) -> Iterator[Named]:
     for serial in selection.serials:
-        yield serial, _by_serial(serial, selection.issuer)
+        yield Name(serial, serial), _by_serial(serial, selection.issuer)
     for file in selection.certificates:
-        yield str(file), ca_pb2.ListedCertificate(certificate_der=_der(read_certificate(file)))
+        yield Name(str(file)), ca_pb2.ListedCertificate(certificate_der=_der(read_certificate(file)))
 
 
 def _by_serial(serial: str, issuer: str, reason: int | None = None) -> ca_pb2.ListedCertificate:
@@ -107,7 +115,7 @@ def _der(certificate: bytes) -> bytes:
 
 def _lists(named: Iterable[Named], wish: Wish) -> Iterator[Call]:
     """Calls that are small enough for the service."""
-    names: list[str] = []
+    names: list[Name] = []
     listed: list[ca_pb2.ListedCertificate] = []
     octets = 0
     for name, certificate in named:
@@ -122,7 +130,7 @@ def _lists(named: Iterable[Named], wish: Wish) -> Iterator[Call]:
         yield _list(names, listed, wish)
 
 
-def _list(names: list[str], listed: list[ca_pb2.ListedCertificate], wish: Wish) -> Call:
+def _list(names: list[Name], listed: list[ca_pb2.ListedCertificate], wish: Wish) -> Call:
     request = ca_pb2.RevokeCertificatesRequest(certificates=ca_pb2.ListedCertificates(certificates=listed))
     wish.put_into(request)
     return Call(request, names)

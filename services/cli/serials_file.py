@@ -3,9 +3,10 @@
     # what the laptop had
     0a1b2c3d
     0x4e5f6a7b keyCompromise
+    serial=5C6D7E8F
 
-Nothing is sent before the whole file has been read: a mistake in its last line shall not leave half of it revoked.
-However long it is, it is never in memory as a whole.
+The last is what `openssl x509 -serial` prints. Nothing is sent before the whole file has been read: a mistake in its
+last line shall not leave half of it revoked. However long it is, it is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from services.pki.serials import parse_serial
 
 _REASONS = {name.lower(): number for name, number in output.REASONS.items()}
 _MAX_LINE = 1000
+_MAX_MISTAKES = 10
+_OPENSSL = "serial="
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,33 @@ class SerialsFile:
         self.content.seek(0)
         return (line for line in map(_read_line, self._numbered()) if line is not None)
 
+    def check(self) -> tuple[int, list[str]]:
+        """How many certificates there are, and what is wrong, with the numbers of lines; of much, the first."""
+        self.content.seek(0)
+        count = wrong = 0
+        mistakes: list[str] = []
+        for numbered in self._numbered():
+            try:
+                count += _read_line(numbered) is not None
+            except Failed as mistake:
+                wrong += 1
+                if wrong <= _MAX_MISTAKES:
+                    mistakes.append(mistake.message)
+        if wrong > _MAX_MISTAKES:
+            mistakes.append(f"and {wrong - _MAX_MISTAKES} more lines")
+        return count, mistakes
+
     def _numbered(self) -> Iterator[tuple[int, bytes]]:
         return enumerate(iter(lambda: self.content.readline(_MAX_LINE), b""), 1)
 
 
 @contextmanager
 def open_serials(path: Path) -> Iterator[SerialsFile]:
-    """Open and check a file (-: standard input). Raises Failed, naming it and the line that is wrong."""
+    """Open and check a file (-: standard input). Raises Failed, naming it and the lines that are wrong."""
     with _opened(path) as content:
-        try:
-            count = sum(1 for _ in SerialsFile(content, 0).lines())
-        except Failed as wrong:
-            raise Failed(f"{_name(path)}, {wrong.message}. Nothing was sent") from None
+        count, mistakes = SerialsFile(content, 0).check()
+        if mistakes:
+            raise Failed(f"{_name(path)}, {'; '.join(mistakes)}. Nothing was sent")
         if not count:
             raise Failed(f"{_name(path)} lists no serial number")
         yield SerialsFile(content, count)
@@ -84,14 +102,15 @@ def _read_line(numbered: tuple[int, bytes]) -> Line | None:
         return None
     if len(words) > 2 or len(raw) == _MAX_LINE:
         raise Failed(f"line {number}: give a serial number (hex), and at most a reason behind it")
+    serial = words[0].removeprefix(_OPENSSL)
     try:
-        parse_serial(words[0], "serial_number")
+        parse_serial(serial, "serial_number")
     except InvalidArgument as error:
         raise Failed(f"line {number}: {error.message}") from error
     reason = _REASONS.get(words[1].lower()) if len(words) == 2 else None
     if len(words) == 2 and reason is None:
         raise Failed(f"line {number}: {words[1]!r} is no reason; one of {', '.join(output.REASONS)}")
-    return Line(number, words[0], reason)
+    return Line(number, serial, reason)
 
 
 def _name(path: Path) -> str:

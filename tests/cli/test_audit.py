@@ -98,6 +98,10 @@ def test_export_and_verify(run: Run, serial: str, tmp_path: Path) -> None:
         assert told["flaws"][0]["sequence"] == sequence
     (tmp_path / "tail.jsonl").write_text(run("audit", "export", "--after", "2").stdout)
     assert run("audit", "verify", "--file", "tail.jsonl").returncode == 1
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    empty = run("audit", "verify", "--file", "empty.jsonl")
+    assert (empty.returncode, empty.stdout) == (1, "")
+    assert "empty.jsonl holds no entry" in empty.stderr
     assert run("audit", "verify", "--file", "tail.jsonl", "--head", f"2:{json.loads(lines[1])['hash']}").returncode == 0
     assert run("audit", "verify", "--head", "seven").returncode == 2
 

@@ -118,11 +118,14 @@ def test_a_file_of_serial_numbers(desk: Desk, name: str, monkeypatch: pytest.Mon
     """With comments and reasons; refusals name the line; interrupted or not, it can be repeated."""
     monkeypatch.setattr("services.cli.bulk_requests.LIST_LENGTH", 2)  # several calls
     one, two, three = desk.issue(3)
-    text = f"# touched\n{one}\n\n 0x{two}  keycompromise # this one\n{three},superseded\nfeed\n"
+    text = f"# touched\nserial={one.upper()}\n\n 0x{two}  keycompromise # this one\n{three},superseded\nfeed\n"
     Path("serials.txt").write_text(text)
     lines = desk.revoke("--serials", name, "--reason", "affiliationChanged", "--dry-run", status=1, input=text)
     assert counts(lines[-1]) == {"revoked": 3, "refused": 1}
     assert desk.state(one) == "good"
+    table = desk.run("revoke", "--serials", name, "--reason", "superseded", "--dry-run", status=1, input=text).stdout
+    assert "\nfeed  " in table
+    assert "line 6" not in table
     done = desk.run("revoke", "--serials", name, "--reason", "affiliationChanged", status=1, input=text)
     assert "line 6: refused: no certificate with serial number feed" in done.stderr
     assert done.stdout.endswith("3 revoked, 1 refused.\n")
@@ -146,6 +149,8 @@ MISTAKES = {
     "no serial": ("0a\nxyz\n", "serials.txt, line 2: not a serial number"),
     "no reason": ("0a unused\n", "serials.txt, line 1: 'unused' is no reason; one of unspecified, keyCompromise"),
     "too much": ("0a superseded 0b\n", "line 1: give a serial number"),
+    "two": ("xyz\n0a\n0b unused\n", "line 1: not a serial number in hex, as in 4f0a… or 4f:0a:… or 0x4f0a…; line 3: "),
+    "many": ("xyz\n" * 12, "; and 2 more lines. Nothing was sent"),
     "nothing": ("# nothing\n", "serials.txt lists no serial number"),
 }
 
@@ -239,12 +244,41 @@ def test_the_same_key(desk: Desk) -> None:
         "2 others with the same key: they would be revoked, too"
         in desk.run("revoke", serials[0], *options, "--dry-run").stdout
     )
+    desk.run("revoke", serials[2], "--reason", "superseded")
+    desk.run("revoke", serials[2], "--reason", "keyCompromise")
     assert desk.run("revoke", "--cert", "1.pem", *options).stdout.splitlines()[1:] == [
-        "2 others with the same key: revoked"
+        "2 others with the same key: revoked; 1 of them were already"
     ]
+    first, others = desk.run("revoke", "--cert", "1.pem", *options).stdout.splitlines()
+    assert first.startswith(f"{serials[1]} of issuing: already revoked since ")
+    assert others == "2 others with the same key: revoked already"
     assert [desk.state(each) for each in serials] == ["keyCompromise"] * 3
     told = json.loads(desk.run("revoke", serials[0], *options, "--json").stdout)
     assert told["others_with_same_key_count"] == 2
+
+
+def test_what_is_so_already(desk: Desk) -> None:
+    """One that is revoked is not said to be revoked now, and a retry is no such; nor is a plain reason a way down."""
+    (serial,) = desk.issue(1)
+    compromise = ("revoke", serial, "--reason", "keyCompromise")
+    assert f"{serial} of issuing: revoked since" in desk.run(*compromise, "--request-id", "first").stdout
+    assert f"{serial} of issuing: revoked since" in desk.run(*compromise, "--request-id", "first").stdout
+    for option in (["--json"], ["--dry-run", "--json"]):
+        assert json.loads(desk.run(*compromise, *option).stdout)["unchanged"] is True
+    assert "already revoked since" in desk.run(*compromise, "--dry-run").stdout
+    refused = desk.run("revoke", serial, status=1).stderr
+    assert "already, for keyCompromise; no other reason takes the place of that" in refused
+
+
+def test_a_later_invalidity_time(desk: Desk) -> None:
+    """Of several the earliest counts, and that another one was not recorded is told."""
+    one, two = desk.issue(2)
+    times = ("2025-11-03T09:30:00Z", "2025-11-04T09:30:00Z")
+    earlier, later = (("--reason", "keyCompromise", "--invalidity-time", each) for each in times)
+    assert desk.run("revoke", one, two, *earlier).stderr == ""
+    assert "An earlier --invalidity-time is recorded" in desk.run("revoke", one, *later).stderr
+    assert "For 2 certificates an earlier" in desk.run("revoke", one, two, *later).stderr
+    assert "notes" not in json.loads(desk.run("revoke", one, *earlier, "--json").stdout)
 
 
 def on_terminal(desk: Desk, *arguments: str, answer: bytes) -> tuple[int, str]:

@@ -70,6 +70,7 @@ MISTAKES = {
     "issue of a missing file": (["issue", "nowhere.csr"], "does not exist"),
     "issue for zero days": (["issue", "FILE", "--days", "0"], "'--days'"),
     "a name without its kind": (["issue", "FILE", "--san", "test.example.com"], "DNS:test.example.com"),
+    "a kind without its name": (["issue", "FILE", "--san", "DNS:"], "'DNS:' has no name behind its kind"),
     "a name of another kind": (["issue", "FILE", "--san", "X400:a"], "DNS:, IP:, email: or URI:"),
     "revoke nothing": (["revoke"], "serial number (hex) or --cert FILE"),
     "revoke two things": (["revoke", "0a", "--cert", "FILE"], "serial number (hex) or --cert FILE"),

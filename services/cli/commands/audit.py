@@ -185,7 +185,12 @@ def verify_command(
         if statuses:
             raise click.UsageError("--statuses compares with the log of the service: leave --file out.")
         verifier = ChainVerifier(heads)
-        _tell(verifier, check(verifier, lines_of(file)), None, as_json=as_json)
+        flaws = check(verifier, lines_of(file))
+        if not verifier.count and not flaws:
+            raise Failed(
+                f"{file} holds no entry, and verifies nothing: did the export fail? (Behind the last there is none.)"
+            )
+        _tell(verifier, flaws, None, as_json=as_json)
         return
     with connect(connection, "ca") as ca:
         stub = audit_pb2_grpc.AuditServiceStub(ca.channel)

@@ -132,7 +132,11 @@ def names(sans: tuple[str, ...]) -> ca_pb2.SubjectAlternativeNames | None:
     found = ca_pb2.SubjectAlternativeNames()
     for san in sans:
         kind, colon, name = san.partition(":")
-        if not colon or not name or kind.upper() not in KINDS:
+        if colon and not name and kind.upper() in KINDS:
+            raise click.BadParameter(
+                f"{san!r} has no name behind its kind, as in DNS:test.example.com.", param_hint="'--san'"
+            )
+        if not colon or kind.upper() not in KINDS:
             raise click.BadParameter(
                 f"{san!r} has no kind in front: DNS:, IP:, email: or URI:, as in DNS:test.example.com.",
                 param_hint="'--san'",
