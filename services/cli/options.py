@@ -237,6 +237,8 @@ def target_options(function: Callable[..., R]) -> Callable[..., R]:
     def with_target(serial: str | None, cert: Path | None, **others: Any) -> R:
         if (serial is None) == (cert is None):
             raise click.UsageError("Give either a serial number (hex) or --cert FILE.")
+        if serial is not None and not serial.strip():
+            raise click.UsageError("SERIAL is empty; is a variable of the shell not set?")
         return function(target=Target(serial or "", read_certificate(cert) if cert else None), **others)
 
     return with_target

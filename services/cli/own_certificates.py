@@ -66,9 +66,20 @@ class OwnCertificates:
         # Whoever has the key has it under every name.
         same = [each for each in self._issuers if each.public_key_der == holder.public_key_der]
         names = " and ".join(sorted(each.name for each in same))
+        own = "" if holder.chain_der else ", its own among them"
         return (
             f"It is a certificate of the issuer {names}. For this reason all that it issued is revoked with it "
-            f"({self._valid(same)}), and nothing takes that back."
+            f"({self._valid(same)}{own}), and nothing takes that back.{self._below(same)}"
+        )
+
+    def _below(self, issuers: Iterable[types_pb2.Issuer]) -> str:
+        """That what the issuers right below have issued is not revoked."""
+        own = {der for issuer in issuers for der in issuer.certificates_der}
+        below = sorted(each.name for each in self._issuers if each.chain_der and each.chain_der[0] in own)
+        if not below:
+            return ""
+        return (
+            f" What {' and '.join(below)} issued, below it, stays as it is unless their certificates are revoked, too."
         )
 
     def _valid(self, issuers: Iterable[types_pb2.Issuer]) -> str:

@@ -73,7 +73,8 @@ def ask_about_issuer(ca: Client, request: ca_pb2.RevokeCertificateRequest) -> No
     rehearsal.CopyFrom(request)
     rehearsal.validate_only = True
     stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
-    met = own.find(ca.call(stub.RevokeCertificate, rehearsal).certificate)
+    response = ca.call(stub.RevokeCertificate, rehearsal)
+    met = None if response.unchanged else own.find(response.certificate)
     _ask(own.consequences([met] if met else []))
 
 
@@ -96,9 +97,10 @@ def _ask(consequences: list[str]) -> None:
     click.confirm("Go on?", abort=True, err=True)
 
 
-def notes_on_issuer(ca: Client, certificate: types_pb2.Certificate, *, dry_run: bool) -> list[str]:
+def notes_on_issuer(ca: Client, response: ca_pb2.RevokeCertificateResponse, *, dry_run: bool) -> list[str]:
     """What follows, before it is done, or is left to do: nothing, unless the certificate is one of an issuer."""
-    if not certificate.certificate_der or not is_ca(certificate.certificate_der):
+    certificate = response.certificate
+    if not certificate.certificate_der or not is_ca(certificate.certificate_der) or (dry_run and response.unchanged):
         return []
     with suppress(Failed):  # what is done is done
         own = OwnCertificates(ca)

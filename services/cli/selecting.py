@@ -35,6 +35,8 @@ class Selection:
         """Raises UsageError unless it is exactly one."""
         ways = [self.serials, self.certificates, self.serials_file, self.key, self.filters]
         given = sum(way not in (None, (), {}) for way in ways)
+        if not all(map(str.strip, self.serials)):
+            raise click.UsageError("A SERIAL is empty; is a variable of the shell not set?")
         if given > 1 or (not given and not self.issuer):
             raise click.UsageError(
                 "Give either a serial number (hex) or --cert FILE, one or several of them; or else --serials FILE, "

@@ -54,6 +54,8 @@ def test_a_dry_run_tells_what_ends_with_it(desk: Desk, doomed: str) -> None:
     assert "(1 certificate that is valid) is not revoked with it" in told.stderr
     told = desk.run("revoke", "--cert", certificate, "--cert", "0.pem", *COMPROMISE, "--dry-run")
     assert REVOKED_WITH_IT.search(told.stderr)
+    told = desk.run("revoke", "--cert", certificate_of(desk, "root"), *COMPROMISE, "--dry-run")
+    assert re.search(r"valid, its own among them\), .* What .*\bissuing issued, below it, stays as it is", told.stderr)
     assert desk.run("revoke", "--cert", "0.pem", "--dry-run").stderr == ""
 
 
@@ -74,6 +76,7 @@ def test_afterwards_it_reminds(desk: Desk, doomed: str) -> None:
     done = desk.run("revoke", "--cert", certificate_of(desk, doomed), *COMPROMISE)
     assert "revoked since" in done.stdout
     assert "`goodstanding ca crl root`" in done.stderr
+    assert desk.run("revoke", "--cert", certificate_of(desk, doomed), *COMPROMISE, "--dry-run").stderr == ""
     assert json.loads(desk.run("status", "--cert", "0.pem", "--json").stdout)["status"] == "revoked"
 
 

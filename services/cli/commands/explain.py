@@ -78,6 +78,8 @@ def command(
 
     An OCSP response, of any CA, is decoded, verified and explained: from a file, or fetched from a URL.
     """
+    if what is not None and not what.strip():
+        raise click.UsageError("What to explain is empty; is a variable of the shell not set?")
     if what is None and cert is None:
         raise click.UsageError("Give a serial number, a file, a URL or base64; or --cert FILE.")
     subject = _subject(what, cert, _KINDS[kind] if kind else None)

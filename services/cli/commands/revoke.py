@@ -104,7 +104,7 @@ def _revoke_one(
             ask_about_issuer(ca, request)
         stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
         response = ca.renewed().call(stub.RevokeCertificate, request, retry="" if wish.dry_run else retry)
-        notes = notes_on_issuer(ca, response.certificate, dry_run=wish.dry_run)
+        notes = notes_on_issuer(ca, response, dry_run=wish.dry_run)
     if keeps_earlier_time(response.certificate, wish):
         notes.append(told_of_earlier_times(1))
     described = output.certificate(response.certificate)
