@@ -20,6 +20,7 @@ from services.errors import InvalidArgument
 from services.pki.profile import OCSP_RESPONDER
 from services.pki.reasons import COMPROMISES
 from services.pki.serials import format_serial, parse_serial, serial_from_int
+from services.pki.unreadable import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class OwnCertificates:
         self._stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
         self._issuers: Sequence[types_pb2.Issuer] = ca.call(self._stub.ListIssuers, ca_pb2.ListIssuersRequest()).issuers
         self._holders = {_place(der): issuer for issuer in self._issuers for der in issuer.certificates_der}
+        self._holders.pop(_NOWHERE, None)
         self._serials = {serial for serial, _ in self._holders}
 
     def find(self, certificate: types_pb2.Certificate) -> Met | None:
@@ -107,10 +109,16 @@ class OwnCertificates:
         return next((each for each in self._issuers if issuer.chain_der[0] in each.certificates_der), None)
 
 
+_NOWHERE = ("", "")
+
+
 def _place(der: bytes) -> tuple[str, str]:
-    """Serial number and end: other CAs may have given out the same number."""
-    certificate = x509.load_der_x509_certificate(der)
-    return format_serial(serial_from_int(certificate.serial_number)), rfc3339(certificate.not_valid_after_utc)
+    """Serial number and end: other CAs may have given out the same number. What cannot be read keeps nobody waiting."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        return format_serial(serial_from_int(certificate.serial_number)), rfc3339(certificate.not_valid_after_utc)
+    except (InvalidArgument, *UNREADABLE):
+        return _NOWHERE
 
 
 def _serial(listed: ca_pb2.ListedCertificate) -> str:

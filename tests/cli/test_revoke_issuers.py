@@ -80,6 +80,18 @@ def test_afterwards_it_reminds(desk: Desk, doomed: str) -> None:
     assert json.loads(desk.run("status", "--cert", "0.pem", "--json").stdout)["status"] == "revoked"
 
 
+def test_an_issuer_that_cannot_be_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of issuers is a courtesy: no revocation waits for a certificate of one that cannot be read."""
+    (desk.folder / "csr.pem").write_bytes(desk.request())
+    desk.run("issue", "csr.pem", "--issuer", "issuing", "--out", "0.pem")
+
+    def unreadable(_: object) -> None:
+        raise ValueError("none of ours")
+
+    monkeypatch.setattr("services.cli.own_certificates.x509.load_der_x509_certificate", unreadable)
+    assert desk.revoke("--name", desk.name, "--yes")[-1]["summary"]["revoked"] == 1
+
+
 def test_a_key_without_certificates(desk: Desk) -> None:
     """It is not blocked by a revocation of nothing, and the command says what blocks it."""
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
