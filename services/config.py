@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -19,11 +19,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from services.addresses import parse_address, parse_http_url
 from services.pki.profile import Profile
 from services.pki.profiles import BUILTIN
-from services.profile_files import FileUnreadable, configured_profiles, read_toml
+from services.profile_files import FileUnreadable, configured_profiles, profiles_alone, read_toml
 
 _PREFIX = "GOODSTANDING_"
 _OTHER_TABLES = ("gateway",)
 _Model = TypeVar("_Model", bound=BaseModel)
+_Place: TypeAlias = tuple[str, ...]
 
 
 class ConfigError(Exception):
@@ -203,22 +204,59 @@ def load_settings(path: Path) -> Settings:
     base = path.resolve().parent
     own = tables.pop("profiles", {})
     settings, problems = _checked(path, tables)
-    more = settings.ca.profiles_file if settings else None
-    profiles, found = configured_profiles(path, own, base / more if more else None)
+    profiles, found = configured_profiles(path, own, _further_profiles(settings, tables, base))
     if problems or found or settings is None:
-        raise ConfigError("\n".join([*problems, *found]))
+        raise ConfigError("\n".join([*(line for _, line in problems), *found]))
     whole = _rebased(settings, base).model_copy(update={"base": base})
     whole._profiles = profiles
     return whole
 
 
-def _checked(path: Path, tables: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+def profiles_in(path: Path) -> tuple[Mapping[str, Profile], list[str]]:
+    """The profiles of one file, built-in ones included, and what the ca service would have against them.
+
+    It may be a configuration, or a file with profiles alone, as `profiles_file` names it. Raises FileUnreadable.
+    """
+    tables = read_toml(path)
+    if not tables.keys() & {*Settings.model_fields, *_OTHER_TABLES}:
+        return profiles_alone(path, tables)
+    tables = {name: table for name, table in tables.items() if name not in _OTHER_TABLES}
+    own = tables.pop("profiles", {})
+    settings, problems = _checked(path, tables)
+    profiles, found = configured_profiles(path, own, _further_profiles(settings, tables, path.resolve().parent))
+    return profiles, [line for place, line in problems if _may_be_about_profiles(place)] + found
+
+
+def _may_be_about_profiles(place: _Place) -> bool:
+    """Whether a mistake is one of `profiles_file`, or a name that may have been meant to be that or [profiles]."""
+    match place:
+        case (table,):
+            return table not in Settings.model_fields
+        case ("ca", setting):
+            return setting == "profiles_file" or setting not in CaSettings.model_fields
+        case _:
+            return False
+
+
+def _further_profiles(settings: Settings | None, tables: Mapping[str, Any], base: Path) -> Path | None:
+    """The file of further profiles; where other settings are wrong, as far as the configuration file itself says it."""
+    if settings is not None:
+        more = settings.ca.profiles_file
+    else:
+        table = tables.get("ca")
+        named = table.get("profiles_file") if isinstance(table, Mapping) else None
+        more = Path(named) if isinstance(named, str) else None
+    return base / more if more is not None else None
+
+
+def _checked(path: Path, tables: Mapping[str, Any]) -> tuple[Settings | None, list[tuple[_Place, str]]]:
+    """The settings, or what is wrong: where, and the line for the operator."""
     try:
         return Settings(**tables), []
     except ValidationError as error:
-        return None, [_line(path, each) for each in error.errors()]
+        return None, [(tuple(map(str, each["loc"])), _line(path, each)) for each in error.errors()]
     except SettingsError as error:
-        return None, [f"environment: {error}"]
+        return None, [((), f"environment: {error}")]
 
 
 def _read_tables(path: Path) -> dict[str, Any]:

@@ -51,13 +51,10 @@ def configured_profiles(path: Path, tables: object, more: Path | None) -> tuple[
     return profiles, problems + [f"{_file(each, path, more, others)}: {_where(each)}" for each in mistakes]
 
 
-def profiles_in(path: Path) -> tuple[Mapping[str, Profile], list[str]]:
-    """The profiles of one file, be it a whole configuration or one with profiles alone. Raises FileUnreadable."""
-    tables = read_toml(path)
-    ca = tables.get("ca")
-    named = ca.get("profiles_file") if isinstance(ca, Mapping) else None
-    more = path.resolve().parent / named if isinstance(named, str) else None
-    return configured_profiles(path, tables.get("profiles", {}), more)
+def profiles_alone(path: Path, tables: Mapping[str, Any]) -> tuple[Mapping[str, Profile], list[str]]:
+    """As `configured_profiles`, of a file `path` like those that `profiles_file` in [ca] names."""
+    profiles, problems = configured_profiles(path, tables.get("profiles", {}), None)
+    return profiles, _strange(path, tables) + problems
 
 
 def _others(more: Path | None) -> tuple[Mapping[str, Any], list[str]]:
@@ -67,11 +64,16 @@ def _others(more: Path | None) -> tuple[Mapping[str, Any], list[str]]:
         tables = read_toml(more)
     except FileUnreadable as error:
         return {}, [str(error)]
-    strange = [f"{more}: [{name}] does not belong here: this file holds [profiles.NAME] alone" for name in tables]
+    strange = _strange(more, tables)
     found = tables.get("profiles", {})
     if not isinstance(found, Mapping):
-        return {}, [f"{more}: [profiles] must hold tables only, as in [profiles.web]"]
-    return found, [line for line, name in zip(strange, tables, strict=True) if name != "profiles"]
+        return {}, [*strange, f"{more}: [profiles] must hold tables only, as in [profiles.web]"]
+    return found, strange
+
+
+def _strange(path: Path, tables: Mapping[str, Any]) -> list[str]:
+    names = (name for name in tables if name != "profiles")
+    return [f"{path}: [{name}] does not belong here: this file holds [profiles.NAME] alone" for name in names]
 
 
 def _file(problem: Problem, path: Path, more: Path | None, others: Mapping[str, Any]) -> Path:

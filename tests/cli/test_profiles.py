@@ -53,6 +53,33 @@ def test_mistakes_are_all_told(tmp_path: Path) -> None:
     assert (as_json.exit_code, len(json.loads(as_json.stdout)["problems"])) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("[profile.zz]\n", "[profile] does not belong here", id="misspelt in a file of its own"),
+        pytest.param("[web]\n[profiles.a]\n", "[web] does not belong here", id="a profile without its table"),
+        pytest.param("[ca]\n[profile.zz]\n", "[profile]: is not a setting", id="misspelt in a configuration"),
+        pytest.param('[ca]\nprofile_file = "p.toml"\n', "[ca] profile_file: is not a setting", id="misspelt setting"),
+        pytest.param("[ca]\nprofiles_file = 3\n", "[ca] profiles_file: ", id="no path"),
+        pytest.param('[gateway]\n[ca]\nprofiles_file = "no.toml"\n', "no.toml: no such file", id="no file"),
+    ],
+)
+def test_what_the_ca_service_would_refuse(text: str, told: str, tmp_path: Path) -> None:
+    """A table that nobody reads is a mistake, be the file a configuration or one with profiles alone."""
+    file = tmp_path / "p.toml"
+    file.write_text(text)
+    result = run("check", str(file))
+    assert (result.exit_code, told in result.output) == (1, True), result.output
+    assert "a mistake\n" in result.output  # and no more: what else a configuration needs is another matter
+
+
+def test_a_part_of_a_configuration(tmp_path: Path) -> None:
+    """Settings of other kinds are not what is checked."""
+    file = tmp_path / "p.toml"
+    file.write_text('[ca]\npublic_url = "http://ocsp.example.com"\n[gateway]\n[profiles.web]\n')
+    assert run("check", str(file)).exit_code == 0
+
+
 def test_a_file_that_is_not_toml(tmp_path: Path) -> None:
     """It is one line."""
     file = tmp_path / "p.toml"
@@ -115,6 +142,15 @@ def test_settings_tell_mistakes_of_every_kind_at_once(tmp_path: Path) -> None:
         f"{config}: [profiles.mail]",
         f"{more}: [profiles.web]",
     }
+
+
+def test_further_profiles_are_read_beside_other_mistakes(tmp_path: Path) -> None:
+    """A setting that is wrong hides nothing of what `profiles_file` holds."""
+    (tmp_path / "more.toml").write_text("[profile.web]\n")
+    config = tmp_path / "config.toml"
+    config.write_text(MINIMAL + '[ca]\nprofiles_file = "more.toml"\ncrl_shards = 0\n')
+    with pytest.raises(ConfigError, match=r"(?s)crl_shards.*\[profile\] does not belong here"):
+        load_settings(config)
 
 
 def test_settings_hold_the_profiles(example: Path, tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from services.cli.failures import Failed
 from services.cli.folder import DataFolder
 from services.cli.groups import Group
 from services.cli.options import FILE, Connection, connection_options, json_option
+from services.config import profiles_in
 from services.pki.lint import LinterMissing, require_pkilint
 from services.pki.profile import Profile
 from services.pki.profile_text import table_of, toml_of
 from services.pki.profile_words import write_duration
 from services.pki.profiles import BUILTIN
-from services.profile_files import FileUnreadable, profiles_in
+from services.profile_files import FileUnreadable
 
 if TYPE_CHECKING:
     from goodstanding.ca.v1 import ca_pb2
