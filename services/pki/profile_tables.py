@@ -8,7 +8,7 @@ profile away. `ocsp-responder` stays as it is: other parts of the system rely on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -231,18 +231,24 @@ def read_profiles(tables: object) -> tuple[Mapping[str, Profile], tuple[Problem,
     bad = {problem.place[1] for problem in problems}
     readable = {name: table for name, table in tables.items() if name not in bad}
     profiles: dict[str, Profile] = dict(BUILTIN)
+    baseless = sorted(bad - {OCSP_RESPONDER})
     for name in _in_order(readable):
-        profile, found = _read(name, readable[name], profiles.get(_base_of(name, readable)))
+        base = profiles.get(_base_of(name, readable))
+        if base is None:
+            baseless.append(name)
+            continue
+        profile, found = _read(name, readable[name], base)
         problems += found
         if profile is not None:
             profiles[name] = profile
-    for name in tables:
-        if name in bad - {OCSP_RESPONDER}:
-            problems += _read(name, tables[name], None)[1]
+    bases = [profile for name, profile in profiles.items() if name != OCSP_RESPONDER]
+    for name in baseless:
+        problems += _read_without_base(name, tables[name], bases)
     for name, table in tables.items():
         if table.get("enabled") is False:
             profiles.pop(name, None)
-    return profiles, tuple(problems)
+    order = list(tables)
+    return profiles, tuple(sorted(problems, key=lambda problem: order.index(problem.place[1])))
 
 
 def _head_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
@@ -293,10 +299,10 @@ def _in_order(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return ordered
 
 
-def _read(name: str, table: Mapping[str, Any], base: Profile | None) -> tuple[Profile | None, list[Problem]]:
-    """The profile, or what is wrong with its table: without a base, as far as that does not depend on the base."""
+def _read(name: str, table: Mapping[str, Any], base: Profile) -> tuple[Profile | None, list[Problem]]:
+    """The profile, or what is wrong with its table."""
     own = {key: value for key, value in table.items() if key not in ("based_on", "enabled")}
-    settings = table_of(base if base is not None else BUILTIN[DEFAULT_PROFILE])
+    settings = table_of(base)
     whole = _merged(settings, own)
     try:
         read = _Profile.model_validate(whole)
@@ -305,11 +311,16 @@ def _read(name: str, table: Mapping[str, Any], base: Profile | None) -> tuple[Pr
             Problem(("profiles", name, *_location(each["loc"])), _text(each["type"], each["msg"], each["loc"]))
             for each in error.errors()
         ]
-        return None, problems + ([] if base is None else _beside(name, whole, settings, error))
-    if base is None:
-        return None, []
+        return None, problems + _beside(name, whole, settings, error)
     problems, profile = _contradictions(name, read)
     return (None if problems else profile), problems
+
+
+def _read_without_base(name: str, table: Mapping[str, Any], bases: Sequence[Profile]) -> list[Problem]:
+    """What is wrong with a table whose base is not known: what would be wrong whichever of these it is based on."""
+    first, *others = (_read(name, table, base)[1] for base in bases)
+    places = [{problem.place for problem in found} for found in others]
+    return [problem for problem in first if all(problem.place in found for found in places)]
 
 
 def _contradictions(name: str, read: _Profile) -> tuple[list[Problem], Profile | None]:

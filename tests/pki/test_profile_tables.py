@@ -236,6 +236,37 @@ def test_a_wrong_base_hides_nothing() -> None:
     ]
 
 
+def test_what_is_wrong_on_any_base() -> None:
+    """Where the base is not known, what is wrong whichever is meant is told; what may be right then is not."""
+    problems = read_profiles(
+        {
+            "a": {
+                "based_on": "nope",
+                "roles": ["nobody"],
+                "keys": {"types": ["dsa"], "rsa_min_bits": 512},
+                "subject": {"set": {"C": "Netherlands"}},
+                "extensions": {"key_usage": ["keyCertSign"]},
+            },
+            # Right for a CA; for a profile with the validity of `long`; for one without a default above it.
+            "b": {"based_on": "intermedate", "extensions": {"key_usage": ["keyCertSign", "cRLSign"]}},
+            "c": {"based_on": "lomg", "validity": {"default": "4000d"}},
+            "d": {"based_on": "servre-short", "validity": {"max": "7d"}},
+            "long": {"validity": {"max": "5000d"}},
+        }
+    )[1]
+    assert [problem.place[1:] for problem in problems] == [
+        ("a", "based_on"),
+        ("a", "subject", "set"),
+        ("a", "keys", "types"),
+        ("a", "keys", "rsa_min_bits"),
+        ("a", "extensions", "key_usage"),
+        ("a", "roles"),
+        ("b", "based_on"),
+        ("c", "based_on"),
+        ("d", "based_on"),
+    ]
+
+
 def test_a_mistake_hides_none_that_does_not_depend_on_it() -> None:
     """Settings of one table that have nothing to do with each other are all told of; what may be right then is not."""
     problems = read_profiles(
