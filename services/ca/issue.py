@@ -45,7 +45,7 @@ from services.db.records import (
 )
 from services.errors import DomainError, InvalidArgument
 from services.pki.certificates import Draft
-from services.pki.findings import Findings
+from services.pki.findings import Objections
 from services.pki.profiles import DEFAULT_PROFILE, OCSP_RESPONDER, Profile
 from services.pki.serials import new_serial
 
@@ -121,7 +121,7 @@ class Issuing:
         key = retry_key(actor, METHOD)
         payload = payload_of(command, profile, request) if key else b""
         try:
-            place = self._signing.place(command, profile)
+            place = self._signing.place(command, profile, request)
             draft = self._signing.draft(command, profile, request, place)
         except DomainError:
             if key and (earlier := self._earlier(key, payload)):
@@ -162,17 +162,17 @@ class Issuing:
     def _validate(self, command: IssueCommand, actor: Actor) -> IssueResult:
         """The result without DER and serial number: nothing is signed."""
         profile, request = self._signing.read(command, actor.role)
-        place = self._signing.place(command, profile)
-        issuer = place.issuer.record
-        findings = Findings()
-        draft = None
-        with findings:
+        objections = Objections()
+        place = draft = None
+        with objections:
+            place = self._signing.place(command, profile, request)
             draft = self._signing.draft(command, profile, request, place)
-        with self._db.read() as conn, findings:
+        with self._db.read() as conn, objections:
             if blocked_keys.find_blocked(conn, [sha256(request.public_key_der).digest()]):
                 raise key_blocked(request.field)
-        if draft is None or findings:
-            raise findings.error()
+        if place is None or draft is None or objections:
+            raise objections.error()
+        issuer = place.issuer.record
         new = _new_certificate(draft, None, issuer.id, actor, place.now, CrlPoint())
         with self._db.read() as conn:
             self.require_room(conn, new)

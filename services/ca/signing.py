@@ -7,6 +7,7 @@ Nothing is written to the database here, so that another process can do it as we
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -16,9 +17,10 @@ from services.ca.issuers import IssuerDirectory, SigningIssuer
 from services.ca.payload import payload_sha256
 from services.ca.settings import AuthoritySettings
 from services.clock import Clock
-from services.errors import DomainError, PermissionDenied
-from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, prepare, refuse, sign
-from services.pki.csr import CertificateRequest, RequestRefused, read_csr
+from services.errors import InvalidArgument, PermissionDenied, Unavailable
+from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, judge, prepare, sign
+from services.pki.csr import CertificateRequest, RequestedNames, RequestRefused, read_csr
+from services.pki.findings import Objections
 from services.pki.lint import Linter
 from services.pki.names import SubjectAlternativeNames
 from services.pki.profiles import Profile, get_profile
@@ -84,20 +86,41 @@ class Signing:
         self._serials = serials
 
     def read(self, command: IssueCommand, role: str) -> tuple[Profile, CertificateRequest]:
-        """Steps 1 and 2: the profile and the request of a caller with that role. Raises DomainError."""
-        profile = get_profile(command.profile, self._profiles)  # step 1
-        _require_role(profile, role)
-        try:
-            return profile, read_csr(  # step 2
-                der=command.csr_der, pem=command.csr_pem, known_keys=self._settings.known_keys
-            )
-        except RequestRefused as refused:
-            self._refuse(command, profile, refused)
+        """Steps 1 and 2: the profile and the request of a caller with that role.
 
-    def place(self, command: IssueCommand, profile: Profile) -> Place:
-        """Step 3 begins: what does not depend on the request. Raises DomainError."""
+        Raises DomainError, with all that is wrong beside what was found first.
+        """
+        objections = Objections()
+        profile = None
+        with objections:
+            profile = get_profile(command.profile, self._profiles)  # step 1
+        if profile is not None:
+            _require_role(profile, role)
+        request = self._request(command)  # step 2
+        if profile is None or isinstance(request, InvalidArgument):
+            issuer = None
+            # An issuer whose key cannot be used just now is no mistake of the caller's.
+            with objections, suppress(Unavailable):
+                issuer = self._issuers.for_issuing(command.issuer, self._clock(), profile.name if profile else "")
+            self._refuse(command, profile, issuer, request, objections)
+        return profile, request
+
+    def _request(self, command: IssueCommand) -> CertificateRequest | InvalidArgument:
+        """The request, or what is wrong with it."""
+        try:
+            return read_csr(der=command.csr_der, pem=command.csr_pem, known_keys=self._settings.known_keys)
+        except InvalidArgument as refused:
+            return refused
+
+    def place(self, command: IssueCommand, profile: Profile, request: CertificateRequest) -> Place:
+        """Step 3 begins: what does not depend on the request. Raises DomainError as `read`."""
         now = self._clock()
-        issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
+        issuer = None
+        objections = Objections()
+        with objections:
+            issuer = self._issuers.for_issuing(command.issuer, now, profile.name)
+        if issuer is None:
+            self._refuse(command, profile, None, request, objections)
         serial = self._serials()
         return Place(issuer, now, serial, self._point(profile, issuer, serial))
 
@@ -125,15 +148,26 @@ class Signing:
         self._linter.check(draft, issuer.signer, request.field)
         return draft
 
-    def _refuse(self, command: IssueCommand, profile: Profile, refused: RequestRefused) -> NoReturn:
-        """Tell what else is wrong beside the request."""
-        now = self._clock()
-        try:
-            issuer = self._issuers.for_issuing(command.issuer, now, profile.name).signer
-        except DomainError:
-            raise refused from None
+    def _refuse(
+        self,
+        command: IssueCommand,
+        profile: Profile | None,
+        issuer: SigningIssuer | None,
+        request: CertificateRequest | InvalidArgument,
+        objections: Objections,
+    ) -> NoReturn:
+        """Tell what else is wrong, as far as that can be told."""
+        asked: RequestedNames | None
+        if isinstance(request, InvalidArgument):
+            asked = request.names if isinstance(request, RequestRefused) else None
+            with objections:
+                raise request
+        else:
+            asked = request
         domain = self._settings.trust_domain
-        refuse(refused, Wishes(profile, issuer, now, domain, command.names, command.not_after, command.validity))
+        wishes = Wishes(self._clock(), domain, command.names, command.not_after, command.validity)
+        judge(profile, issuer.signer if issuer else None, asked, wishes, objections)
+        raise objections.error()
 
 
 def payload_of(command: IssueCommand, profile: Profile, request: CertificateRequest) -> bytes:

@@ -67,7 +67,7 @@ class Maker:
         command, role, has_request_id = command_of(asked), asked[-2], asked[-1]
         profile, request = self._signing.read(command, role)
         payload = payload_of(command, profile, request) if has_request_id else b""
-        place = self._signing.place(command, profile)
+        place = self._signing.place(command, profile, request)
         draft = self._signing.draft(command, profile, request, place)
         der = place.sign(draft)
         issuer = place.issuer.record

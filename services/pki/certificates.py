@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import NoReturn
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from services.errors import InvalidArgument
 from services.pki.checks import CheckFailed, check
-from services.pki.csr import CertificateRequest, RequestedNames, RequestRefused, SubjectPublicKey
+from services.pki.csr import CertificateRequest, RequestedNames, SubjectPublicKey
 from services.pki.encoding import signed, signed_part
 from services.pki.extensions import (
     AnyExtension,
@@ -28,13 +27,14 @@ from services.pki.extensions import (
     key_usage,
     subject_key_identifier,
 )
-from services.pki.findings import Findings
+from services.pki.findings import Findings, Objections
 from services.pki.issuer_limits import ISSUER_FIELD, require_within
 from services.pki.issuers import Issuer, PrivateKey
-from services.pki.names import SubjectAlternativeNames, field_of_name
-from services.pki.profile import KEY_TYPES, Profile
+from services.pki.name_rules import ANY_NAMES
+from services.pki.names import SubjectAlternativeNames, check_names, field_of_name
+from services.pki.profile import KEY_TYPES, NAME_KINDS, Profile
 from services.pki.subjects import NAMES_FIELD, decide_names
-from services.pki.validity import BACK_DATING, decide_period
+from services.pki.validity import BACK_DATING, Cap, ValidityBounds, ValidityPolicy, decide_period
 
 __all__ = [
     "BACK_DATING",
@@ -46,9 +46,9 @@ __all__ = [
     "Wishes",
     "check",
     "extension",
+    "judge",
     "key_usage",
     "prepare",
-    "refuse",
     "sign",
     "sign_with",
     "subject_key_identifier",
@@ -110,11 +110,17 @@ def prepare(
     VALIDITY_INVALID, VALIDITY_TOO_LONG, VALIDITY_TOO_SHORT, VALIDITY_BEYOND_ISSUER, ISSUER_CONSTRAINED.
     FailedPrecondition: ISSUER_EXPIRED, ISSUER_NOT_ACTIVE.
     """
-    wishes = Wishes(profile, issuer, now, trust_domain, sans, not_after, validity)
+    wishes = Wishes(now, trust_domain, sans, not_after, validity)
     findings = Findings()
     with findings:
         check_key(profile, issuer, request)
-    period, named = _decide(wishes, request, findings)
+    period = named = None
+    with findings:
+        period = _period(profile, issuer, wishes)
+    with findings:
+        named = decide_names(profile, issuer, request, sans, trust_domain)
+    with findings:
+        require_within(issuer.limits, profile, *(named or _NOTHING), wishes.places(request))
     findings.settle()
     if period is None or named is None:
         raise RuntimeError("something was not decided, and nobody said why")
@@ -137,60 +143,106 @@ def prepare(
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What decides about a certificate, beside the request."""
+    """What decides about a certificate, beside its profile, its issuer and the request."""
 
-    profile: Profile
-    issuer: Issuer
     now: datetime
     trust_domain: str
     sans: SubjectAlternativeNames | None
     not_after: datetime | None
     validity: timedelta | None
 
-    def places(self, request: RequestedNames) -> Callable[[str, str], str]:
+    def places(self, request: RequestedNames | None) -> Callable[[str, str], str]:
         """Where a name comes from, as `issuer_limits.require_within` wants it."""
 
         def place(kind: str, name: str) -> str:
             if kind == "subject":  # much of it may be the profile's
                 return ISSUER_FIELD
-            if self.sans is None or kind == "common name":
+            if request is not None and (self.sans is None or kind == "common name"):
                 return request.field
-            return field_of_name(self.sans, kind, name, NAMES_FIELD)
+            return field_of_name(self.sans or SubjectAlternativeNames(), kind, name, NAMES_FIELD)
 
         return place
 
 
-def refuse(refused: RequestRefused, wishes: Wishes) -> NoReturn:
-    """Raise InvalidArgument with what is wrong with a request, and with everything else that was asked for.
+def judge(
+    profile: Profile | None,
+    issuer: Issuer | None,
+    request: RequestedNames | None,
+    wishes: Wishes,
+    objections: Objections,
+) -> None:
+    """Find what `prepare` would have against a request, as far as that can be told without those that are None.
 
-    Raises FailedPrecondition as `prepare` does.
+    A profile or issuer that there is not is taken for one without limits. Of a request that is no CertificateRequest,
+    the names are looked at, and not the key.
     """
-    findings = Findings()
-    with findings:
-        raise refused
-    _decide(wishes, refused.names, findings)
-    raise findings.error()
+    if isinstance(request, CertificateRequest):
+        with objections:
+            check_key(profile, issuer, request)
+    with objections:
+        _period(profile or _ANY_LENGTH, issuer or _ALWAYS, wishes)
+    named = None
+    with objections:
+        if profile is not None and request is not None:
+            named = decide_names(profile, issuer, request, wishes.sans, wishes.trust_domain)
+        else:
+            _check_spelling(profile, request, wishes)
+    if profile is not None and issuer is not None:
+        with objections:
+            require_within(issuer.limits, profile, *(named or _NOTHING), wishes.places(request))
 
 
-def _decide(
-    wishes: Wishes, request: RequestedNames, findings: Findings
-) -> tuple[tuple[datetime, datetime] | None, tuple[x509.Name, SubjectAlternativeNames] | None]:
-    period = named = None
+_NOTHING = (x509.Name([]), SubjectAlternativeNames())
+
+
+@dataclass(frozen=True, slots=True)
+class _AnyLength:
+    """What is said of validities where there is no profile: nothing."""
+
+    name: str = ""
+    default_validity: timedelta = timedelta(days=1)
+    max_validity: timedelta = timedelta.max
+    min_validity: timedelta = timedelta(0)
+    caps: tuple[Cap, ...] = ()
+    cut_to_issuer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Always:
+    """The validity of an issuer that there is not."""
+
+    not_before: datetime = datetime(1, 1, 1, tzinfo=UTC)
+    not_after: datetime = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+_ANY_LENGTH = _AnyLength()
+_ALWAYS = _Always()
+
+
+def _period(profile: ValidityPolicy, issuer: ValidityBounds, wishes: Wishes) -> tuple[datetime, datetime]:
     now = wishes.now.astimezone(UTC).replace(microsecond=0)
-    with findings:
-        period = decide_period(wishes.profile, wishes.issuer, now, wishes.not_after, wishes.validity)
-    with findings:
-        named = decide_names(wishes.profile, wishes.issuer, request, wishes.sans, wishes.trust_domain)
-    with findings:
-        subject, names = named or (x509.Name([]), SubjectAlternativeNames())
-        require_within(wishes.issuer.limits, wishes.profile, subject, names, wishes.places(request))
-    return period, named
+    return decide_period(profile, issuer, now, wishes.not_after, wishes.validity)
 
 
-def check_key(profile: Profile, issuer: Issuer, request: CertificateRequest) -> None:
+def _check_spelling(profile: Profile | None, request: RequestedNames | None, wishes: Wishes) -> None:
+    """Raise InvalidArgument for names that are none; where there is a profile, for those that it does not take."""
+    asked = request.sans if wishes.sans is None and request is not None else wishes.sans
+    check_names(
+        asked or SubjectAlternativeNames(),
+        allowed_kinds=NAME_KINDS if profile is None else profile.allowed_name_kinds,
+        trust_domain=wishes.trust_domain,
+        rules=ANY_NAMES if profile is None else profile.name_rules,
+        field=NAMES_FIELD if wishes.sans is not None or request is None else request.field,
+        indexed=wishes.sans is not None,
+    )
+
+
+def check_key(profile: Profile | None, issuer: Issuer | None, request: CertificateRequest) -> None:
     """Raise InvalidArgument for a key that is in order, but not for this profile, or the issuer's own."""
-    if request.public_key_der == issuer.public_key_der:
+    if issuer is not None and request.public_key_der == issuer.public_key_der:
         raise InvalidArgument("KEY_NOT_ALLOWED", "this is the key of the CA itself", field=request.field)
+    if profile is None:
+        return
     if request.key_type not in profile.key_types:
         allowed = ", ".join(kind for kind in KEY_TYPES if kind in profile.key_types)
         text = f"the profile {profile.name} takes keys of the types {allowed}; this is {request.key_type}"

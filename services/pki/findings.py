@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
+from typing import TypeVar
 
-from services.errors import InvalidArgument
+from services.errors import DomainError, FailedPrecondition, InvalidArgument, NotFound
+
+_E = TypeVar("_E", bound=DomainError)
 
 
 class Findings:
@@ -36,13 +40,48 @@ class Findings:
 
     def error(self) -> InvalidArgument:
         """Every finding as a violation of one error, with reason and text of the first. There must be one."""
-        first = self._found[0]
-        if len(self._found) == 1:
-            return first
-        violations = list(dict.fromkeys(violation for error in self._found for violation in error.violations))
-        return InvalidArgument(first.reason, first.message, violations=violations, metadata=first.metadata)
+        return _as_one(self._found, InvalidArgument)
 
     def settle(self) -> None:
         """Raise what was found, if anything was."""
         if self._found:
             raise self.error()
+
+
+class Objections:
+    """As `Findings`, and about what a request names, too: NotFound and FailedPrecondition are kept as well."""
+
+    __slots__ = ("_found",)
+
+    _KEPT = (NotFound, FailedPrecondition, InvalidArgument)
+
+    def __init__(self) -> None:
+        self._found: list[DomainError] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, self._KEPT):
+            return False
+        self._found.append(error)
+        return True
+
+    def __bool__(self) -> bool:
+        """Whether anything was found."""
+        return bool(self._found)
+
+    def error(self) -> DomainError:
+        """As that of `Findings`, and of the class of the first. There must be one."""
+        first = self._found[0]
+        return _as_one(self._found, next(kind for kind in self._KEPT if isinstance(first, kind)))
+
+
+def _as_one(found: Sequence[_E], kind: type[_E]) -> _E:
+    first = found[0]
+    if len(found) == 1:
+        return first
+    violations = list(dict.fromkeys(violation for error in found for violation in error.violations))
+    return kind(first.reason, first.message, violations=violations, metadata=first.metadata)

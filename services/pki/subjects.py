@@ -64,19 +64,21 @@ _REPEATABLE = frozenset(
 
 def decide_names(
     profile: Profile,
-    issuer: Issuer,
+    issuer: Issuer | None,
     request: RequestedNames,
     given: SubjectAlternativeNames | None,
     trust_domain: str,
 ) -> tuple[x509.Name, SubjectAlternativeNames]:
     """Return the subject and the checked names. `given` are those that the caller asks for beside the request.
 
+    Without an issuer, it is checked all the same what does not depend on it.
+
     Raises InvalidArgument: NAMES_MISSING, SUBJECT_INVALID, and what `check_names` raises.
     """
     if profile.subject_policy == "ca-sets":
         if given:
             raise InvalidArgument("NAME_NOT_ALLOWED", "the CA sets the names of this profile", field=NAMES_FIELD)
-        return _delegate_name(issuer.name), SubjectAlternativeNames()
+        return _delegate_name(issuer.name) if issuer else _EMPTY, SubjectAlternativeNames()
     sans = request.sans if given is None else given
     if profile.subject_policy in ("cn-only", "none"):
         subject, names = _cn_only(profile, request, sans, trust_domain, given=given is not None)
@@ -84,7 +86,7 @@ def decide_names(
             return subject, names
     else:
         subject, names = _keep(profile, request, sans, trust_domain, given=given is not None)
-    if subject in (issuer.name, _delegate_name(issuer.name)):
+    if issuer and subject in (issuer.name, _delegate_name(issuer.name)):
         # To a reader that goes by names alone it would be the CA, or its responder.
         text = "the subject is that of the issuer, or of its OCSP responder"
         raise InvalidArgument("SUBJECT_INVALID", text, field=request.field)

@@ -98,9 +98,10 @@ def decide_period(
     FailedPrecondition: ISSUER_EXPIRED, ISSUER_NOT_ACTIVE.
     """
     if now > issuer.not_after:
-        raise FailedPrecondition("ISSUER_EXPIRED", "the certificate of the issuer has expired")
+        raise FailedPrecondition("ISSUER_EXPIRED", "the certificate of the issuer has expired", field="issuer")
     if now < issuer.not_before:
-        raise FailedPrecondition("ISSUER_NOT_ACTIVE", "the certificate of the issuer is not valid yet")
+        text = "the certificate of the issuer is not valid yet"
+        raise FailedPrecondition("ISSUER_NOT_ACTIVE", text, field="issuer")
     field = "not_after_time" if not_after is not None else "validity"
     first = max(now - BACK_DATING, issuer.not_before)
     # As whoever has nothing but the certificate reckons: of an issuer of this very minute, one issued a little later.

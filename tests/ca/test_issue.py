@@ -5,11 +5,16 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
+from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from services.ca.blocked_keys import BlockCommand
 from services.ca.issue import IssueCommand
 from services.ca.keystore import HeldKeys
 from services.ca.settings import AuthoritySettings
@@ -99,6 +104,82 @@ def test_profiles_belong_to_roles(ca: Ca, role: str, profile: str, allowed: bool
     with pytest.raises(PermissionDenied) as refused:
         ca.issue(make_actor(role), profile=profile)
     assert refused.value.reason == "PROFILE_NOT_ALLOWED"
+
+
+SMALL = make_csr(key=rsa.generate_private_key(65537, 1024))
+ASKED = {"names": SubjectAlternativeNames(dns=("-bad",)), "validity": timedelta(days=900)}
+
+
+@pytest.mark.parametrize("validate_only", [True, False], ids=["dry-run", "for-real"])
+@pytest.mark.parametrize(
+    ("wishes", "error", "told"),
+    [
+        pytest.param(
+            {"issuer": "nope", "csr_der": SMALL, **ASKED},
+            NotFound,
+            "issuer ISSUER_UNKNOWN, csr_der KEY_TOO_SMALL, validity VALIDITY_TOO_LONG, names NAME_INVALID",
+            id="issuer-and-key",
+        ),
+        pytest.param(
+            {"issuer": "nope", **ASKED},
+            NotFound,
+            "issuer ISSUER_UNKNOWN, validity VALIDITY_TOO_LONG, names NAME_INVALID",
+            id="issuer",
+        ),
+        pytest.param(
+            {"profile": "nope", "issuer": "nope", "csr_der": SMALL, **ASKED},
+            NotFound,
+            "profile PROFILE_UNKNOWN, issuer ISSUER_UNKNOWN, csr_der KEY_TOO_SMALL, names NAME_INVALID",
+            id="profile-issuer-and-key",
+        ),
+        pytest.param(
+            {"profile": "nope", "names": ASKED["names"], "validity": timedelta(days=99_999)},
+            NotFound,
+            "profile PROFILE_UNKNOWN, validity VALIDITY_BEYOND_ISSUER, names NAME_INVALID",
+            id="profile",
+        ),
+        pytest.param(
+            {"profile": "nope", "issuer": "root", "csr_der": b"x", "names": SubjectAlternativeNames(uri=("a:b",))},
+            NotFound,
+            "profile PROFILE_UNKNOWN, issuer ISSUER_NOT_ACTIVE, csr_der CSR_MALFORMED",
+            id="nothing-that-is-known",
+        ),
+        pytest.param(
+            {"issuer": "root", "profile": "client", "csr_der": b"x", "names": SubjectAlternativeNames(ip=("1.2.3.4",))},
+            FailedPrecondition,
+            "issuer ISSUER_NOT_ACTIVE, csr_der CSR_MALFORMED, ips NAME_NOT_ALLOWED",
+            id="no-request",
+        ),
+    ],
+)
+def test_what_there_is_not_hides_nothing(
+    ca: Ca, issuer: Actor, wishes: dict[str, Any], error: type[DomainError], told: str, validate_only: bool
+) -> None:
+    """An issuer or profile that is unknown is one finding of several, and the first, whose status the error has."""
+    with pytest.raises(error) as refused:
+        ca.issue(issuer, validate_only=validate_only, **wishes)
+    short = {"subject_alternative_names.dns_names[0]": "names", "subject_alternative_names.ip_addresses[0]": "ips"}
+    found = [f"{short.get(each.field, each.field)} {each.reason}" for each in refused.value.violations]
+    assert ", ".join(found) == told
+    assert refused.value.reason == told.split()[1].rstrip(",")
+
+
+def test_a_blocked_key_beside_an_unknown_issuer(ca: Ca, issuer: Actor) -> None:
+    """A dry run tells of both."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    point = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    command = BlockCommand(hashes=(sha256(point).digest(),), comment="", validate_only=False)
+    ca.authority.blocking.begin(command, make_actor("admin")).result()
+    with pytest.raises(NotFound) as refused:
+        ca.issue(issuer, csr_der=make_csr(key=key), issuer="nope", validate_only=True)
+    assert [each.reason for each in refused.value.violations] == ["ISSUER_UNKNOWN", "KEY_BLOCKED"]
+
+
+def test_a_role_ends_the_search(ca: Ca) -> None:
+    """Who may not issue under a profile is told so, and nothing about what it asked for."""
+    with pytest.raises(PermissionDenied) as refused:
+        ca.issue(make_actor("responder"), issuer="nope", csr_der=SMALL, **ASKED)
+    assert [each.reason for each in refused.value.violations] == ["PROFILE_NOT_ALLOWED"]
 
 
 def test_a_fourth_delegate_is_refused(ca: Ca, responder: Actor) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -108,7 +108,9 @@ def make_hierarchy(now: datetime = START) -> Hierarchy:
     return Hierarchy(root, issuing, issuing_key, crl)
 
 
-def make_csr(name: str = "test.example.com", *, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+def make_csr(
+    name: str = "test.example.com", *, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None
+) -> bytes:
     """A certificate request for a DNS name."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     return (

@@ -12,10 +12,11 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from services.errors import InvalidArgument
-from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, extension, prepare, refuse, sign
+from services.pki.certificates import AuthorityUrls, Draft, Wishes, check, extension, judge, prepare, sign
 from services.pki.checks import CheckFailed
 from services.pki.csr import RequestRefused, read_csr
 from services.pki.extensions import NO_REVOCATION_AVAILABLE
+from services.pki.findings import Objections
 from services.pki.hierarchy import make_root
 from services.pki.issuers import Issuer
 from services.pki.keys import generate_key
@@ -272,10 +273,14 @@ def test_a_bad_request_does_not_hide_the_rest(authority: Ca) -> None:
     with pytest.raises(RequestRefused) as caught:
         read_csr(der=with_key(rsa_spki(2**2047 + 2)))
     names = SubjectAlternativeNames(email=("a@example.com",))
-    wishes = Wishes(SERVER, authority.issuer, NOW, TRUST_DOMAIN, names, NOW - timedelta(days=1), None)
-    with pytest.raises(InvalidArgument) as told:
-        refuse(caught.value, wishes)
-    assert [each.reason for each in told.value.violations] == ["KEY_WEAK", "VALIDITY_INVALID", "NAME_NOT_ALLOWED"]
+    wishes = Wishes(NOW, TRUST_DOMAIN, names, NOW - timedelta(days=1), None)
+    objections = Objections()
+    with objections:
+        raise caught.value
+    judge(SERVER, authority.issuer, caught.value.names, wishes, objections)
+    told = objections.error()
+    assert [each.reason for each in told.violations] == ["KEY_WEAK", "VALIDITY_INVALID", "NAME_NOT_ALLOWED"]
+    assert type(told) is InvalidArgument
 
 
 def test_the_linter_sees_what_will_be_signed(authority: Ca) -> None:
