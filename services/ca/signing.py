@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from services.ca.crl_points import CrlPoint, CrlPoints
 from services.ca.issuers import IssuerDirectory, SigningIssuer
+from services.ca.lint_findings import attributed
 from services.ca.payload import payload_sha256
 from services.ca.settings import AuthoritySettings
 from services.clock import Clock
@@ -145,7 +146,10 @@ class Signing:
             validity=command.validity,
         )
         check(draft, issuer.signer)
-        self._linter.check(draft, issuer.signer, request.field)
+        try:
+            self._linter.check(draft, issuer.signer, request.field)
+        except InvalidArgument as refused:
+            raise attributed(refused) from None
         return draft
 
     def _refuse(

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from services.ca.authority import CertificateAuthority
 from services.ca.blocked_keys import BlockCommand
 from services.ca.issue import IssueCommand
 from services.ca.keystore import HeldKeys
@@ -26,12 +27,14 @@ from services.db.records import Actor, IssuerState
 from services.errors import (
     DomainError,
     FailedPrecondition,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
     Unavailable,
 )
 from services.pki.names import SubjectAlternativeNames
+from services.pki.profile_tables import read_profiles
 from tests.ca.world import START, Ca, Hierarchy, make_actor, make_ca, make_csr
 
 
@@ -173,6 +176,27 @@ def test_a_blocked_key_beside_an_unknown_issuer(ca: Ca, issuer: Actor) -> None:
     with pytest.raises(NotFound) as refused:
         ca.issue(issuer, csr_der=make_csr(key=key), issuer="nope", validate_only=True)
     assert [each.reason for each in refused.value.violations] == ["ISSUER_UNKNOWN", "KEY_BLOCKED"]
+
+
+def test_what_a_linter_has_against_the_addresses(ca: Ca, issuer: Actor) -> None:
+    """Nobody's request is at fault: the findings name the setting, on the profile, and no text comes twice."""
+    profiles, _ = read_profiles({"web": {"lint": "cabf-serverauth", "validity": {"max": "90d"}}})
+    settings = AuthoritySettings(public_url="http://127.0.0.1:2560", crl_distribution="full")
+    keys = HeldKeys({"issuing": ca.hierarchy.issuing_key})
+    authority = CertificateAuthority(ca.db, ca.writer, keys, settings, profiles=profiles, clock=ca.clock)
+    command = IssueCommand(csr_der=make_csr("www.example.com"), profile="web", validate_only=True)
+    with pytest.raises(InvalidArgument) as refused:
+        authority.begin_issue(command, issuer)
+    error = refused.value
+    cured = {each.description.rpartition("): ")[2] for each in error.violations if each.field == "profile"}
+    assert cured == {
+        f"it comes from public_url in [ca]; set that, or have the profile leave it out ({names})"
+        for names in ("ocsp, ca_issuers", "crl_distribution_point")
+    }
+    others = [each for each in error.violations if each.field != "profile"]
+    assert all(each.field == "csr_der" and "127.0.0.1" not in each.description for each in others)
+    assert (error.reason, error.violations[0].description) == ("LINT_FAILED", error.message)
+    assert error.message.startswith("the linter (cabf-serverauth) refuses the certificate: cabf.")
 
 
 def test_a_role_ends_the_search(ca: Ca) -> None:
