@@ -23,7 +23,7 @@ from gateway.validity import Preset, ValidityPolicies, ValidityPolicy
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the text names the file, the settings and what is wrong with them."""
+    """The configuration cannot be used; the text names file, settings and what is wrong, one mistake a line."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -226,7 +226,7 @@ def load(file: Path | None) -> GatewaySettings:
     try:
         return GatewaySettings(gateway=content.get("gateway", {}), base=file.parent if file else Path())
     except ValidationError as error:
-        wrong = "; ".join(_described(each, file) for each in error.errors())
+        wrong = "\n".join(_described(each, file) for each in error.errors())
         raise ConfigError(wrong) from error
 
 

@@ -1,8 +1,8 @@
-"""How errors are told: one line on standard error, naming the thing and the cure, and exit status 1."""
+"""How errors are told: a line on standard error for each, naming the thing and the cure, and exit status 1."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -34,9 +34,19 @@ def one_line() -> Iterator[None]:
         raise Failed(os_text(error)) from error
 
 
+def mistakes(lines: Sequence[str]) -> str:
+    """The text of several mistakes, one a line, after how many there are; of one, itself."""
+    return "\n".join([f"{len(lines)} mistakes", *lines]) if len(lines) > 1 else "".join(lines)
+
+
+def lines_of(error: Exception) -> list[str]:
+    """The lines of an error that lists several mistakes, one a line."""
+    return [line.strip() for line in str(error).splitlines() if line.strip()]
+
+
 def in_one_line(error: Exception) -> str:
     """The text of an error that lists several mistakes, one a line."""
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return "; ".join(lines_of(error))
 
 
 def domain_text(error: DomainError) -> str:

@@ -11,7 +11,7 @@ from gateway.config import ConfigError as GatewayConfigError
 from gateway.config import GatewayTable
 from gateway.config import load as load_gateway
 from services.ca.keystore import key_file
-from services.cli.failures import Failed, in_one_line
+from services.cli.failures import Failed, lines_of, mistakes
 from services.config import ConfigError, Settings, load_settings
 from services.db.engine import Database
 from services.db.issuers import list_issuers
@@ -29,11 +29,11 @@ class Configuration:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Turn mistakes in the configuration into one line."""
+    """Turn mistakes in the configuration into a line for each."""
     try:
         yield
     except (ConfigError, GatewayConfigError) as error:
-        raise Failed(in_one_line(error)) from error
+        raise Failed(mistakes(lines_of(error))) from error
 
 
 def load(config: Path) -> Configuration:

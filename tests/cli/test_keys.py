@@ -57,7 +57,7 @@ def test_the_profiles_of_the_service(running: Up) -> None:
     data = ("--data", str(running.data))
     asked, read = (answer(invoke("profiles", "list", "--json", *more, *data)) for more in (("--running",), ()))
     for profile in asked["profiles"]:
-        assert profile["validity"].pop("max_now")
+        assert profile["validity"]["max_now"]
     assert asked == read
     assert (
         invoke("profiles", "show", "server", "--running", *data).stdout

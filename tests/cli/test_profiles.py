@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from services.cli.main import cli
 from services.config import ConfigError, load_settings
+from services.pki.profiles import BUILTIN
 from tests.pages import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
@@ -70,7 +71,7 @@ def test_what_the_ca_service_would_refuse(text: str, told: str, tmp_path: Path) 
     file.write_text(text)
     result = run("check", str(file))
     assert (result.exit_code, told in result.output) == (1, True), result.output
-    assert "a mistake\n" in result.output  # and no more: what else a configuration needs is another matter
+    assert result.output.count("\n") == 1  # and no more: what else a configuration needs is another matter
 
 
 def test_a_part_of_a_configuration(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_list_and_show(example: Path, tmp_path: Path) -> None:
-    """Those of a configuration and the built-in ones; what is shown is TOML; without a configuration the latter."""
+    """Those of a configuration and the built-in ones; what is shown is TOML."""
     config = tmp_path / "config.toml"
     config.write_text(MINIMAL + f'[ca]\nprofiles_file = "{example.name}"\n[profiles.own]\n')
     names = [each["name"] for each in json.loads(run("list", "--config", str(config), "--json").stdout)["profiles"]]
@@ -124,8 +125,54 @@ def test_list_and_show(example: Path, tmp_path: Path) -> None:
         "from": "2027-01-01",
         "max": "60d",
     }
-    assert "[profiles.server.keys]" in run("show", "server", "--data", str(tmp_path / "none")).stdout
+    assert "[profiles.server-short.keys]" in run("show", "server-short", "--data", str(tmp_path)).stdout
     assert run("show", "webb", "--data", str(tmp_path)).exit_code == 1
+
+
+def test_what_is_listed_is_what_is_issued_today(tmp_path: Path) -> None:
+    """A cap by date counts for the longest validity and for the usual one, as with --running."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[profiles.web.validity]\ndefault = "60d"\nmax = "397d"\ncap = [{from = 2020-01-01, max = "40d"}]\n'
+    )
+    (row,) = (line for line in run("list", "--data", str(tmp_path)).stdout.splitlines() if line.startswith("web "))
+    assert row.split()[3:5] == ["40d", "40d"]
+    listed = json.loads(run("list", "--data", str(tmp_path), "--json").stdout)["profiles"][-1]["validity"]
+    shown = json.loads(run("show", "web", "--data", str(tmp_path), "--json").stdout)["validity"]
+    assert listed == shown
+    assert (shown["max"], shown["max_now"]) == ("397d", "40d")
+
+
+def test_what_is_shown_and_cannot_be_configured(tmp_path: Path) -> None:
+    """That of responders says so; what is shown of all others passes the check."""
+    config = tmp_path / "config.toml"
+    config.write_text("")
+    for name in BUILTIN:
+        file = tmp_path / f"{name}.toml"
+        file.write_text(run("show", name, "--data", str(tmp_path)).stdout)
+        assert (run("check", str(file)).exit_code == 0) is ("no configuration may hold" not in file.read_text()), name
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "server"]], ids=["list", "show"])
+def test_no_data_folder(command: list[str], tmp_path: Path) -> None:
+    """Built-in profiles are not taken for those of an installation that is not there."""
+    result = run(*command, "--data", str(tmp_path / "none"))
+    assert (result.exit_code, "is not initialised" in result.output) == (1, True), result.output
+
+
+def test_mistakes_come_one_on_a_line(tmp_path: Path) -> None:
+    """Commands that read the configuration tell them as the check does, and those of the gateway as well."""
+    config = tmp_path / "config.toml"
+    config.write_text(BAD)
+    told = run("list", "--data", str(tmp_path)).output
+    first, *lines = told.splitlines()
+    assert first == "Error: 2 mistakes"
+    assert [line.partition(":")[0] for line in lines] == [str(config)] * 2, lines
+    assert run("check", str(config)).output == told
+    assert CliRunner().invoke(cli, ["up", "--data", str(tmp_path)]).output.splitlines()[3:] == lines
+    config.write_text(MINIMAL + '[gateway]\nworkers = 0\nnonce = "x"\n')
+    result = CliRunner().invoke(cli, ["up", "--data", str(tmp_path)])
+    assert result.output.startswith(f"Error: 2 mistakes\n{config}: gateway.nonce: "), result.output
 
 
 def test_settings_tell_mistakes_of_every_kind_at_once(tmp_path: Path) -> None:

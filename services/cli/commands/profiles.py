@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from services.cli import output
 from services.cli.client import connect
-from services.cli.failures import Failed
+from services.cli.failures import Failed, mistakes
 from services.cli.folder import DataFolder
 from services.cli.groups import Group
 from services.cli.options import FILE, Connection, connection_options, json_option
+from services.clock import utc_now
 from services.config import profiles_in
 from services.pki.lint import LinterMissing, require_pkilint
 from services.pki.profile import Profile
 from services.pki.profile_text import table_of, toml_of
 from services.pki.profile_words import write_duration
-from services.pki.profiles import BUILTIN
+from services.pki.profiles import OCSP_RESPONDER
+from services.pki.validity import longest_validity
 from services.profile_files import FileUnreadable
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ def check_command(file: Path, as_json: bool) -> None:
             raise SystemExit(1)
         return
     if problems:
-        raise Failed("\n".join([f"{len(problems)} mistakes" if len(problems) > 1 else "a mistake", *problems]))
+        raise Failed(mistakes(problems))
     try:
         require_pkilint({profile.name: profile.lint for profile in profiles.values()})
     except LinterMissing as missing:
@@ -71,15 +74,15 @@ def check_command(file: Path, as_json: bool) -> None:
 @json_option
 @connection_options
 def list_command(running: bool, config: Path | None, as_json: bool, connection: Connection) -> None:
-    """List the profiles, built-in and configured."""
+    """List the profiles, built-in and configured, with the validity of what is issued today."""
     if running:
         _list_running(connection, config, as_json=as_json)
         return
-    profiles = _of(connection.data, config)
+    profiles, now = _of(connection.data, config), utc_now()
     if as_json:
-        output.emit({"profiles": [_json(profile) for profile in profiles.values()]})
+        output.emit({"profiles": [_json(profile, now) for profile in profiles.values()]})
         return
-    output.table(COLUMNS, [_row(profile) for profile in profiles.values()])
+    output.table(COLUMNS, [_row(profile, now) for profile in profiles.values()])
 
 
 @command.command("show")
@@ -89,7 +92,10 @@ def list_command(running: bool, config: Path | None, as_json: bool, connection: 
 @json_option
 @connection_options
 def show_command(name: str, running: bool, config: Path | None, as_json: bool, connection: Connection) -> None:
-    """Print a profile as TOML, with every setting: ready to be changed and put into a configuration."""
+    """Print a profile as TOML, with every setting: ready to be changed and put into a configuration.
+
+    But for ocsp-responder, which stays as it is.
+    """
     if running:
         _show_running(name, connection, config, as_json=as_json)
         return
@@ -97,9 +103,9 @@ def show_command(name: str, running: bool, config: Path | None, as_json: bool, c
     if name not in profiles:
         raise Failed(f"there is no profile {name}; one of {', '.join(profiles)}")
     if as_json:
-        output.emit(_json(profiles[name]))
+        output.emit(_json(profiles[name], utc_now()))
     else:
-        click.echo(output.plain(toml_of(profiles[name])), nl=False)
+        _echo(name, toml_of(profiles[name]))
 
 
 def _list_running(connection: Connection, config: Path | None, *, as_json: bool) -> None:
@@ -128,7 +134,13 @@ def _show_running(name: str, connection: Connection, config: Path | None, *, as_
     if as_json:
         output.emit(_running_json(found[name]))
     else:
-        click.echo(output.plain(found[name].settings_toml), nl=False)
+        _echo(name, found[name].settings_toml)
+
+
+def _echo(name: str, toml: str) -> None:
+    if name == OCSP_RESPONDER:
+        click.echo("# Built in, and stays as it is: no configuration may hold this table.")
+    click.echo(output.plain(toml), nl=False)
 
 
 def _running(connection: Connection, config: Path | None) -> dict[str, ca_pb2.Profile]:
@@ -144,41 +156,43 @@ def _running(connection: Connection, config: Path | None) -> dict[str, ca_pb2.Pr
 
 
 def _running_json(profile: ca_pb2.Profile) -> output.Json:
-    """As `_json` has it: the table of settings, read back. The limit of the day is added."""
+    """As `_json` has it: the table of settings, read back."""
     table = tomllib.loads(profile.settings_toml)["profiles"][profile.name]
+    return _settings_json(profile.name, table, profile.max_validity.ToTimedelta())
+
+
+def _json(profile: Profile, now: datetime) -> output.Json:
+    return _settings_json(profile.name, table_of(profile), longest_validity(profile, now))
+
+
+def _settings_json(name: str, table: dict[str, Any], longest: timedelta) -> output.Json:
+    """The table of a profile; dates become text, and the limit of the day is added."""
     if not isinstance(caps := table["validity"]["cap"], str):
         table["validity"]["cap"] = [{**cap, "from": cap["from"].isoformat()} for cap in caps]
-    table["validity"]["max_now"] = write_duration(profile.max_validity.ToTimedelta())
-    return {"name": profile.name, **table}
+    table["validity"]["max_now"] = write_duration(longest)
+    return {"name": name, **table}
 
 
-def _json(profile: Profile) -> output.Json:
-    """The table of a profile; dates become text."""
-    table = table_of(profile)
-    if not isinstance(caps := table["validity"]["cap"], str):
-        table["validity"]["cap"] = [{**cap, "from": cap["from"].isoformat()} for cap in caps]
-    return {"name": profile.name, **table}
-
-
-def _row(profile: Profile) -> tuple[str, ...]:
+def _row(profile: Profile, now: datetime) -> tuple[str, ...]:
+    longest = longest_validity(profile, now)
     return (
         profile.name,
         profile.description,
-        write_duration(profile.default_validity),
-        write_duration(profile.max_validity),
+        write_duration(min(profile.default_validity, longest)),
+        write_duration(longest),
         ", ".join(sorted(profile.roles)),
         ", ".join(sorted(profile.allowed_name_kinds)) or "-",
     )
 
 
 def _of(data: Path, config: Path | None) -> Mapping[str, Profile]:
-    """Those of the configuration; the built-in ones where there is none."""
-    file = config or DataFolder(data).config
-    if config is None and not file.exists():
-        return BUILTIN
-    profiles, problems = _read(file)
+    """Those of the configuration. Raises Failed where there is none."""
+    folder = DataFolder(data)
+    if config is None:
+        folder.require()
+    profiles, problems = _read(config or folder.config)
     if problems:
-        raise Failed("; ".join(problems))
+        raise Failed(mistakes(problems))
     return profiles
 
 

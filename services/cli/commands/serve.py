@@ -23,7 +23,7 @@ import structlog
 
 from gateway.memory import keep_memory_private
 from services.cli.checks import exposed, exposure_cure, passphrase_text, require_credential
-from services.cli.failures import Failed, in_one_line
+from services.cli.failures import Failed, lines_of, mistakes
 from services.cli.options import FILE, data_option, workers_option
 from services.errors import DomainError
 from services.logs import configure_logging
@@ -71,7 +71,7 @@ def warn_of_exposure(data: Path) -> None:
 
 
 def run(service: str, config: Path, workers: int | None) -> None:
-    """Serve. Mistakes in the configuration are one line; anything unforeseen has its traceback and status 70."""
+    """Serve. Mistakes in the configuration are a line each; anything unforeseen has its traceback and status 70."""
     serve, mistake = _gateway(config, workers) if service == "gateway" else _services(service, config)
     # It answers about a fifth more requests on a core than asyncio's own loop, 32 connections open.
     uvloop = importlib.import_module("uvloop")
@@ -80,7 +80,7 @@ def run(service: str, config: Path, workers: int | None) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve())
     except mistake as error:
-        raise Failed(in_one_line(error)) from error
+        raise Failed(mistakes(lines_of(error))) from error
     except (click.ClickException, DomainError, OSError):
         raise
     except Exception:  # noqa: BLE001  (the last line of defence; everything foreseen was raised above)
