@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.policy import NeverIssued, NoncePolicy, ResponderId, SignedRequests
+from gateway.setting_words import told
 from gateway.signer_keys import SignerKey
 from gateway.validity import Preset, ValidityPolicies, ValidityPolicy
 
@@ -235,4 +236,4 @@ def _described(error: ErrorDetails, file: Path | None) -> str:
     setting = ".".join(map(str, error["loc"]))
     variable = "GOODSTANDING_" + setting.upper().replace(".", "__")
     where = f"environment variable {variable}" if variable in os.environ else f"{file or 'the defaults'}: {setting}"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{where}: {told(error)}"

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from services.addresses import parse_address, parse_http_url
+from services.mistakes import is_secret_free, shown, told
 from services.pki.profile import Profile
 from services.pki.profiles import BUILTIN
 from services.profile_files import FileUnreadable, configured_profiles, profiles_alone, read_toml
@@ -268,15 +269,12 @@ def _read_tables(path: Path) -> dict[str, Any]:
 
 
 def _line(path: Path, error: Mapping[str, Any]) -> str:
-    """One thing that is wrong, without the value: it may hold a password."""
+    """One thing that is wrong; with the value where that cannot be a password."""
     location = [str(part) for part in error["loc"]]
     variable = _variable(location)
     place = f"environment variable {variable}" if variable else f"{path}: {_key(location)}"
-    message = {
-        "missing": "is missing",
-        "extra_forbidden": "is not a setting; look for a spelling mistake",
-    }.get(error["type"], error["msg"].removeprefix("Value error, "))
-    return f"{place}: {message}"
+    message = told(error, Settings)
+    return f"{place}: {message}; it is {shown(error['input'])}" if is_secret_free(error) else f"{place}: {message}"
 
 
 def _key(location: Sequence[str]) -> str:

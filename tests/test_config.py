@@ -101,8 +101,28 @@ def test_a_trust_domain_is_one_that_credentials_can_have(name: str, file: Path) 
         load_settings(file)
 
 
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("crl_shards = 0", "crl_shards: must be a whole number from 1 to 4096; it is 0"),
+        ('crl_shards = "x"', 'crl_shards: must be a whole number from 1 to 4096; it is "x"'),
+        ('reasons = "all"', "reasons: must be 'rfc5280' or 'baseline'; it is \"all\""),
+        ("profiles_file = 3", "profiles_file: must be a path, in quotes"),
+        ("weak_key_lists = 3", "weak_key_lists: must be a list, in brackets"),
+        ('passphrase_files = "hunter2"', "passphrase_files: must be a table"),
+    ],
+    ids=["range", "number", "choice", "path", "list", "table"],
+)
+def test_what_is_allowed_is_told(file: Path, setting: str, told: str) -> None:
+    """In words, with the value where a number or a choice was wanted, and without it where it may be a password."""
+    file.write_text(MINIMAL + f"[ca]\n{setting}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file)
+    assert str(caught.value) == f"{file}: [ca] {told}"
+
+
 def test_all_errors_come_at_once_and_without_values(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line names file and key, or the variable; no value is repeated, because it may be a password."""
+    """Each line names file and key, or the variable; no text is repeated, because it may be a password."""
     file.write_text(
         '[database]\nurl = "mysql://u:hunter2@h/d"\n[ca]\nlisten = "x"\nlistne = "y"\npublic_url = "https://x"\n'
         "[status]\npoll_interval_ms = 1\n[statsu]\n[tls]\n"

@@ -63,7 +63,13 @@ def subject_of(text: str | None, name: str) -> x509.Name:
     try:
         return x509.Name.from_rfc4514_string(wanted) if "=" in wanted else hierarchy.ca_name(wanted)
     except ValueError as error:
-        why = str(error) or 'write it as "CN=…,O=…,C=…" (RFC 4514), with attributes such as CN, O, OU, L, ST, C and DC'
+        # What the library says of lengths names no attribute.
+        lengths = "C has two letters, and CN 1 to 64 bytes" if str(error).startswith("Attribute's length") else ""
+        why = (
+            lengths
+            or str(error)
+            or 'write it as "CN=…,O=…,C=…" (RFC 4514), with attributes such as CN, O, OU, L, ST, C and DC'
+        )
         raise Failed(f"the subject {wanted!r} cannot be used: {why}") from error
 
 

@@ -201,7 +201,8 @@ def _about_keys(profile: Profile) -> Iterator[tuple[str, str]]:
     if not profile.key_types or not profile.key_types <= set(KEY_TYPES):
         yield "keys.types", _not_out_of(profile.key_types, KEY_TYPES)
     if not MIN_RSA_BITS <= profile.min_rsa_bits <= profile.max_rsa_bits <= MAX_RSA_BITS:
-        yield "keys.rsa_min_bits", f"RSA sizes are in order, from {MIN_RSA_BITS} to {MAX_RSA_BITS} bits"
+        sizes = f"rsa_min_bits is {profile.min_rsa_bits}, and rsa_max_bits {profile.max_rsa_bits}"
+        yield "keys.rsa_min_bits", f"RSA sizes are in order, from {MIN_RSA_BITS} to {MAX_RSA_BITS} bits; {sizes}"
     if not profile.key_usages <= KEY_USAGES.keys():
         yield "extensions.key_usage", "is not out of the key usages of RFC 5280"
         return
@@ -236,11 +237,14 @@ def _about_names(profile: Profile) -> Iterator[tuple[str, str]]:
 
 def _about_validity(profile: Profile) -> Iterator[tuple[str, str]]:
     if not timedelta(0) < profile.min_validity <= profile.default_validity <= profile.max_validity:
-        yield "validity", "the default must lie between min and max, and all of them above 0"
+        least, usual, most = map(in_words, (profile.min_validity, profile.default_validity, profile.max_validity))
+        text = "the default must lie between min and max, and all of them above 0"
+        yield "validity", f"{text}; min is {least}, the default {usual}, and max {most}"
     if [cap.since for cap in profile.caps] != sorted({cap.since for cap in profile.caps}):
         yield "validity.cap", "must be in the order of its dates, each once"
-    if any(cap.longest < profile.min_validity for cap in profile.caps):
-        yield "validity.cap", "is below min: nothing could be issued from that date on"
+    if low := [cap.longest for cap in profile.caps if cap.longest < profile.min_validity]:
+        text = f"{in_words(low[0])} is below min, {in_words(profile.min_validity)}"
+        yield "validity.cap", f"{text}: nothing could be issued from that date on"
     if profile.name == OCSP_RESPONDER and profile.max_validity > SHORT_LIVED:
         yield "validity.max", "nobody can revoke a responder certificate: seven days at the most"
 

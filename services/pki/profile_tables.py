@@ -11,14 +11,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from cryptography import x509
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, Strict, ValidationError
 
+from services.mistakes import has_value, shown, told
 from services.pki import profile_words as words
 from services.pki.name_rules import AddressRule, DomainRule, NameRules, Network, UriRule
 from services.pki.profile import (
+    MAX_RSA_BITS,
+    MIN_RSA_BITS,
     OCSP_RESPONDER,
     Authority,
     NameConstraints,
@@ -54,7 +58,10 @@ _Prefix = Annotated[str, BeforeValidator(words.read_prefix)]
 _TrustDomain = Annotated[str, BeforeValidator(words.read_trust_domain)]
 _Url = Annotated[str, BeforeValidator(words.read_url)]
 _Network = Annotated[Network, BeforeValidator(words.read_network)]
-_Most = Annotated[int, Field(ge=1, le=100)] | None
+_Switch = Annotated[bool, Strict()]
+"""True or false. "no" or 0 would be a policy that is easily misread."""
+_Bits = Annotated[int, BeforeValidator(partial(words.read_number, least=MIN_RSA_BITS, most=MAX_RSA_BITS))]
+_Most = Annotated[int, BeforeValidator(partial(words.read_number, least=1, most=100))] | None
 
 
 class _Table(BaseModel):
@@ -73,8 +80,8 @@ def _whole_policy(value: object) -> object:
 
 class _Keys(_Table):
     types: frozenset[str]
-    rsa_min_bits: int
-    rsa_max_bits: int
+    rsa_min_bits: _Bits
+    rsa_max_bits: _Bits
 
 
 class _Cap(_Table):
@@ -86,15 +93,15 @@ class _Validity(_Table):
     default: _Duration
     min: _Duration
     max: _Duration
-    cap: Annotated[tuple[_Cap, ...] | None, BeforeValidator(lambda value: None if value == "baseline" else value)]
+    cap: Annotated[tuple[_Cap, ...] | None, BeforeValidator(words.read_caps)]
     """None for the preset."""
 
 
 class _Dns(_Table):
     allowed: tuple[_Domain, ...] | None = None
     forbidden: tuple[_Domain, ...] = ()
-    subdomains: bool = True
-    wildcards: bool | None = None
+    subdomains: _Switch = True
+    wildcards: _Switch | None = None
     max: _Most = None
 
     def rule(self) -> DomainRule:
@@ -111,7 +118,7 @@ class _Dns(_Table):
 class _Email(_Table):
     allowed: tuple[_Domain, ...] | None = None
     forbidden: tuple[_Domain, ...] = ()
-    subdomains: bool = False
+    subdomains: _Switch = False
     max: _Most = None
 
     def rule(self) -> DomainRule:
@@ -174,13 +181,13 @@ class _Extensions(_Table):
     key_usage: frozenset[_Usage]
     extended_key_usage: tuple[_Purpose, ...]
     certificate_policies: tuple[Annotated[_Policy, BeforeValidator(_whole_policy)], ...]
-    basic_constraints: bool
-    subject_key_identifier: bool
-    ocsp: bool
-    ca_issuers: bool
-    crl_distribution_point: bool
-    must_staple: bool
-    no_revocation_available: bool
+    basic_constraints: _Switch
+    subject_key_identifier: _Switch
+    ocsp: _Switch
+    ca_issuers: _Switch
+    crl_distribution_point: _Switch
+    must_staple: _Switch
+    no_revocation_available: _Switch
 
 
 class _Subtrees(_Table):
@@ -194,9 +201,7 @@ class _Subtrees(_Table):
 
 
 class _Ca(_Table):
-    path_length: Annotated[
-        int | None, Field(ge=0, le=100), BeforeValidator(lambda value: None if value == "unlimited" else value)
-    ] = 0
+    path_length: Annotated[int | None, BeforeValidator(words.read_path_length)] = 0
     permitted: _Subtrees = _Subtrees()
     excluded: _Subtrees = _Subtrees()
 
@@ -260,11 +265,13 @@ def _head_problems(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]
             yield Problem(("profiles", name), "is built in and stays as it is: remove the table")
             continue
         if not isinstance(table.get("enabled", True), bool):
-            yield Problem(("profiles", name, "enabled"), "must be true or false")
+            text = f"must be true or false, without quotes; it is {shown(table['enabled'])}"
+            yield Problem(("profiles", name, "enabled"), text)
         base = table.get("based_on", name if name in BUILTIN else DEFAULT_PROFILE)
         known = [each for each in (*BUILTIN, *tables) if each not in (name, OCSP_RESPONDER)]
         if base == OCSP_RESPONDER or (base != name and base not in known) or (base == name and name not in BUILTIN):
-            yield Problem(("profiles", name, "based_on"), f"must be out of {', '.join(dict.fromkeys(known))}")
+            text = f"must be out of {', '.join(dict.fromkeys(known))}; it is {shown(base)}"
+            yield Problem(("profiles", name, "based_on"), text)
         elif _goes_in_circles(name, tables):
             yield Problem(("profiles", name, "based_on"), "goes in circles: base one of them on a built-in profile")
 
@@ -307,10 +314,7 @@ def _read(name: str, table: Mapping[str, Any], base: Profile) -> tuple[Profile |
     try:
         read = _Profile.model_validate(whole)
     except ValidationError as error:
-        problems = [
-            Problem(("profiles", name, *_location(each["loc"])), _text(each["type"], each["msg"], each["loc"]))
-            for each in error.errors()
-        ]
+        problems = [Problem(("profiles", name, *_location(each["loc"])), _text(each)) for each in error.errors()]
         return None, problems + _beside(name, whole, settings, error)
     problems, profile = _contradictions(name, read)
     return (None if problems else profile), problems
@@ -403,15 +407,13 @@ def _location(place: tuple[int | str, ...]) -> list[str]:
     return keys
 
 
-def _text(kind: str, message: str, place: tuple[int | str, ...]) -> str:
-    known = {
-        "extra_forbidden": "is not a setting; look for a spelling mistake",
-        "missing": "is missing",
-        "model_type": "must be a table",
-    }
-    if kind == "model_type" and place[0] == "names" and len(place) == 2:
-        return "must be true, false, or a table with what is allowed"
-    return known.get(kind, message.removeprefix("Value error, "))
+def _text(error: Mapping[str, Any]) -> str:
+    """What is allowed, and what is there instead."""
+    place = error["loc"]
+    text = told(error, _Profile)
+    if error["type"] == "model_type" and place[0] == "names" and len(place) == 2:
+        text = "must be true, false, or a table with what is allowed"
+    return f"{text}; it is {shown(error['input'])}" if has_value(error) else text
 
 
 def _further_problems(read: _Profile) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -421,7 +423,8 @@ def _further_problems(read: _Profile) -> Iterator[tuple[tuple[str, ...], str]]:
     for oid, value in read.subject.set.items():
         problem = subject_problem([(oid, value)])
         if problem or not value.strip() or not value.isprintable():
-            yield ("subject", "set"), problem or f"{words.write_attribute(oid)} is no plain text"
+            text = problem or f"{words.write_attribute(oid)} must be plain text that can be seen"
+            yield ("subject", "set", words.write_attribute(oid)), f"{text}; it is {shown(value)}"
 
 
 def _profile(name: str, read: _Profile) -> Profile:

@@ -68,6 +68,30 @@ USAGES: Mapping[str, str] = {_camel(usage): usage for usage in KEY_USAGES}
 USAGE_NAMES: Mapping[str, str] = {usage: name for name, usage in USAGES.items()}
 
 
+def read_number(value: object, least: int, most: int) -> int:
+    """A whole number within limits."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"must be a whole number from {least} to {most}")
+    return value
+
+
+def read_caps(value: object) -> object:
+    """The preset, for which None stands, or a list of limits by date."""
+    if value != "baseline" and not isinstance(value, list):
+        raise ValueError('must be "baseline", or a list such as [{ from = 2027-01-01, max = "60d" }]')
+    return None if value == "baseline" else value
+
+
+def read_path_length(value: object) -> int | None:
+    """A number, or None for no limit."""
+    if value == "unlimited":
+        return None
+    try:
+        return read_number(value, 0, 100)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "unlimited"') from None
+
+
 def read_duration(value: object) -> timedelta:
     """A number with a unit: `90d`."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None

@@ -220,10 +220,10 @@ def subject_problem(attributes: list[tuple[x509.ObjectIdentifier, str]]) -> str 
 
 
 def _value_problem(oid: x509.ObjectIdentifier, value: str) -> str | None:
-    if len(value.encode()) > _ATTRIBUTES[oid]:
-        return f"{_label(oid)} in the subject is longer than {_ATTRIBUTES[oid]} bytes"
     if oid == NameOID.COUNTRY_NAME and not _COUNTRY.fullmatch(value):
         return "countryName in the subject must be two capital letters"
+    if len(value.encode()) > _ATTRIBUTES[oid]:
+        return f"{_label(oid)} in the subject is longer than {_ATTRIBUTES[oid]} bytes"
     if oid == NameOID.SERIAL_NUMBER and not _PRINTABLE.fullmatch(value):
         return "serialNumber in the subject must be a PrintableString"
     if oid == NameOID.DOMAIN_COMPONENT and not value.isascii():

@@ -11,8 +11,8 @@ from tests import forked
 REFUSED = {
     "baseline-for-an-hour": ('preset = "baseline"\nvalidity = 3600', "validity is less than 8 hours"),
     "baseline-one-second-short": ('preset = "baseline"\nvalidity = 28798', "validity is less than 8 hours"),
-    "ten-days": ("validity = 864000", "gateway.validity: Input should be less than or equal to 863999"),
-    "no-time-at-all": ("validity = 0", "gateway.validity: Input should be greater than or equal to 60"),
+    "ten-days": ("validity = 864000", "gateway.validity: must be 863999 or less"),
+    "no-time-at-all": ("validity = 0", "gateway.validity: must be 60 or more"),
     "on-hold-under-baseline": ('preset = "baseline"\nnever_issued = "extended-revoked"', "R50"),
     "skew-of-a-third": ("validity = 600\nclock_skew = 200", "clock_skew (200 s) is more than a quarter of validity"),
     "baseline-for-an-issuer": (
@@ -24,7 +24,7 @@ REFUSED = {
         'never_issued = "extended-revoked"\n[gateway.issuers.rsa]\npreset = "baseline"',
         "R50",
     ),
-    "unknown-preset": ('preset = "lenient"', "gateway.preset: Input should be 'default', 'baseline' or 'short'"),
+    "unknown-preset": ('preset = "lenient"', "gateway.preset: must be 'default', 'baseline' or 'short'"),
 }
 RULES = {"ten-days": ("R84",), "skew-of-a-third": ("R85",), "no-time-at-all": ("R85",)}
 

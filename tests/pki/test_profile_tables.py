@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.pki.profile_tables import read_profiles
-from services.pki.profile_text import toml_of
+from services.pki.profile_text import table_of, toml_of
 from services.pki.profiles import BUILTIN
 from services.pki.validity import BASELINE_CAPS
 from tests.pages import blocks
@@ -51,7 +53,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "misspelt table": ({"nmaes": {}}, "nmaes", "spelling mistake"),
     "misspelt key": ({"validity": {"maximum": "1d"}}, "validity maximum", "spelling mistake"),
     "bare number": ({"validity": {"max": 90}}, "validity max", "a unit out of"),
-    "default above max": ({"validity": {"default": "900d"}}, "validity", "between min and max"),
+    "default above max": ({"validity": {"default": "900d"}}, "validity", "the default 900 days, and max 825 days"),
     "unordered caps": (
         {"validity": {"cap": [{"from": date(2028, 1, 1), "max": "9d"}, {"from": date(2027, 1, 1), "max": "99d"}]}},
         "validity cap",
@@ -66,14 +68,59 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "bits beyond the range": ({"names": {"ip": {"allowed": ["10.0.0.1/8"]}}}, "names ip allowed[0]", "range"),
     "no scheme": ({"names": {"uri": {"allowed": ["example.com"]}}}, "names uri allowed[0]", "beginning of a URI"),
     "no names at all": ({"names": {"dns": False, "ip": False}}, "names", "nothing could be issued"),
-    "country of three letters": ({"subject": {"set": {"C": "NLD"}}}, "subject set", "countryName"),
+    "country of three letters": (
+        {"subject": {"set": {"C": "NLD"}}},
+        "subject set C",
+        'two capital letters; it is "NLD"',
+    ),
     "attribute": ({"subject": {"set": {"XX": "a"}}}, "subject set XX", "out of DC, C"),
     "CA set names": ({"subject": {"policy": "ca-sets"}}, "subject policy", "'cn-only', 'keep' or 'none'"),
     "unknown key type": ({"keys": {"types": ["dsa"]}}, "keys types", "at least one out of rsa"),
     "unknown key type among others": ({"keys": {"types": ["p256", "dsa"]}}, "keys types", "'dsa' cannot be here"),
     "no table": ({"keys": 3}, "keys", "must be a table"),
     "neither yes nor no": ({"names": {"ip": "yes"}}, "names ip", "must be true, false, or a table"),
-    "small RSA": ({"keys": {"rsa_min_bits": 1024}}, "keys rsa_min_bits", "2048"),
+    "small RSA": ({"keys": {"rsa_min_bits": 1024}}, "keys rsa_min_bits", "from 2048 to 8192; it is 1024"),
+    "large RSA": ({"keys": {"rsa_max_bits": 9999}}, "keys rsa_max_bits", "from 2048 to 8192; it is 9999"),
+    "RSA sizes out of order": (
+        {"keys": {"rsa_min_bits": 4096, "rsa_max_bits": 3072}},
+        "keys rsa_min_bits",
+        "rsa_min_bits is 4096, and rsa_max_bits 3072",
+    ),
+    "size in quotes": ({"keys": {"rsa_min_bits": "3072"}}, "keys rsa_min_bits", 'from 2048 to 8192; it is "3072"'),
+    "true for a number": ({"names": {"dns": {"max": True}}}, "names dns max", "from 1 to 100; it is true"),
+    "none of a kind": ({"names": {"ip": {"max": 0}}}, "names ip max", "must be a whole number from 1 to 100; it is 0"),
+    "yes": (
+        {"names": {"dns": {"wildcards": "yes"}}},
+        "names dns wildcards",
+        'true or false, without quotes; it is "yes"',
+    ),
+    "off": ({"extensions": {"must_staple": "off"}}, "extensions must_staple", 'without quotes; it is "off"'),
+    "zero": ({"names": {"email": {"subdomains": 0}}}, "names email subdomains", "without quotes; it is 0"),
+    "switched off in quotes": ({"enabled": "false"}, "enabled", 'without quotes; it is "false"'),
+    "no cap": (
+        {"validity": {"cap": "never"}},
+        "validity cap",
+        'must be "baseline", or a list such as [{ from = 2027-01-01, max = "60d" }]; it is "never"',
+    ),
+    "cap without a table": ({"validity": {"cap": [3]}}, "validity cap[0]", "must be a table; it is 3"),
+    "cap below min": (
+        {"validity": {"min": "2d", "cap": [{"from": date(2027, 1, 1), "max": "1d"}]}},
+        "validity cap",
+        "1 days is below min, 2 days",
+    ),
+    "role without a list": ({"roles": "admin"}, "roles", 'must be a list, in brackets; it is "admin"'),
+    "domain without a list": (
+        {"names": {"dns": {"allowed": "a.b"}}},
+        "names dns allowed",
+        "must be a list, in brackets",
+    ),
+    "text without quotes": ({"description": 3}, "description", "must be text, in quotes; it is 3"),
+    "long text": ({"description": "x" * 201}, "description", "must not be longer than 200 characters"),
+    "deep CA": (
+        {"based_on": "intermediate", "ca": {"path_length": "any"}},
+        "ca path_length",
+        'must be a whole number from 0 to 100, or "unlimited"; it is "any"',
+    ),
     "keyEncipherment alone": (
         {"extensions": {"key_usage": ["keyEncipherment"]}},
         "extensions key_usage",
@@ -159,6 +206,29 @@ def test_mistakes(table: dict[str, Any], place: str, text: str) -> None:
     problems = read_profiles({"x": table})[1]
     assert {problem.place for problem in problems} == {("profiles", "x", *place.split())}
     assert any(text in problem.text for problem in problems), problems
+
+
+def _with(table: dict[str, Any], value: object) -> Iterator[dict[str, Any]]:
+    """The table with each of its settings, those of its tables as well, in turn replaced by a value."""
+    for key, held in table.items():
+        yield {**table, key: value}
+        if isinstance(held, dict):
+            yield from ({**table, key: inner} for inner in _with(held, value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [3, -1, 1.5, True, "x", "", [], [3], ["x"], [[]], [{}], {}, {"a": 1}, date(2027, 1, 1)],
+    ids=lambda value: str(value) or "empty",
+)
+def test_mistakes_are_told_in_our_words(value: object) -> None:
+    """Whatever stands for whatever setting: no text is the library's."""
+    profiles = {**BUILTIN, **read_profiles(example())[0]}
+    for name in ("web", "staff", "machine", "workload", "department"):
+        for table in _with(table_of(profiles[name]), value):
+            base = "intermediate" if name == "department" else "server"
+            for problem in read_profiles({"x": {"based_on": base, **table}})[1]:
+                assert not re.search(r"Input|Error|valid |frozenset|tuple|\bdict", problem.text), (problem, table)
 
 
 def test_all_mistakes_come_at_once() -> None:
@@ -256,9 +326,9 @@ def test_what_is_wrong_on_any_base() -> None:
     )[1]
     assert [problem.place[1:] for problem in problems] == [
         ("a", "based_on"),
-        ("a", "subject", "set"),
-        ("a", "keys", "types"),
         ("a", "keys", "rsa_min_bits"),
+        ("a", "subject", "set", "C"),
+        ("a", "keys", "types"),
         ("a", "extensions", "key_usage"),
         ("a", "roles"),
         ("b", "based_on"),
@@ -291,7 +361,7 @@ def test_a_mistake_hides_none_that_does_not_depend_on_it() -> None:
         ("keys", "rsa_min_bits"),
         ("keys", "types"),
         ("subject", "policy"),
-        ("subject", "set"),
+        ("subject", "set", "C"),
         ("validity", "default"),
     ]
 

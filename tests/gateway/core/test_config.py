@@ -42,6 +42,27 @@ def test_all_mistakes_are_told_at_once_with_their_place(file: Path, monkeypatch:
     assert "environment variable GOODSTANDING_GATEWAY__MAX_AGE: " in text
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("workers = 0", "workers: must be 1 or more; it is 0"),
+        ("max_staleness = 61", "max_staleness: must be 60.0 or less; it is 61"),
+        ('nonce = "x"', "nonce: must be 'echo', 'ignore' or 'require'; it is \"x\""),
+        ('invalidity_date = "perhaps"', 'invalidity_date: must be true or false, without quotes; it is "perhaps"'),
+        ("signer_keys = []", "signer_keys: must not be empty"),
+        ("http = 3", "http: must be text, in quotes"),
+        ("htpp = 3", "htpp: is not a setting; look for a spelling mistake"),
+    ],
+    ids=["least", "most", "choice", "switch", "empty", "text", "misspelt"],
+)
+def test_what_is_allowed_is_told(file: Path, setting: str, message: str) -> None:
+    """In words that are not the library's."""
+    file.write_text(f"[gateway]\n{setting}\n")
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    assert str(refused.value) == f"{file}: gateway.{message}"
+
+
 @pytest.mark.parametrize("content", [None, "gateway = [", "\udcff"], ids=["absent", "not TOML", "not UTF-8"])
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
     """The file is named."""
