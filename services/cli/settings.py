@@ -17,6 +17,7 @@ from services.db.engine import Database
 from services.db.issuers import list_issuers
 from services.db.records import IssuerState
 from services.db.schema import check_current
+from services.profile_files import FileUnreadable, read_toml
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,29 @@ def readable() -> Iterator[None]:
 
 
 def load(config: Path) -> Configuration:
-    """The whole configuration. Raises Failed with everything that is wrong with it."""
-    with readable():
-        return Configuration(load_settings(config), load_gateway(config).gateway)
+    """The whole configuration. Raises Failed with everything that is wrong with it, in either part."""
+    wrong: list[str] = []
+    services = gateway = None
+    try:
+        services = load_settings(config)
+    except ConfigError as error:
+        wrong += lines_of(error)
+    try:
+        gateway = load_gateway(config).gateway
+    except GatewayConfigError as error:
+        if not _is_unreadable(config):  # which has been said
+            wrong += lines_of(error)
+    if services is None or gateway is None:
+        raise Failed(mistakes(wrong))
+    return Configuration(services, gateway)
+
+
+def _is_unreadable(config: Path) -> bool:
+    try:
+        read_toml(config)
+    except FileUnreadable:
+        return True
+    return False
 
 
 def check_delegate_limit(configuration: Configuration) -> None:

@@ -170,9 +170,12 @@ def test_mistakes_come_one_on_a_line(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == [str(config)] * 2, lines
     assert run("check", str(config)).output == told
     assert CliRunner().invoke(cli, ["up", "--data", str(tmp_path)]).output.splitlines()[3:] == lines
-    config.write_text(MINIMAL + '[gateway]\nworkers = 0\nnonce = "x"\n')
+    config.write_text(MINIMAL + '[ca]\ncrl_shards = 0\n[gateway]\nworkers = 0\nnonce = "x"\n')
     result = CliRunner().invoke(cli, ["up", "--data", str(tmp_path)])
-    assert result.output.startswith(f"Error: 2 mistakes\n{config}: gateway.nonce: "), result.output
+    settings = [line.removeprefix(f"{config}: ").partition(": ")[0] for line in result.output.splitlines()]
+    assert settings == ["Error", "[ca] crl_shards", "gateway.nonce", "gateway.workers"], result.output
+    config.write_text("[ca")
+    assert CliRunner().invoke(cli, ["up", "--data", str(tmp_path)]).output.count("\n") == 1
 
 
 def test_settings_tell_mistakes_of_every_kind_at_once(tmp_path: Path) -> None:
