@@ -5,6 +5,7 @@ What it guarantees:
 * Nothing is recorded that could not issue or be verified: certificates are those of one CA, signed by an issuer that is
   known (or by themselves), and the key opens and fits before its issuer is recorded.
 * What is known already is not recorded twice; a call that is repeated succeeds and changes nothing.
+* A key that somebody else may have gets no further CA certificate, and no issuer with one becomes active.
 * A roll-over is one transaction: no moment sees two active issuers, or none.
 * Every change takes a revision, so that watchers hear of it (G3), and every CA certificate has a status.
 
@@ -28,6 +29,7 @@ from services.ca.batch import Batch, Exclusive, Plan
 from services.ca.bootstrap import ca_certificate_row
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
+from services.ca.sound_keys import Candidate, require_activable
 from services.ca.writer import Writer, resolved
 from services.clock import Clock
 from services.db import audit, certificates, imports, issuers, position, status
@@ -130,6 +132,7 @@ class _Changes:
 
     new: NewIssuer | None
     known: IssuerRecord | None
+    candidate: Candidate
     fresh: tuple[x509.Certificate, ...]
     signer_id: int | None
     """The issuer that signed the certificates; None if it is the new one itself."""
@@ -145,9 +148,10 @@ class _Changes:
         return len(self.fresh)
 
     def write(self, conn: Connection) -> None:
+        # Works beside this one have had their say by now: what they revoke and block is in this transaction.
+        self.candidate.require_sound(conn, issuers.list_issuers(conn), _FIELD)
         issuer_id = self._write_issuer(conn)
         signer_id = issuer_id if self.signer_id is None else self.signer_id
-        # Works beside this one have had their say by now: what they revoke is in this transaction.
         _check_standing(conn, self.fresh, signer_id)
         record_ca_certificates(conn, self.fresh, signer_id, self.clock, self.actor)
         for issuer in self.retire:
@@ -192,9 +196,12 @@ class _Import(Exclusive):
         check_room([*every, *issuers.list_pending(batch.conn)], known, signer, fresh, self.actor)
         if known is not None and known.key_ref is None and self.command.key_ref is not None:
             require_right_to_key(known, self.actor)
+        candidate = self._candidate(known, signer, fresh)
+        candidate.require_sound(batch.conn, every, _FIELD)
         return _Changes(
             new=self._new(signer) if known is None else None,
             known=known,
+            candidate=candidate,
             fresh=fresh,
             signer_id=signer.id if signer else known.id if known else None,
             key_ref=self.command.key_ref if known is not None and known.key_ref is None else None,
@@ -202,6 +209,19 @@ class _Import(Exclusive):
             retire=_to_retire(self.command, every),
             actor=self.actor,
             clock=self.clock,
+        )
+
+    def _candidate(
+        self, known: IssuerRecord | None, signer: IssuerRecord | None, fresh: Sequence[x509.Certificate]
+    ) -> Candidate:
+        takes_key = known is None or known.key_ref is None
+        return Candidate(
+            name=self.command.name,
+            public_key_der=parts_of.public_key_der(self.offered[0]),
+            known=known,
+            signer=signer,
+            is_certified=bool(fresh),
+            is_activated=takes_key and self.command.state is IssuerState.ACTIVE,
         )
 
     def _known(self, batch: Batch, every: Sequence[IssuerRecord]) -> IssuerRecord | None:
@@ -271,6 +291,8 @@ class _Update(Exclusive):
         record = _named(self.name, batch.issuers().values(), "name")
         if self.state is not IssuerState.OFFLINE:
             _require_key(record)
+            if self.state is IssuerState.ACTIVE:
+                require_activable(batch.conn, record)
         elif record.state is IssuerState.ACTIVE:
             raise FailedPrecondition(
                 "ISSUER_STILL_ACTIVE", f"issuer {record.name} issues here: retire it first", field="state"

@@ -40,6 +40,7 @@ from services.ca.import_chunks import Chunk, ChunkResult, Counts
 from services.ca.import_entries import EntryReader, Finding, SentCertificate
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
+from services.ca.sound_keys import Candidate
 from services.ca.writer import Writer, resolved
 from services.clock import Clock, to_epoch
 from services.db import crls, issuers, position, status
@@ -304,9 +305,20 @@ class _Begin(Exclusive):
         check_position(known, signer, fresh)
         check_standing(batch.conn, fresh, signer)
         check_room([*every, *pending], known, signer, fresh, self.actor)
-        if known is None:
+        if known is None:  # what an import that goes on has told of the key keeps it from nothing
+            self._candidate(signer).require_sound(batch.conn, every, "header.certificates_der")
             check_unfinished(len(hidden_ids(batch.conn)), self.actor)
         return _Pending(self.importing, None if known else self._new(signer), known, fresh, self.actor)
+
+    def _candidate(self, signer: IssuerRecord | None) -> Candidate:
+        return Candidate(
+            name=self.command.name,
+            public_key_der=parts_of.public_key_der(self.offered[0]),
+            known=None,
+            signer=signer,
+            is_certified=True,
+            is_activated=self.command.state is IssuerState.ACTIVE,
+        )
 
     def _new(self, signer: IssuerRecord | None) -> NewIssuer:
         first = self.offered[0]

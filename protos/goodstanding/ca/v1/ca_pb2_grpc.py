@@ -238,7 +238,8 @@ class CertificateAuthorityServiceServicer:
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
         name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
-        certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+        certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's. A key
+        that is compromised or blocked gets no further CA certificate, and no issuer with it, or below it, becomes active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,7 +252,8 @@ class CertificateAuthorityServiceServicer:
 
         Roles: admin.
         Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
-        by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+        by this service, or cannot be opened, when an active issuer is to go offline without being retired first, and when one
+        is to be active that is revoked or compromised, or below such a one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

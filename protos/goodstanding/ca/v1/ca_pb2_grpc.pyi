@@ -127,7 +127,8 @@ class CertificateAuthorityServiceStub:
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
     name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
-    certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+    certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's. A key
+    that is compromised or blocked gets no further CA certificate, and no issuer with it, or below it, becomes active.
     """
     UpdateIssuer: _grpc.UnaryUnaryMultiCallable[_ca_pb2.UpdateIssuerRequest, _ca_pb2.UpdateIssuerResponse]
     """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
@@ -136,7 +137,8 @@ class CertificateAuthorityServiceStub:
 
     Roles: admin.
     Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
-    by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+    by this service, or cannot be opened, when an active issuer is to go offline without being retired first, and when one
+    is to be active that is revoked or compromised, or below such a one.
     """
     ImportCertificateRevocationList: _grpc.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]
     """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline. It has
@@ -267,7 +269,8 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
 
     Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
     name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
-    certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+    certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's. A key
+    that is compromised or blocked gets no further CA certificate, and no issuer with it, or below it, becomes active.
     """
     UpdateIssuer: _aio.UnaryUnaryMultiCallable[_ca_pb2.UpdateIssuerRequest, _ca_pb2.UpdateIssuerResponse]  # type: ignore[assignment]
     """Retires an issuer, makes it active (again), or takes it offline. A retired issuer issues nothing but certificates of
@@ -276,7 +279,8 @@ class CertificateAuthorityServiceAsyncStub(CertificateAuthorityServiceStub):
 
     Roles: admin.
     Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
-    by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+    by this service, or cannot be opened, when an active issuer is to go offline without being retired first, and when one
+    is to be active that is revoked or compromised, or below such a one.
     """
     ImportCertificateRevocationList: _aio.UnaryUnaryMultiCallable[_ca_pb2.ImportCertificateRevocationListRequest, _ca_pb2.ImportCertificateRevocationListResponse]  # type: ignore[assignment]
     """Records a certificate revocation list that was signed elsewhere: that of an issuer whose key is kept offline. It has
@@ -458,7 +462,8 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT with the field at fault; NOT_FOUND for an unknown issuer to retire; ALREADY_EXISTS when the
         name belongs to another subject and key, or these to another name; FAILED_PRECONDITION when no known issuer signed a
-        certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's.
+        certificate, a path of CA certificates would not be valid, or the key cannot be opened or is not the issuer's. A key
+        that is compromised or blocked gets no further CA certificate, and no issuer with it, or below it, becomes active.
         """
 
     @_abc_1.abstractmethod
@@ -473,7 +478,8 @@ class CertificateAuthorityServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Roles: admin.
         Errors: INVALID_ARGUMENT for no state; NOT_FOUND for an unknown issuer; FAILED_PRECONDITION when its key is not held
-        by this service, or cannot be opened, and when an active issuer is to go offline without being retired first.
+        by this service, or cannot be opened, when an active issuer is to go offline without being retired first, and when one
+        is to be active that is revoked or compromised, or below such a one.
         """
 
     @_abc_1.abstractmethod
