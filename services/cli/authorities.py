@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 
 import grpc
@@ -107,11 +108,15 @@ class Office:
         found = (each for each in self.issuers.values() if (each.subject_der, each.public_key_der) == wanted)
         return next(found, None)
 
-    def place(self, name: str, key: Path | None = None, passphrase: Path | None = None) -> KeyPlace:
-        """Where the key of an authority is: as given, or where `init` puts it. Raises Failed where it is not."""
+    def place(self, name: str, key: Path | None, passphrase: Path | None, option: str) -> KeyPlace:
+        """Where the key of an authority is: as given with `option`, or where `init` puts it.
+
+        Raises Failed where it is not.
+        """
         file = key or self.folder.authorities / f"{name}.key"
         if not file.is_file():
-            raise Failed(f"the key of {name} is not at {file}: bring it there for the time being, or name its file")
+            cure = f"bring it there for the time being, or name its file with {option}"
+            raise Failed(f"the key of {name} is not at {file}: {cure}")
         return KeyPlace(name, file, passphrase or passphrase_file(self.settings, name))
 
     def require_free(self, name: str) -> None:
@@ -156,6 +161,13 @@ class Office:
             stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
             counts = ca.call(stub.CountCertificates, ca_pb2.CountCertificatesRequest(issuer=name)).counts
         return sum(each.valid for each in counts if each.profile != OCSP_RESPONDER)
+
+    def is_blocked(self, public_key_der: bytes) -> bool:
+        """Whether a key is one that is never certified again. Raises Failed."""
+        request = ca_pb2.ListBlockedPublicKeysRequest(public_key_sha256=sha256(public_key_der).digest())
+        with connect(self.connection, "ca") as ca:
+            stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+            return bool(ca.call(stub.ListBlockedPublicKeys, request).keys)
 
     def record(self, request: ca_pb2.ImportIssuerRequest) -> ca_pb2.ImportIssuerResponse:
         """Have the ca service record an issuer. Raises Failed."""

@@ -11,14 +11,27 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from goodstanding.types.v1 import types_pb2
 from services.cli import output
-from services.cli.authorities import KeyPlace, Office, certificates, chain_of
+from services.cli.authorities import KeyPlace, Office, certificates, chain_of, state_of
 from services.cli.consent import Proposal
 from services.cli.failures import Failed
-from services.cli.recording_authorities import active_note, reference_of, request, told, unless_recorded
+from services.cli.recording_authorities import (
+    active_note,
+    might_be_recorded,
+    reference_of,
+    request,
+    told,
+    unless_recorded,
+)
+from services.cli.sound_authorities import require_certifiable, require_sound
 from services.pki import der
 from services.pki.issuers import PrivateKey, check_ca_certificate, public_key_of
 from services.pki.paths import is_self_signed, is_signed_by, same_issuer
 from services.pki.unreadable import UNREADABLE
+
+_HISTORY_NOTE = (
+    "if it has issued before: nothing is known of that here, and its revocation lists begin with number 1; "
+    "`goodstanding import` instead of this brings its certificates in as well, and goes on with its numbers"
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ def import_authority(office: Office, found: Found) -> Proposal:
             f"encrypt it anew: {office.files(name)[0]}, its passphrase in {office.files(name)[1]}",
         ]
     state = "offline" if not with_its_key else "retired" if found.retired else "active"
+    key = _open(found) if found.key is not None and with_its_key else None
+    _require_acceptable(office, found, above, activates=state == "active", is_certified=known is not None and fresh)
     subject = found.certificate.subject.rfc4514_string()
     if known is None:
         lines.append(f"record issuer {name} ({state}): {subject}")
@@ -60,7 +75,6 @@ def import_authority(office: Office, found: Found) -> Proposal:
     lines += [f"retire {each}" for each in found.retires]
 
     def act() -> tuple[output.Json, str]:
-        key = _open(found) if found.key is not None and with_its_key else None
         for each, certificate in above:
             office.record(request(each, [certificate]))
         place = _in_place(office, found)
@@ -77,14 +91,38 @@ def import_authority(office: Office, found: Found) -> Proposal:
                 )
             )
         office.save_certificate(name, chain_of(recorded.issuer))
-        return told(recorded.issuer, f"issuer {name} is known here")
+        return told(recorded.issuer, f"issuer {name} is {state_of(recorded.issuer)}")
 
     if not lines:
         return Proposal((f"nothing: issuer {name} is known already, with this certificate",), lambda: _nothing(known))
     notes = active_note(office, name if state == "active" else None, found.retires)
     if known is not None and fresh:
         notes += _shorter_note(found.certificate, certificates(known)[0])
+    if known is None and key is not None and not _in_place(office, found):
+        notes += (_HISTORY_NOTE,)
     return Proposal(tuple(lines), act, notes)
+
+
+def _require_acceptable(
+    office: Office,
+    found: Found,
+    above: Sequence[tuple[str, x509.Certificate]],
+    *,
+    activates: bool,
+    is_certified: bool,
+) -> None:
+    """Raise Failed for what the ca service would refuse."""
+    name = found.certificate.subject.rfc4514_string()
+    if activates:
+        what = f"{name} cannot come in to issue, but only without --key or with --retired"
+        require_certifiable(office, der.public_key_der(found.certificate), what)
+        for issuer in office.issuers.values():
+            if any(is_signed_by(found.certificate, each) for each in certificates(issuer)):
+                require_sound(office, issuer, what)
+    elif is_certified:
+        require_certifiable(office, der.public_key_der(found.certificate), f"{name} gets no other certificate")
+    for each, certificate in (*above, (found.name, found.certificate)):
+        might_be_recorded(office, each, certificate, above_is_new=bool(above))
 
 
 def _shorter_note(new: x509.Certificate, old: x509.Certificate) -> tuple[str, ...]:

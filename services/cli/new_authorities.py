@@ -1,8 +1,8 @@
 """Proposals that make an authority: a root, a CA below another, a roll-over, another certificate for the same key.
 
-In this order, so that whatever goes wrong leaves nothing behind that matters: the key of the CA above is opened; the
-new key is made, and the certificate signed; the key is written down encrypted; the ca service opens it there, and
-records. Where it refuses, the files are removed again.
+In this order, so that whatever goes wrong leaves nothing behind that matters: the key of the CA above is opened, before
+the plan is shown; the new key is made, and the certificate signed; the key is written down encrypted; the ca service
+opens it there, and records. Where it refuses, the files are removed again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from services.cli.failures import Failed
 from services.cli.init import CRL_VALIDITY
 from services.cli.key_types import KEY_TYPES
 from services.cli.recording_authorities import active_note, moved_away, reference_of, request, told, unless_recorded
+from services.cli.sound_authorities import require_certifiable, require_sound
 from services.clock import utc_now
 from services.pki import hierarchy
 from services.pki.crls import make_crl
@@ -109,13 +110,15 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
     office.require_free(new.name)
     for name in new.retires:
         office.issuer(name)
+    require_sound(office, parent, f"{parent.name} signs no CA")
     signing = certificates(parent)[0]
     with _possible(parent.name, new.name):
         hierarchy.require_room(signing, new.subject, new.path_length)
         require_ca_within(chain_of(parent), new.subject, new.path_length)
+    signer = with_key(parent, above)
 
     def act() -> tuple[output.Json, str]:
-        signer, key = with_key(parent, above), new.make_key()
+        key = new.make_key()
         certificate = _sign(office, new, signer, key, parent.name)
         chain = [certificate, *chain_of(parent)]
         reference = reference_of(new.name) if new.issues else ""
@@ -154,6 +157,8 @@ def roll_over(office: Office, old: types_pb2.Issuer, new: NewAuthority, above: K
 def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Proposal:
     """Propose another certificate for the key that an issuer has; the one before stays good until it ends."""
     issuer = office.issuer(name)
+    require_sound(office, issuer, f"{name} gets no other certificate")
+    require_certifiable(office, issuer.public_key_der, f"{name} gets no other certificate")
     parent, old = office.above(issuer), certificates(issuer)[0]
     signing, own = certificates(parent)[0], _longest(certificates(issuer))
     validity = timedelta(days=days) if days else own
@@ -163,10 +168,11 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
             f"the new certificate would end on {last:%Y-%m-%d}, before the one that it takes the place of "
             f"({old.not_valid_after_utc:%Y-%m-%d}), and all that is issued with it: name more --days"
         )
+    signer = with_key(parent, above)
 
     def act() -> tuple[output.Json, str]:
         try:
-            made = hierarchy.renew(old, with_key(parent, above), now=utc_now(), validity=validity)
+            made = hierarchy.renew(old, signer, now=utc_now(), validity=validity)
         except ValueError as error:
             raise Failed(f"the certificate of {name} cannot be renewed: {error}") from error
         recorded = office.record(request(name, [made]))
@@ -196,7 +202,8 @@ def _longest(found: Sequence[x509.Certificate]) -> timedelta:
 
 def _key_lines(office: Office, new: NewAuthority) -> tuple[str, ...]:
     key, passphrase, *_ = office.files(new.name)
-    return (f"make a {new.key_type} key: {key}, encrypted; its passphrase in {passphrase}",)
+    article = "a" if new.key_type.startswith("p-") else "an"
+    return (f"make {article} {new.key_type} key: {key}, encrypted; its passphrase in {passphrase}",)
 
 
 def _sign(office: Office, new: NewAuthority, signer: Issuer, key: PrivateKey, parent: str) -> x509.Certificate:

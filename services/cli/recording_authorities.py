@@ -14,6 +14,7 @@ from services.cli import output
 from services.cli.authorities import Office
 from services.cli.commands.issuers import describe
 from services.cli.failures import Failed
+from services.rpc.client import reason_of
 
 
 def request(
@@ -29,6 +30,20 @@ def request(
     return ca_pb2.ImportIssuerRequest(
         name=name, certificates_der=encoded, key_reference=key, retired_issuers=retires, retired=retired
     )
+
+
+def might_be_recorded(office: Office, name: str, certificate: x509.Certificate, *, above_is_new: bool) -> None:
+    """Ask the ca service whether it would record a certificate of an issuer. Raises Failed where it would not.
+
+    `above_is_new`: others come in before it, and may be what signed it.
+    """
+    asked = request(name, [certificate])
+    asked.validate_only = True
+    try:
+        office.record(asked)
+    except Failed as error:
+        if not above_is_new or reason_of(error.__cause__) != "ISSUER_CHAIN_INCOMPLETE":
+            raise
 
 
 def reference_of(name: str) -> str:

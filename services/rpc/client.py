@@ -78,6 +78,12 @@ def metadata_of(error: BaseException | None) -> Mapping[str, str]:
     return {} if told is None else told[1].metadata
 
 
+def reason_of(error: BaseException | None) -> str:
+    """The reason that a service of ours gave for an error; empty for any other error."""
+    told = _told(error) if isinstance(error, grpc.RpcError) else None
+    return "" if told is None else told[1].reason
+
+
 def fields_of(error: BaseException | None) -> tuple[str, ...]:
     """The fields of the request that a service of ours refused; none for any other error."""
     told = _told(error) if isinstance(error, grpc.RpcError) else None

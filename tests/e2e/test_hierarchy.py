@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from goodstanding.ca.v1.ca_pb2 import IssueCertificateRequest
@@ -133,6 +134,9 @@ def test_a_renewal_keeps_the_key(grown: System) -> None:
     (at / "old.pem").write_bytes((at / "issuing.pem").read_bytes())
     done = ca(grown, "renew", "issuing")
     assert len(done["issuer"]["certificates"]) == 2
+    listed = [row for row in grown.run("goodstanding", "ca", "list").stdout.splitlines() if row.startswith("issuing ")]
+    serial = done["issuer"]["certificates"][0]["serial_number"]
+    assert [f"{serial} (preferred)" in row for row in listed] == [True, False], listed
     new = grown.issue("after-renewal.example.com")
     for leaf in (old, new):
         for name in ("issuing", "old"):
@@ -176,6 +180,51 @@ def test_plans_that_could_not_be_carried_out(grown: System) -> None:
         assert (refused.returncode, refused.stdout, why in refused.stderr) == (1, "", True), refused.stderr
     cut = ("create-intermediate", "--parent", "root", "--name", "long", "--days", "36500", "--dry-run")
     assert "when root ends, path length 0" in grown.run("goodstanding", "ca", *cut).stdout
+
+
+def test_a_compromised_ca(grown: System) -> None:
+    """It gets no other certificate, issues nothing and signs no CA, which is said before any plan; lists mark it."""
+    ca(grown, "create-intermediate", "--parent", "root", "--name", "leaked", "--path-length", "1")
+    ca(grown, "create-intermediate", "--parent", "leaked", "--name", "below-leaked")
+    grown.run("goodstanding", "revoke", "--cert", str(grown.data / "ca/leaked.pem"), "--reason", "keyCompromise")
+    for words in (
+        ("renew", "leaked"),
+        ("renew", "below-leaked"),
+        ("activate", "below-leaked"),
+        ("create-intermediate", "--parent", "leaked", "--name", "another"),
+        ("import", "--cert", str(grown.data / "ca/leaked.pem"), "--key", str(grown.data / "ca/leaked.key")),
+    ):
+        refused = grown.run("goodstanding", "ca", *words, "--yes", check=False)
+        told = (refused.returncode, refused.stdout, "ISSUER_COMPROMISED" in refused.stderr)
+        assert told == (1, "", True), (words, refused.stderr)
+    listed = grown.run("goodstanding", "ca", "list").stdout
+    assert re.search(r"^leaked +offline, compromised +root ", listed, re.MULTILINE)
+    ca(grown, "crl", "leaked")
+    ca(grown, "retire", "below-leaked")
+
+
+def test_keys_that_are_none(grown: System) -> None:
+    """A dry run opens the keys that the plan would: what is no key, another's or closed is told before the plan."""
+    (grown.folder / "note.txt").write_text("no key\n")
+    (grown.folder / "wrong.pass").write_text("wrong\n")
+    (grown.folder / "other.key").write_bytes(plain_key(generate_key()))
+    create = ("create-intermediate", "--parent", "root", "--name", "another")
+    for words in (create, ("renew", "issuing"), ("crl", "root")):
+        option = "--key" if words[0] == "crl" else "--parent-key"
+        for more in ((option, "note.txt"), (option, "other.key"), ("--passphrase-file", "wrong.pass")):
+            refused = grown.run("goodstanding", "ca", *words, *more, "--dry-run", check=False)
+            assert (refused.returncode, refused.stdout) == (1, ""), (words, more)
+    key = grown.data / "ca/root.key"
+    key.rename(key.with_suffix(".away"))
+    for words, option in ((create, "--parent-key"), (("crl", "root"), "--key")):
+        refused = grown.run("goodstanding", "ca", *words, "--dry-run", check=False)
+        assert f"or name its file with {option}" in refused.stderr
+    key.with_suffix(".away").rename(key)
+    weak_key = rsa.generate_private_key(65537, 1024)
+    weak = make_root(name="Weak", key=weak_key, now=utc_now())
+    (grown.folder / "weak.pem").write_bytes(weak.public_bytes(Encoding.PEM))
+    refused = grown.run("goodstanding", "ca", "import", "--cert", "weak.pem", "--dry-run", check=False)
+    assert (refused.returncode, refused.stdout, "KEY_TOO_SMALL" in refused.stderr) == (1, "", True)
 
 
 def test_the_list_of_the_root(grown: System) -> None:
@@ -233,11 +282,12 @@ def test_an_existing_ca_comes_in(grown: System) -> None:
     assert "elsewhere" not in states(grown)
     first = ca(grown, *words, "--key", "elsewhere.key", *chain)
     assert len(first["plan"]) == 4
+    assert any("goodstanding import" in note for note in first["notes"])
     assert ca(grown, *words, "--key", "elsewhere.key", *chain)["plan"] == [
         "nothing: issuer elsewhere is known already, with this certificate"
     ]
     assert states(grown) | {"elsewhere": "active", "elsewhere-root": "offline"} == states(grown)
-    ca(grown, "import", "--cert", "bound.pem", "--name", "bound")
+    assert ca(grown, "import", "--cert", "bound.pem", "--name", "bound")["notes"] == []
     plan = grown.run("goodstanding", "ca", "import", "--cert", "shorter.pem", "--dry-run").stdout
     assert f"Note: it ends on {shorter.not_valid_after_utc:%Y-%m-%d}, and the one that is preferred so far" in plan
     request = ("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "e.key", "-subj", "/CN=e.example")

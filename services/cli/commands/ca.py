@@ -15,6 +15,7 @@ from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.authorities import KeyPlace, Office, certificates, key_type_of, state_of, with_key
 from services.cli.commands.issuers import describe
+from services.cli.commands.issuers import state as words_of_state
 from services.cli.consent import Consent, Proposal, consent_options
 from services.cli.failures import Failed
 from services.cli.found_authorities import Found, import_authority, name_for, read_certificates, require_authority
@@ -25,16 +26,19 @@ from services.cli.new_authorities import NewAuthority, create_below, create_root
 from services.cli.new_authorities import renew as propose_renewal
 from services.cli.options import FILE, Connection, Spelt, connection_options, json_option, key_type_option
 from services.cli.recording_authorities import told
+from services.cli.sound_authorities import require_certifiable, require_sound
 from services.clock import utc_now
 from services.pki.crls import CrlEntry, make_crl
 from services.pki.hierarchy import ISSUING_VALIDITY, ROOT_VALIDITY
+from services.pki.serials import format_serial, serial_from_int
 
 name_option = click.option("--name", metavar="NAME", required=True, help="How the issuer is called here.")
 subject_option = click.option(
     "--subject", metavar="NAME", help='Its subject: "CN=…,O=…,C=…", or a common name.  [default: made of its name]'
 )
+PARENT_KEY = "--parent-key"
 parent_key_option = click.option(
-    "--parent-key", metavar="FILE", type=FILE, help="The key of the CA above.  [default: ca/PARENT.key in --data]"
+    PARENT_KEY, metavar="FILE", type=FILE, help="The key of the CA above.  [default: ca/PARENT.key in --data]"
 )
 passphrase_option = click.option(
     "--passphrase-file", metavar="FILE", type=FILE, help="The passphrase of that key.  [default: environment, prompt]"
@@ -62,18 +66,20 @@ def list_command(as_json: bool, connection: Connection) -> None:
         output.emit({"issuers": [{**describe(each), "parent": parent_name(office, each)} for each in found]})
         return
     output.table(
-        ("NAME", "STATE", "BELOW", "KEY", "NOT AFTER", "SUBJECT"),
+        ("NAME", "STATE", "BELOW", "KEY", "NOT AFTER", "SERIAL NUMBER", "SUBJECT"),
         (
             (
                 each.name,
-                state_of(each),
+                words_of_state(describe(each)),
                 parent_name(office, each),
                 key_type_of(certificate.public_key()),
                 f"{certificate.not_valid_after_utc:%Y-%m-%d}",
+                format_serial(serial_from_int(certificate.serial_number))
+                + (" (preferred)" if place == 0 and len(each.certificates_der) > 1 else ""),
                 certificate.subject.rfc4514_string(),
             )
             for each in found
-            for certificate in certificates(each)
+            for place, certificate in enumerate(certificates(each))
         ),
     )
 
@@ -128,7 +134,7 @@ def intermediate_command(
     office = Office(connection)
     new = NewAuthority(name, subject_of(subject, name), key_type, days, path_length, retire)
     above = office.issuer(parent)
-    consent.carry_out(create_below(office, new, above, office.place(parent, parent_key, passphrase_file)))
+    consent.carry_out(create_below(office, new, above, office.place(parent, parent_key, passphrase_file, PARENT_KEY)))
 
 
 @command.command("import")
@@ -183,7 +189,7 @@ def renew_command(
     """Give an authority another certificate for the key that it has, signed by the CA above."""
     office = Office(connection)
     above = office.above(office.issuer(name)).name
-    consent.carry_out(propose_renewal(office, name, office.place(above, parent_key, passphrase_file), days))
+    consent.carry_out(propose_renewal(office, name, office.place(above, parent_key, passphrase_file, PARENT_KEY), days))
 
 
 @command.command("rollover")
@@ -218,7 +224,7 @@ def rollover_command(
         raise Failed(f"name a kind of key with --key-type: {name} has {kind}, which is not made here")
     wanted = subject_of(subject, new_name) if subject else before.subject
     new = NewAuthority(new_name, wanted, kind, days, retires=(name,))
-    above = office.place(office.above(old).name, parent_key, passphrase_file)
+    above = office.place(office.above(old).name, parent_key, passphrase_file, PARENT_KEY)
     consent.carry_out(roll_over(office, old, new, above))
 
 
@@ -261,10 +267,11 @@ def crl_command(
     issuer = office.issuer(name)
     if issuer.state != types_pb2.ISSUER_STATE_OFFLINE:
         raise Failed(f"the ca service holds the key of {name}, and sees to its revocation lists itself")
-    place = office.place(name, key, passphrase_file)
+    place = office.place(name, key, passphrase_file, "--key")
+    signer = with_key(issuer, place)
 
     def act() -> tuple[output.Json, str]:
-        signer, now = with_key(issuer, place), utc_now()
+        now = utc_now()
         # The number first: a list that somebody else makes meanwhile is refused one of the two.
         first, entries = next_number(office, name), [entry(each) for each in office.revoked(name)]
 
@@ -295,6 +302,10 @@ def change_state(
         raise Failed(f"the key of {name} is kept offline: it neither issues here nor retires")
     if state == types_pb2.ISSUER_STATE_OFFLINE and issuer.state == types_pb2.ISSUER_STATE_ACTIVE:
         raise Failed(f"{name} issues here: retire it first (`goodstanding ca retire {name}`)")
+    if state == types_pb2.ISSUER_STATE_ACTIVE:
+        require_sound(office, issuer, f"{name} issues nothing")
+        if issuer.state != types_pb2.ISSUER_STATE_ACTIVE:
+            require_certifiable(office, issuer.public_key_der, f"{name} issues nothing")
     others = {each.name for each in office.issuers.values() if each.state == types_pb2.ISSUER_STATE_ACTIVE} - {name}
     notes: tuple[str, ...] = ()
     if state != types_pb2.ISSUER_STATE_ACTIVE and not others:
