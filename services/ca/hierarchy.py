@@ -369,10 +369,9 @@ def _read(der: bytes, known_keys: Sequence[KeyList]) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         check_ca_certificate(certificate)
-        public_key_der = parts_of.public_key_der(certificate)
+        check_public_key(parts_of.public_key_der(certificate), _FIELD, known_keys)
     except UNREADABLE as error:
         raise _invalid(f"this cannot be an issuer: {error}") from error
-    check_public_key(public_key_der, _FIELD, known_keys)
     return certificate
 
 

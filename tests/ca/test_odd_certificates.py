@@ -83,6 +83,11 @@ class Parts:
         return tlv(0x30, part + self.algorithm + tlv(0x03, b"\x00" + signature(KEY, part)[1]))
 
 
+def rsa_key(content: bytes) -> bytes:
+    """An RSA key whose numbers are that."""
+    return tlv(0x30, tlv(0x30, oid("1.2.840.113549.1.1.1") + b"\x05\x00") + tlv(0x03, b"\x00" + content))
+
+
 GOOD = Parts()
 REST = (USAGE, IDENTIFIER, NAMES)
 ODD: dict[str, Parts] = {
@@ -121,6 +126,11 @@ ODD: dict[str, Parts] = {
     "serial number of 21 octets": replace(GOOD, serial=tlv(0x02, b"\x7f" * 21)),
     "a key of an unknown kind": replace(GOOD, public_key=tlv(0x30, tlv(0x30, oid("1.2.3.4")) + tlv(0x03, b"\x00\x00"))),
     "a key that is no point": replace(GOOD, public_key=spki(KEY)[:-1] + bytes([spki(KEY)[-1] ^ 1])),
+    "an RSA key of rubbish": replace(GOOD, public_key=rsa_key(b"rubbish")),
+    "an RSA key of nothing": replace(GOOD, public_key=rsa_key(b"")),
+    "a modulus below 0": replace(
+        GOOD, public_key=rsa_key(tlv(0x30, tlv(0x02, b"\x80" + b"\x11" * 255) + tlv(0x02, b"\x01\x00\x01")))
+    ),
     "a signature of an unknown kind": replace(GOOD, algorithm=tlv(0x30, oid("1.2.3.4"))),
     "an empty subject": replace(GOOD, subject=tlv(0x30, b"")),
     "a subject that is no UTF-8": replace(
@@ -246,6 +256,21 @@ def import_one(old: Ca, der: bytes) -> None:
 def records(ca: Ca) -> list[CertificateRecord]:
     """All certificates."""
     return list(ca.authority.list(ListQuery(page_size=100)).certificates)
+
+
+@pytest.mark.parametrize("which", [name for name in ODD if name.startswith("an RSA key")])
+def test_a_ca_whose_key_is_none(old: Ca, which: str) -> None:
+    """Both ways in say that it cannot be an issuer, and why; a key that can be read keeps its own reason."""
+    small = rsa_key(tlv(0x30, tlv(0x02, b"\x7f" * 64) + tlv(0x02, b"\x01\x00\x01")))
+    for key, reason in ((ODD[which].public_key, "ISSUER_CERTIFICATE_INVALID"), (small, "KEY_TOO_SMALL")):
+        der = replace(GOOD, public_key=key).der()
+        request = ca_pb2.ImportIssuerRequest(name="odd", certificates_der=[der])
+        with pytest.raises(DomainError) as refused:
+            call(old, "ImportIssuer", request, "admin")
+        assert refused.value.reason == reason
+        with pytest.raises(DomainError) as refused:
+            send(old, [header(issuer="odd", certificates_der=[der], key_reference=""), *whole([])[1:]])
+        assert refused.value.reason == reason
 
 
 def crl(edit: Callable[[bytes], bytes]) -> bytes:
