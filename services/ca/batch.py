@@ -203,6 +203,7 @@ class Batch:
         self._latest: dict[tuple[int, bytes], PendingChange] = {}
         self._delegates: defaultdict[tuple[str, int], list[datetime]] = defaultdict(list)
         self._issuers: Mapping[int, IssuerRecord] | None = None
+        self._issuer_keys: frozenset[bytes] | None = None
         self._others: list[OtherRows] = []
         self._blocked = blocked_keys.find_blocked(conn, public_keys)
         self._blocks: list[BlockedKey] = []
@@ -232,6 +233,12 @@ class Batch:
         if self._issuers is None:
             self._issuers = self._known.by_id(self.conn)
         return self._issuers
+
+    def is_issuers(self, public_key_sha256: bytes | None) -> bool:
+        """Whether that key is an issuer's, before this batch."""
+        if self._issuer_keys is None:
+            self._issuer_keys = self._known.key_hashes(self.conn)
+        return public_key_sha256 in self._issuer_keys
 
     def pending_delegates(self, identity: str, issuer_id: int) -> Sequence[datetime]:
         """When the responder certificates expire that earlier works of this batch give this identity."""

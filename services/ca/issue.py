@@ -5,8 +5,8 @@
 3. Everything about the certificate is decided, checked again, and linted where the profile says so (R104). What is
    wrong in steps 2 and 3 is told all at once.
 4. It is signed.
-5. Its key is not among the blocked ones (R103). It is recorded durably, and only then handed out (G1). A signed
-   certificate that could not be recorded is forgotten.
+5. Its key is not among the blocked ones (R103), nor an issuer's unless this is a CA's certificate. It is recorded
+   durably, and only then handed out (G1). A signed certificate that could not be recorded is forgotten.
 
 A retry gets what the first call got (G6). The transaction of step 5 finds that out; where step 3 refuses, it is found
 out there, because what is refused now (a notAfter that has passed, an issuer without key) may have been done before.
@@ -170,6 +170,9 @@ class Issuing:
         with self._db.read() as conn, objections:
             if blocked_keys.find_blocked(conn, [sha256(request.public_key_der).digest()]):
                 raise key_blocked(request.field)
+        with self._db.read() as conn, objections:
+            if place is None or request.public_key_der != place.issuer.record.public_key_der:  # that is found above
+                self.require_own_key(Batch(conn), profile.name, sha256(request.public_key_der).digest(), request.field)
         if place is None or draft is None or objections:
             raise objections.error()
         issuer = place.issuer.record
@@ -185,6 +188,16 @@ class Issuing:
         if record is None:
             raise RuntimeError(f"a request id names certificate {earlier.outcome}, which is gone")
         return IssueResult(record, chain_below_root(self._issuers.by_id(record.issuer_id)), replayed=True)
+
+    def require_own_key(self, batch: Batch, profile: str, public_key_sha256: bytes | None, field: str) -> None:
+        """Raises InvalidArgument (KEY_NOT_ALLOWED) where somebody else than a CA has a CA's key certified.
+
+        Whoever revokes that certificate for a compromise would block the key of the CA.
+        """
+        if batch.is_issuers(public_key_sha256) and self._profiles[profile].authority is None:
+            raise InvalidArgument(
+                "KEY_NOT_ALLOWED", "this is the key of a CA: make one for this certificate", field=field
+            )
 
     def require_room(self, conn: Connection, new: NewCertificate, batch: Batch | None = None) -> None:
         """Raises ResourceExhausted (TOO_MANY_DELEGATES) for a responder certificate too many."""
@@ -246,6 +259,7 @@ class _Recording:
         require_issuing(batch.issuers()[self.new.issuer_id], self.new.profile)
         if batch.is_blocked(self.new.public_key_sha256):
             raise key_blocked(self.field)
+        self.issuing.require_own_key(batch, self.new.profile, self.new.public_key_sha256, self.field)
         self.issuing.require_room(batch.conn, self.new, batch)
         pending = PendingCertificate(self.new)
         memory = Memory(self.key, self.payload, pending, self.new.issued_at) if self.key else None

@@ -186,6 +186,7 @@ class KnownIssuers:
     def __init__(self) -> None:
         self._version: tuple[object, ...] | None = None
         self._records: Mapping[int, IssuerRecord] = {}
+        self._key_hashes: frozenset[bytes] = frozenset()
 
     def by_id(self, conn: Connection) -> Mapping[int, IssuerRecord]:
         """All issuers by id, as `list_issuers` finds them now."""
@@ -193,8 +194,15 @@ class KnownIssuers:
         if version != self._version:
             # Read after the version: what changes in between (PostgreSQL) makes the next look read again.
             self._records = {record.id: record for record in list_issuers(conn)}
+            hashes = (hashlib.sha256(record.public_key_der) for record in self._records.values())
+            self._key_hashes = frozenset(each.digest() for each in hashes)
             self._version = version
         return self._records
+
+    def key_hashes(self, conn: Connection) -> frozenset[bytes]:
+        """The keys of all issuers (SHA-256), as of the same."""
+        self.by_id(conn)
+        return self._key_hashes
 
 
 def issuers_changed_between(conn: Connection, after: int, through: int) -> list[IssuerRecord]:

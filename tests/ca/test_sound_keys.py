@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from hashlib import sha256
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.ca.authority import CertificateAuthority
@@ -18,16 +20,17 @@ from services.ca.settings import AuthoritySettings
 from services.ca.target import ByCertificate
 from services.ca.writer import Writer
 from services.db.engine import Database
-from services.db.records import IssuerState
+from services.db.records import Actor, IssuerState
 from services.errors import DomainError
 from services.pki.certificates import Issuer
 from services.pki.hierarchy import make_issuing, renew
 from services.pki.issuers import PrivateKey, public_key_of
 from services.pki.keys import generate_key
+from services.pki.names import SubjectAlternativeNames
 from services.pki.reasons import Reason
 from tests.ca.test_hierarchy import ADMIN, ROOT_KEY, SECOND_KEY, Cupboard, below_root, bring_in, by_name, in_one_batch
 from tests.ca.test_hierarchy import hierarchy as make_hierarchy
-from tests.ca.world import Ca, Hierarchy, ManualClock, make_ca
+from tests.ca.world import Ca, Hierarchy, ManualClock, make_ca, make_csr
 
 POLICY_KEY = generate_key()
 hierarchy = make_hierarchy
@@ -162,3 +165,17 @@ def test_a_compromise_at_the_same_moment(ca: Ca) -> None:
     _, outcome = in_one_batch(ca, revoking, partial(ca.authority.hierarchy.begin_import, command, ADMIN))
     assert outcome == "ISSUER_COMPROMISED"
     assert len(by_name(ca)["second"].certificates_der) == 1
+
+
+def test_the_key_of_another_ca_is_no_leafs(ca: Ca, issuer: Actor, responder: Actor) -> None:
+    """Revoked for a compromise, such a certificate would block the CA's key. A CA may certify another one's."""
+    bring_in(ca, ADMIN, below_root(ca, path_length=1))
+    keys = SECOND_KEY, ca.hierarchy.issuing_key
+    second, issuing = (make_csr(key=key) for key in keys if isinstance(key, ec.EllipticCurvePrivateKey))
+    for actor, profile in ((issuer, "server"), (responder, "ocsp-responder")):
+        for csr, asked in itertools.product((second, issuing), ("issuing", "second")):
+            for dry in (True, False):
+                with pytest.raises(DomainError) as refused:
+                    ca.issue(actor, csr_der=csr, issuer=asked, profile=profile, validate_only=dry)
+                assert [each.reason for each in refused.value.violations] == ["KEY_NOT_ALLOWED"], (profile, asked, dry)
+    ca.issue(ADMIN, csr_der=issuing, issuer="second", profile="intermediate", names=SubjectAlternativeNames())
