@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from services.cli.failures import Failed
 from services.cli.key_hashes import in_file, of_certificate
+from services.pki.serials import format_serial, serial_from_int
 from tests.command import Up, make_csr
 
 from .test_commands import answer, invoke
@@ -37,7 +38,8 @@ def test_from_blocking_to_refusal(running: Up, tmp_path: Path) -> None:
     listed.write_text(f"# found on the web\n{'ab' * 32}\n\n{':'.join(['CD'] * 32)} # and this\n")
     arguments = ("keys", "block", listed, "--cert", csr, "--spki-sha256", "ef" * 32, "--comment", "leaked", "--json")
     assert answer(invoke(*arguments, "--dry-run", *data))["blocked_count"] == 4
-    assert answer(invoke(*arguments, *data)) == {"blocked_count": 4, "already_blocked_count": 0, "validate_only": False}
+    counts = {"blocked_count": 4, "already_blocked_count": 0}
+    assert answer(invoke(*arguments, *data)) == {**counts, "issuers": [], "validate_only": False}
     assert answer(invoke(*arguments, *data))["already_blocked_count"] == 4
     shown = answer(invoke("keys", "blocked", "--spki-sha256", sha256_of(csr).hex(), "--json", *data))["keys"]
     assert [(key["source"], key["comment"]) for key in shown] == [("import", "leaked")]
@@ -50,6 +52,19 @@ def test_from_blocking_to_refusal(running: Up, tmp_path: Path) -> None:
     assert invoke(*mistake, *data).returncode == 2, "without a reason"
     assert invoke(*mistake, "--because", "a slip", *data).stderr == "1 key unblocked; 1 was not blocked\n"
     assert invoke("issue", csr, *data).returncode == 0
+
+
+def test_the_key_of_an_issuer(running: Up) -> None:
+    """It is said whose it is, and what to do: blocking it stops nothing."""
+    data = ("--data", str(running.data))
+    file = running.data / "ca/issuing.pem"
+    block = ("keys", "block", "--cert", file, "--dry-run", *data)
+    assert answer(invoke(*block, "--json"))["issuers"] == ["issuing"]
+    told = invoke(*block).stderr
+    serial = format_serial(serial_from_int(x509.load_pem_x509_certificate(file.read_bytes()).serial_number))
+    assert "Issuer issuing has one of these keys" in told
+    assert f"goodstanding revoke {serial} --reason keyCompromise" in told
+    assert "goodstanding ca rollover issuing" in told
 
 
 def test_the_profiles_of_the_service(running: Up) -> None:

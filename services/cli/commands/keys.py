@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
+from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.client import Client, connect
 from services.cli.failures import Failed
@@ -59,6 +61,7 @@ def block_command(
     FILE holds the SHA-256 of a key's SubjectPublicKeyInfo on each line, in hex ("#" begins a comment), or certificates,
     certificate requests, public and private keys in PEM, or both. Of a private key only the hash of its public half is
     sent. With anything else in it, nothing is blocked. What was issued for these keys stays as it is: revoke it.
+    Issuers that have one of them are named, with what to do.
     """
     hashes = _named(file, cert, spki_sha256)
     blocked = already = 0
@@ -71,12 +74,47 @@ def block_command(
             response = ca.call(stub.BlockPublicKeys, request, retry="repeat the command: it goes on where this ended")
             blocked += response.blocked_count
             already += response.already_blocked_count
+        found = _issuers_with(ca, hashes)
     if as_json:
-        output.emit({"blocked_count": blocked, "already_blocked_count": already, "validate_only": dry_run})
+        names = [issuer.name for issuer in found]
+        counts = {"blocked_count": blocked, "already_blocked_count": already}
+        output.emit({**counts, "issuers": names, "validate_only": dry_run})
     else:
         output.note(
             f"{_keys(blocked)} {'would be ' if dry_run else ''}blocked; {already} {_were(already)} blocked before"
         )
+        for issuer in found:
+            output.note(_what_to_do(issuer))
+
+
+def _issuers_with(ca: Client, hashes: list[bytes]) -> list[types_pb2.Issuer]:
+    """The issuers that have one of these keys, but for those that are known to be compromised."""
+    stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+    every = ca.renewed().call(stub.ListIssuers, ca_pb2.ListIssuersRequest()).issuers
+    wanted = set(hashes)
+    return [
+        each
+        for each in every
+        if hashlib.sha256(each.public_key_der).digest() in wanted and not each.HasField("compromise")
+    ]
+
+
+def _what_to_do(issuer: types_pb2.Issuer) -> str:
+    """That blocking takes nothing back which an issuer does."""
+    from cryptography import x509
+
+    from services.pki.serials import format_serial, serial_from_int
+
+    serials = (x509.load_der_x509_certificate(each).serial_number for each in issuer.certificates_der)
+    serial = format_serial(serial_from_int(next(serials)))
+    text = (
+        f"Issuer {issuer.name} has one of these keys. Blocking keeps it from getting another certificate, and from "
+        f"nothing else. If the key is in other hands, `goodstanding revoke {serial} --reason keyCompromise` revokes "
+        "all that it issued"
+    )
+    if issuer.state == types_pb2.ISSUER_STATE_ACTIVE:
+        text += f"; otherwise `goodstanding ca rollover {issuer.name} --new-name …` has one with a new key take over"
+    return text
 
 
 @command.command("unblock")
