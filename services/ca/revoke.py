@@ -236,7 +236,11 @@ def _is_ca(record: CertificateRecord) -> bool:
 def require_reason(reason: int, *, is_authority: bool) -> None:
     """R48: an answer about a revoked CA certificate says why. Raises InvalidArgument (REASON_REQUIRED)."""
     if reason == Reason.UNSPECIFIED and is_authority:
-        raise InvalidArgument("REASON_REQUIRED", "a CA certificate is not revoked without a reason", field="reason")
+        text = (
+            "a CA certificate is not revoked without a reason: keyCompromise if its key may be in other hands, which "
+            "revokes all that it issued, or another one"
+        )
+        raise InvalidArgument("REASON_REQUIRED", text, field="reason")
 
 
 def require_past(reason: int, invalidity_at: datetime | None, now: datetime) -> None:

@@ -132,6 +132,12 @@ def certificate(value: types_pb2.Certificate) -> Json:
     }
 
 
+def state_words(value: Json) -> str:
+    """The state of a certificate, for people: that of its own, and that its issuer revokes it all the same."""
+    by_issuer = value["state"] == "valid" and value.get("issuer_compromised")
+    return "valid, issuer compromised" if by_issuer else str(value["state"])
+
+
 def actor(value: types_pb2.Actor) -> Json:
     """Who did something, as JSON."""
     return {
@@ -168,7 +174,7 @@ def certificate_lines(value: Json) -> list[tuple[str, object]]:
         ("Profile", value["profile"]),
         ("Not before", value["not_before_time"]),
         ("Not after", value["not_after_time"]),
-        ("State", value["state"]),
+        ("State", state_words(value)),
         ("Revoked", revoked.get("revocation_time")),
         ("Reason", revoked.get("reason")),
         ("Invalid since", revoked.get("invalidity_time")),

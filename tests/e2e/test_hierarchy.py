@@ -203,6 +203,32 @@ def test_a_compromised_ca(grown: System) -> None:
     ca(grown, "retire", "below-leaked")
 
 
+def test_certificates_of_a_compromised_ca(grown: System) -> None:
+    """They are valid in themselves, and lists and `get` say what became of their issuer; `ca activate` refuses it."""
+    ca(grown, "create-intermediate", "--parent", "root", "--name", "gone")
+    csr = grown.folder / "of-gone.csr"
+    csr.write_bytes(make_csr("of-gone.example.com"))
+    issued = grown.run("goodstanding", "issue", str(csr), "--issuer", "gone", "--json").stdout
+    serial = json.loads(issued)["serial_number"]
+    for compromised in (False, True):
+        if compromised:
+            grown.run("goodstanding", "revoke", "--cert", str(grown.data / "ca/gone.pem"), "--reason", "keyCompromise")
+        words = "valid, issuer compromised" if compromised else "valid"
+        got = grown.run("goodstanding", "get", serial).stdout
+        assert re.search(rf"^State +{words}$", got, re.MULTILINE)
+        rows = grown.run(
+            "goodstanding", "list", "--issuer", "gone", "--name", "of-gone.example.com"
+        ).stdout.splitlines()
+        assert re.match(rf"{serial} +{words}  ", rows[1])
+        for more in (("get", serial), ("list", "--serial-prefix", serial)):
+            told = json.loads(grown.run("goodstanding", *more, "--json").stdout)
+            told = told.get("certificates", [told])[0]
+            assert (told["state"], told["issuer_compromised"]) == ("valid", compromised)
+    refused = grown.run("goodstanding", "ca", "activate", "gone", "--yes", check=False)
+    assert (refused.returncode, "ISSUER_COMPROMISED" in refused.stderr) == (1, True)
+    ca(grown, "retire", "gone")
+
+
 def test_keys_that_are_none(grown: System) -> None:
     """A dry run opens the keys that the plan would: what is no key, another's or closed is told before the plan."""
     (grown.folder / "note.txt").write_text("no key\n")

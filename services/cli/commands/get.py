@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from services.cli import output
 from services.cli.client import connect
+from services.cli.compromised_issuers import CompromisedIssuers
 from services.cli.failures import Failed
 from services.cli.options import (
     WRITABLE,
@@ -40,11 +41,11 @@ def command(target: Target, issuer: str, out: Path | None, as_json: bool, connec
         request.issuer_and_serial_number.serial_number = f"{given.serial_number:x}"
     with connect(connection, "ca") as ca:
         response = ca.call(ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel).GetCertificate, request)
+        described = CompromisedIssuers(ca).mark(output.certificate(response.certificate))
     if given is not None:
         require_same(given, response.certificate.certificate_der)
     if out is not None:
         write(out, response.certificate_pem)
-    described = output.certificate(response.certificate)
     if as_json:
         output.emit({**described, "certificate_pem": response.certificate_pem or None})
         return

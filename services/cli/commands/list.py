@@ -12,6 +12,7 @@ from goodstanding.ca.v1 import ca_pb2, ca_pb2_grpc
 from goodstanding.types.v1 import types_pb2
 from services.cli import output
 from services.cli.client import Client, connect
+from services.cli.compromised_issuers import CompromisedIssuers
 from services.cli.listing import Column, Format, format_options, show
 from services.cli.no_match import hints
 from services.cli.once import Once
@@ -22,7 +23,7 @@ PAGE = 1000
 
 COLUMNS = (
     Column("SERIAL NUMBER", lambda value: value["serial_number"]),
-    Column("STATE", lambda value: value["state"]),
+    Column("STATE", output.state_words),
     Column("REASON", lambda value: (value["revocation"] or {}).get("reason"), cut=True, spare=3),
     Column("NAMES", lambda value: ", ".join(value["subject_alternative_names"]) or value["subject"], cut=True),
     Column("PROFILE", lambda value: value["profile"], cut=True, spare=2),
@@ -94,7 +95,10 @@ def command(
     form: Format,
     connection: Connection,
 ) -> None:
-    """List certificates, the latest issued first. Filters combine."""
+    """List certificates, the latest issued first. Filters combine.
+
+    What is valid in itself may be revoked with its issuer: "valid, issuer compromised" (`issuer_compromised` in JSON).
+    """
     request = ca_pb2.ListCertificatesRequest(
         issuer=issuer,
         state=types_pb2.CertificateState.ValueType(output.STATES[state] if state else 0),
@@ -116,7 +120,7 @@ def command(
     put_times(request, expires_from, expires_before, issued_from, issued_before)
     request.page_size = PAGE if without_limit else min(PAGE, limit + 1)
     with connect(connection, "ca") as ca:
-        found = certificates(ca, request)
+        found = map(CompromisedIssuers(ca).mark, certificates(ca, request))
         first = next(found, None)
         rest = found if first is None else itertools.chain([first], found)
         show(form, "certificates", COLUMNS, rest, None if without_limit else limit)
