@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,6 +16,7 @@ from goodstanding.ca.v1 import import_pb2
 from goodstanding.types.v1 import types_pb2
 from services.ca import import_servicer
 from services.ca.batch import Batch, Plan
+from services.ca.blocked_keys import BlockCommand
 from services.ca.crl_schedule import CrlSchedule
 from services.ca.hierarchy import ImportCommand
 from services.ca.imports import ImportHeader
@@ -23,8 +25,16 @@ from services.ca.writer import Writer
 from services.db import crls, issuers, position, status
 from services.db.engine import Database
 from services.db.records import IssuerState, RevocationRecord
-from services.errors import DomainError, FailedPrecondition, NotFound, PermissionDenied, ResourceExhausted
+from services.errors import (
+    DomainError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 from services.pki.hierarchy import make_issuing, make_root
+from services.pki.issuers import public_key_of
 from services.pki.keys import generate_key
 from services.pki.reasons import Reason
 from services.rpc.authorization import METHOD_ROLES
@@ -387,6 +397,33 @@ def test_a_root_that_revoked_itself(old: Ca) -> None:
     assert record.compromise is not None
     assert record.compromise.revocation == RevocationRecord(BEFORE, Reason.KEY_COMPROMISE)
     assert statuses(old, 0x1000) == ["revoked"]
+
+
+@pytest.mark.parametrize("given", [{"retired": True}, {"key_reference": ""}], ids=["retired", "offline"])
+def test_a_key_that_is_blocked(old: Ca, given: dict[str, Any]) -> None:
+    """R103: a CA with it does not come in to issue; to answer for what it issued, it does."""
+    block = BlockCommand(hashes=(hashlib.sha256(public_key_of(KEY)).digest(),))
+    old.authority.blocking.begin(block, make_actor("admin")).result(10)
+    for validate_only in (True, False):
+        with pytest.raises(InvalidArgument) as refused:
+            send(old, whole([entry(0x1000)], validate_only=validate_only))
+        assert [(each.field, each.reason) for each in refused.value.violations] == [
+            ("header.certificates_der", "KEY_BLOCKED")
+        ]
+    send(old, whole([entry(0x1000)], **given))
+    assert statuses(old, 0x1000) == ["good"]
+
+
+def test_what_an_import_tells_of_its_own_key(old: Ca) -> None:
+    """It keeps nobody from completing it, as it was begun."""
+    serial = format(ROOT.serial_number, "040x")
+    own = with_certificate(ROOT.public_bytes(Encoding.DER), revoked(BEFORE, COMPROMISE))
+    admin = make_actor("admin")
+    with pytest.raises(FailedPrecondition):
+        send(old, whole([own])[:-1], actor=admin)
+    assert old.authority.blocking.get(hashlib.sha256(public_key_of(KEY)).digest()) is not None
+    send(old, whole([own, entry(serial, revoked(BEFORE, COMPROMISE))]), actor=admin)
+    assert old.authority.directory.named(NAME).compromise is not None
 
 
 def test_importers_only() -> None:
