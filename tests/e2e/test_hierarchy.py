@@ -253,6 +253,22 @@ def test_keys_that_are_none(grown: System) -> None:
     assert (refused.returncode, refused.stdout, "KEY_TOO_SMALL" in refused.stderr) == (1, "", True)
 
 
+def test_a_ca_whose_key_is_blocked(grown: System) -> None:
+    """It comes in to answer for what it issued, and not to issue; the plan is not shown."""
+    key = generate_key()
+    made = make_root(name="Known to others", key=key, now=utc_now())
+    (grown.folder / "known.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (grown.folder / "known.key").write_bytes(plain_key(key))
+    grown.run("goodstanding", "keys", "block", "--cert", "known.pem")
+    words = ("goodstanding", "ca", "import", "--cert", "known.pem", "--key", "known.key", "--name", "known")
+    for more in ("--dry-run", "--yes"):
+        refused = grown.run(*words, more, check=False)
+        assert (refused.returncode, refused.stdout, "KEY_BLOCKED" in refused.stderr) == (1, "", True)
+    assert "issuer known is retired" in grown.run(*words, "--retired", "--yes").stdout
+    refused = grown.run("goodstanding", "ca", "activate", "known", "--dry-run", check=False)
+    assert (refused.returncode, refused.stdout, "KEY_BLOCKED" in refused.stderr) == (1, "", True)
+
+
 def test_the_list_of_the_root(grown: System) -> None:
     """A new one has the CA certificate that was revoked, and the next number; the gateway serves it."""
     ca(grown, "create-intermediate", "--parent", "root", "--name", "doomed", "--path-length", "1")
