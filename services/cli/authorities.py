@@ -162,6 +162,15 @@ class Office:
             counts = ca.call(stub.CountCertificates, ca_pb2.CountCertificatesRequest(issuer=name)).counts
         return sum(each.valid for each in counts if each.profile != OCSP_RESPONDER)
 
+    def is_revoked(self, issuer: types_pb2.Issuer) -> bool:
+        """Whether the certificate of an issuer that its chain goes through is revoked or on hold. Raises Failed."""
+        request = ca_pb2.GetCertificateRequest()
+        request.issuer_and_serial_number.issuer = self.above(issuer).name
+        request.issuer_and_serial_number.serial_number = f"{certificates(issuer)[0].serial_number:x}"
+        with connect(self.connection, "ca") as ca:
+            stub = ca_pb2_grpc.CertificateAuthorityServiceStub(ca.channel)
+            return ca.call(stub.GetCertificate, request).certificate.HasField("revocation")
+
     def is_blocked(self, public_key_der: bytes) -> bool:
         """Whether a key is one that is never certified again. Raises Failed."""
         request = ca_pb2.ListBlockedPublicKeysRequest(public_key_sha256=sha256(public_key_der).digest())

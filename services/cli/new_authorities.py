@@ -23,7 +23,7 @@ from services.cli.failures import Failed
 from services.cli.init import CRL_VALIDITY
 from services.cli.key_types import KEY_TYPES
 from services.cli.recording_authorities import active_note, moved_away, reference_of, request, told, unless_recorded
-from services.cli.sound_authorities import require_certifiable, require_sound
+from services.cli.sound_authorities import require_certifiable, require_sound, require_standing
 from services.clock import utc_now
 from services.pki import hierarchy
 from services.pki.crls import make_crl
@@ -111,6 +111,8 @@ def create_below(office: Office, new: NewAuthority, parent: types_pb2.Issuer, ab
     for name in new.retires:
         office.issuer(name)
     require_sound(office, parent, f"{parent.name} signs no CA")
+    if new.issues:
+        require_standing(office, parent, f"{new.name} could issue nothing")
     signing = certificates(parent)[0]
     with _possible(parent.name, new.name):
         hierarchy.require_room(signing, new.subject, new.path_length)
@@ -160,6 +162,8 @@ def renew(office: Office, name: str, above: KeyPlace, days: int | None) -> Propo
     require_sound(office, issuer, f"{name} gets no other certificate")
     require_certifiable(office, issuer.public_key_der, f"{name} gets no other certificate")
     parent, old = office.above(issuer), certificates(issuer)[0]
+    if issuer.state == types_pb2.ISSUER_STATE_ACTIVE and issuer.chain_der:
+        require_standing(office, parent, f"{name} could issue nothing with another certificate")
     signing, own = certificates(parent)[0], _longest(certificates(issuer))
     validity = timedelta(days=days) if days else own
     first, last = hierarchy.renewed_period(old, signing, utc_now(), validity)

@@ -20,6 +20,16 @@ def require_sound(office: Office, issuer: types_pb2.Issuer, what: str) -> None:
             )
 
 
+def require_standing(office: Office, issuer: types_pb2.Issuer, what: str) -> None:
+    """Raise Failed where an authority can issue nothing, since its certificate or one above it is revoked."""
+    for each in (issuer, *above(office, issuer)):
+        if office.is_revoked(each):
+            raise Failed(
+                f"{what}: the certificate of {each.name} is revoked or on hold; release the hold, or give it another "
+                f"one (`goodstanding ca renew {each.name}`) [ISSUER_REVOKED]"
+            )
+
+
 def require_certifiable(office: Office, public_key_der: bytes, what: str) -> None:
     """Raise Failed where a key is one that is never certified again. `what` cannot be done then."""
     for each in office.issuers.values():

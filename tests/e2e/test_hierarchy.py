@@ -253,6 +253,25 @@ def test_keys_that_are_none(grown: System) -> None:
     assert (refused.returncode, refused.stdout, "KEY_TOO_SMALL" in refused.stderr) == (1, "", True)
 
 
+def test_below_a_ca_on_hold(grown: System) -> None:
+    """Nothing that would issue nothing is planned there, until the hold is released."""
+    ca(grown, "create-intermediate", "--parent", "root", "--name", "held", "--path-length", "1")
+    ca(grown, "create-intermediate", "--parent", "held", "--name", "below-held")
+    revoke = ("goodstanding", "revoke", "--cert", str(grown.data / "ca/held.pem"), "--reason")
+    plans = (
+        ("create-intermediate", "--parent", "held", "--name", "more-below"),
+        ("renew", "below-held"),
+        ("activate", "below-held"),
+    )
+    for reason, planned in (("certificateHold", False), ("removeFromCRL", True)):
+        grown.run(*revoke, reason)
+        for words in plans:
+            done = grown.run("goodstanding", "ca", *words, "--dry-run", check=False)
+            assert (done.returncode == 0, bool(done.stdout)) == (planned, planned), (words, done.stderr)
+            assert ("ISSUER_REVOKED" in done.stderr) is not planned
+    ca(grown, "retire", "below-held")
+
+
 def test_a_ca_whose_key_is_blocked(grown: System) -> None:
     """It comes in to answer for what it issued, and not to issue; the plan is not shown."""
     key = generate_key()

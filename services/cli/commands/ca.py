@@ -26,7 +26,7 @@ from services.cli.new_authorities import NewAuthority, create_below, create_root
 from services.cli.new_authorities import renew as propose_renewal
 from services.cli.options import FILE, Connection, Spelt, connection_options, json_option, key_type_option
 from services.cli.recording_authorities import told
-from services.cli.sound_authorities import require_certifiable, require_sound
+from services.cli.sound_authorities import require_certifiable, require_sound, require_standing
 from services.clock import utc_now
 from services.pki.crls import CrlEntry, make_crl
 from services.pki.hierarchy import ISSUING_VALIDITY, ROOT_VALIDITY
@@ -304,6 +304,7 @@ def change_state(
         raise Failed(f"{name} issues here: retire it first (`goodstanding ca retire {name}`)")
     if state == types_pb2.ISSUER_STATE_ACTIVE:
         require_sound(office, issuer, f"{name} issues nothing")
+        require_standing(office, issuer, f"{name} issues nothing")
         if issuer.state != types_pb2.ISSUER_STATE_ACTIVE:
             require_certifiable(office, issuer.public_key_der, f"{name} issues nothing")
     others = {each.name for each in office.issuers.values() if each.state == types_pb2.ISSUER_STATE_ACTIVE} - {name}
