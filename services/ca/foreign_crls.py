@@ -7,10 +7,10 @@ of what is known here, at the moment at which it is recorded (R112, R113).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 
@@ -19,11 +19,11 @@ from services.ca.crl_making import SLACK
 from services.ca.issuers import IssuerDirectory
 from services.ca.writer import Writer
 from services.clock import Clock, rfc3339, to_epoch
-from services.db import crls, revocations, status
+from services.db import counts, crls, revocations, status
 from services.db.chain import AuditEvent, details
 from services.db.engine import Connection, Database
 from services.db.position import read_position
-from services.db.records import FULL, Actor, CrlRecord, IssuerRecord, IssuerState
+from services.db.records import FULL, Actor, CrlRecord, IssuerRecord, IssuerState, RevocationRow
 from services.errors import FailedPrecondition, InvalidArgument
 from services.pki.crls import MAX_CARRIED_ON
 from services.pki.full_lists import FullList, read_full_list
@@ -63,8 +63,9 @@ class ForeignCrls:
         # Looked through here, since there may be millions of revocations; what comes in meanwhile is few, and looked
         # at when the list is recorded.
         with self._db.read() as conn:
+            crls.require_next(conn, row)  # what is refused in any case takes no search
             revision = read_position(conn).revision
-            _require_agreement(conn, record, found)
+            _require_agreement(conn, record, found, self._clock())
         return self._writer.submit(_Recording(_Compared(row, found.serials, record.name, revision), event))
 
     def _read(self, issuer: IssuerRecord, der: bytes) -> FullList:
@@ -82,14 +83,14 @@ class ForeignCrls:
         return found
 
 
-def _require_agreement(conn: Connection, issuer: IssuerRecord, found: FullList) -> None:
+def _require_agreement(conn: Connection, issuer: IssuerRecord, found: FullList, now: datetime) -> None:
     """Of a compromised issuer, whose certificates all are revoked, those are asked for that are so by themselves."""
     before = crls.newest_list(conn, issuer.id, FULL, scheduled=True)
     # RFC 5280, section 3.3: an entry stays until a list has shown it that was made after the certificate's end. What
     # was shown by lists that have never been here is not known.
     shown = to_epoch(found.this_update if before is None else before.this_update - SLACK)
     lacking, rest = [], set(found.serials)
-    for row in revocations.revoked(conn, [issuer.id], not_before=0):
+    for row in _revoked(conn, issuer.id, now):
         if row.serial in found.serials:
             rest.discard(row.serial)
         elif max(row.not_after, row.changed_at) >= shown:
@@ -97,6 +98,17 @@ def _require_agreement(conn: Connection, issuer: IssuerRecord, found: FullList) 
     _refuse_lacking(issuer.name, lacking)
     if issuer.compromise is None:
         _refuse_unrecorded(issuer.name, _recorded(conn, issuer.id, sorted(rest)))
+
+
+def _revoked(conn: Connection, issuer_id: int, now: datetime) -> Iterator[RevocationRow]:
+    """The revoked certificates of an issuer; found among its own or among all that are revoked, whichever are fewer.
+
+    A root has issued a few, and those below it may have revoked a million.
+    """
+    own = sum(each.valid + each.revoked + each.expired for each in counts.count_certificates(conn, now, issuer_id))
+    if own > sum(each.revoked for each in counts.count_certificates(conn, now)):
+        return revocations.revoked(conn, [issuer_id], not_before=0)
+    return (row for row in revocations.issued(conn, issuer_id, not_before=0) if row.revoked_at is not None)
 
 
 def _recorded(conn: Connection, issuer_id: int, serials: list[bytes]) -> list[bytes]:

@@ -40,7 +40,7 @@ from services.ca.import_chunks import Chunk, ChunkResult, Counts
 from services.ca.import_entries import EntryReader, Finding, SentCertificate
 from services.ca.issuers import IssuerDirectory
 from services.ca.keystore import KeyStore, check_reference
-from services.ca.sound_keys import Candidate
+from services.ca.sound_keys import Candidate, refuse_blocked_meanwhile
 from services.ca.writer import Writer, resolved
 from services.clock import Clock, to_epoch
 from services.db import crls, issuers, position, status
@@ -357,6 +357,8 @@ class _Completed:
             crls.take_over_number(conn, self.record.id, self.crl_number)
         if self.record.state is not IssuerState.PENDING:
             return
+        if self.command.state is IssuerState.ACTIVE:
+            refuse_blocked_meanwhile(conn, self.record, "header.key_ref")
         found = [x509.load_der_x509_certificate(der) for der in self.record.certificates_der]
         record_ca_certificates(conn, found, self.signer_id, self.importing.clock, self.actor)
         self._follow_own(conn, found)

@@ -46,8 +46,9 @@ class IssueCommand:
 
     @property
     def size(self) -> int:
-        """Octets, or characters, of the certificate request and the names beside it."""
-        names = 0 if self.names is None else sum(map(len, self.names.labelled()))
+        """Octets, or characters, of the certificate request and the names beside it; no more than the message has."""
+        given = self.names or SubjectAlternativeNames()
+        names = sum(len(name) for kind in (given.dns, given.ip, given.email, given.uri) for name in kind)
         return len(self.csr_der or self.csr_pem or b"") + names
 
 

@@ -85,6 +85,18 @@ def require_activable(conn: Connection, record: IssuerRecord) -> None:
         raise InvalidArgument("KEY_BLOCKED", text, field="name")
 
 
+def refuse_blocked_meanwhile(conn: Connection, record: IssuerRecord, field: str) -> None:
+    """What an import needs at its end to have an issuer issue here. What it has told of the key itself does not count.
+
+    Raises InvalidArgument (KEY_BLOCKED, on `field`).
+    """
+    blocked = blocked_keys.get_blocked(conn, sha256(record.public_key_der).digest())
+    if blocked is not None and blocked.source != "revocation":
+        text = f"the key of issuer {record.name} was blocked meanwhile, because somebody else may have it: "
+        text += "go on with the import offline or retired, and make another CA with a new key"
+        raise InvalidArgument("KEY_BLOCKED", text, field=field)
+
+
 def is_blocked(conn: Connection, public_key_der: bytes) -> bool:
     """Whether that key is never certified again."""
     return bool(blocked_keys.find_blocked(conn, [sha256(public_key_der).digest()]))

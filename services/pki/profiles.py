@@ -115,6 +115,6 @@ def get_profile(name: str, profiles: Mapping[str, Profile] = BUILTIN) -> Profile
     """Find a profile; `server` if `name` is empty. Raises NotFound (PROFILE_UNKNOWN, on `profile`)."""
     profile = profiles.get(name or DEFAULT_PROFILE)
     if profile is None:
-        text = f"there is no profile {name[:64]!r}; one of {', '.join(sorted(profiles))}"
+        text = f"there is no profile {(name or DEFAULT_PROFILE)[:64]!r}; one of {', '.join(sorted(profiles))}"
         raise NotFound("PROFILE_UNKNOWN", text, field="profile")
     return profile

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from goodstanding.ca.v1 import ca_pb2
 from services.ca.revoke import RevokeCommand
 from services.ca.target import BySerial
+from services.db import counts
 from services.errors import DomainError, FailedPrecondition, InvalidArgument
 from services.pki.reasons import Reason
 from tests.ca.importing import BEFORE, HOLD, KEY, LONG_AGO, ROOT, leaf, revoked, send, whole, with_certificate
@@ -135,8 +136,11 @@ def test_an_issuer_that_cannot_be_read(old: Ca, octets: bytes) -> None:
     assert refused.reason == "CRL_INVALID"
 
 
-def test_lists_that_lack_what_is_revoked_here(old: Ca) -> None:
+@pytest.mark.parametrize("few", [False, True], ids=["of all revoked", "of its own"])
+def test_lists_that_lack_what_is_revoked_here(old: Ca, monkeypatch: pytest.MonkeyPatch, few: bool) -> None:
     """What OCSP says is revoked is in the list; who brings one that was made before has to make a newer one (R113)."""
+    if few:  # as a root has, below which much is revoked
+        monkeypatch.setattr(counts, "count_certificates", lambda *_: [])
     for serials, named in (((), "1000, 1002"), ((HELD, GOOD + 9), "1002")):
         refused = refusal(old, make(10, serials))
         assert (type(refused), refused.reason) == (FailedPrecondition, "CRL_INCOMPLETE")

@@ -414,6 +414,22 @@ def test_a_key_that_is_blocked(old: Ca, given: dict[str, Any]) -> None:
     assert statuses(old, 0x1000) == ["good"]
 
 
+@pytest.mark.parametrize("given", [{"retired": True}, {"key_reference": ""}], ids=["retired", "offline"])
+def test_a_key_that_is_blocked_before_the_end(old: Ca, given: dict[str, Any]) -> None:
+    """R103: an import that was begun before that does not end with a CA that issues; it can go on without."""
+    admin = make_actor("admin")
+    with pytest.raises(FailedPrecondition):
+        send(old, whole([entry(0x1000)])[:-1], actor=admin)
+    block = BlockCommand(hashes=(hashlib.sha256(public_key_of(KEY)).digest(),))
+    old.authority.blocking.begin(block, admin).result(10)
+    with pytest.raises(InvalidArgument) as refused:
+        send(old, whole([entry(0x1000)]), actor=admin)
+    assert refused.value.reason == "KEY_BLOCKED"
+    send(old, whole([entry(0x1000)], **given), actor=admin)
+    assert statuses(old, 0x1000) == ["good"]
+    assert old.authority.directory.named(NAME).state is not IssuerState.ACTIVE
+
+
 def test_what_an_import_tells_of_its_own_key(old: Ca) -> None:
     """It keeps nobody from completing it, as it was begun."""
     serial = format(ROOT.serial_number, "040x")

@@ -39,8 +39,7 @@ from services.cli.selecting import Selection, selection_options
     cls=Once,
     type=Spelt(output.REASONS),
     default="unspecified",
-    show_default=True,
-    help="Why (RFC 5280, section 5.3.1). removeFromCRL releases a hold.",
+    help="Why (RFC 5280, section 5.3.1). removeFromCRL releases a hold.  [default: unspecified]",
 )
 @click.option(
     "--invalidity-time", cls=Once, type=Moment(), help="Since when to distrust it, such as 2026-02-03T04:05:06Z."
