@@ -204,7 +204,7 @@ class _AnyLength:
     max_validity: timedelta = timedelta.max
     min_validity: timedelta = timedelta(0)
     caps: tuple[Cap, ...] = ()
-    cut_to_issuer: bool = True
+    cut_to_issuer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
