@@ -19,6 +19,7 @@ from cryptography.x509 import ocsp
 
 from gateway.issuers import Issuer
 from gateway.signer_files import SignerPaths, UnusableSigner, load_pair, signer_of
+from tests.command import command_line
 from tests.e2e.system import BIN, System, environment
 from tests.guide.classic import PASS_PHRASES, ClassicCA
 from tests.guide.terminal import Terminal, terminal
@@ -124,7 +125,9 @@ def test_the_pair_signs(place: Place, running: Terminal) -> None:
     assert "good" in place.system.ask("-cert", str(place.system.issue("www.example.org")))
     assert "without nocheck" in running.said
 
-    os.kill(gateway_of(running.process.pid), signal.SIGKILL)
+    gateway = gateway_of(running.process.pid)
+    os.kill(gateway, signal.SIGKILL)
+    wait_until(lambda: not command_line(gateway), within=20)  # until then it may answer once more
     wait_until(lambda: "Response verify OK" in place.ask(), within=20)
     assert running.said.count("Passphrase of") == 1
 
